@@ -1,0 +1,32 @@
+# memwhy. `make` alone is help.
+SHELL := /bin/bash
+BIN   := bin/memwhy
+export CGO_ENABLED ?= 0
+export GOFLAGS ?= -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint bench schema clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/memwhy, static and stripped
+	go build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/memwhy
+
+demo: build ## from a fresh clone to an answer about a real container-like cgroup
+	@scripts/demo $(BIN)
+
+test: ## everything: unit, property, fuzz smoke, cross build, live kernel (as root)
+	@scripts/test
+
+lint: ## gofumpt, go vet, staticcheck, errorlint; nothing may be left
+	@scripts/lint
+
+bench: ## ratios against the bare loop and opencontainers/cgroups (root, cgroup v1)
+	@scripts/bench
+
+schema: ## write docs/report.schema.json and docs/list.schema.json anew from internal/report
+	go test ./internal/report -run TestSchema -update
+
+clean: ## remove what was built
+	rm -rf bin
