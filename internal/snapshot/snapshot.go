@@ -1,0 +1,188 @@
+package snapshot
+
+import "time"
+
+// Version is the cgroup version whose memory controller a cgroup belongs to.
+type Version int
+
+// The two memory controllers.
+const (
+	V1 Version = 1
+	V2 Version = 2
+)
+
+func (v Version) String() string {
+	if v == V1 {
+		return "v1"
+	}
+	return "v2"
+}
+
+// Snapshot is everything read for one target.
+type Snapshot struct {
+	Generated time.Time // zero when the source does not say, as a plain directory tree
+	Replayed  bool      // read from a capture or a tree, not from the running kernel
+	Host      Host
+	Node      Node
+	Path      []Cgroup  // the target first, then its ancestors up to the root of the hierarchy
+	Processes []Process // of the target and its descendants, by PID; bounded, see PIDs
+	PIDs      []int     // every process of the target and its descendants, ascending
+	Outside   int       // processes listed as PID 0: they live outside this PID namespace
+	Cost      Cost
+}
+
+// Target is the cgroup asked about.
+func (s *Snapshot) Target() *Cgroup { return &s.Path[0] }
+
+// Host identifies the machine.
+type Host struct {
+	Kernel     Reading[string] // release, as uname -r
+	Distro     Reading[string] // PRETTY_NAME of os-release
+	CgroupMode string          // v1, v2 or hybrid
+	MGLRU      Reading[bool]   // the multi-generational LRU is in charge; Absent means the kernel has only the classic one
+	CPUs       Reading[int]    // online
+	PageSize   int64
+}
+
+// Node is what the node's own files say.
+type Node struct {
+	Meminfo     Reading[Stat] // bytes, but HugePages_* which are counts
+	Vmstat      Reading[Stat] // counts, as the kernel prints them
+	Zones       Reading[[]Zone]
+	Buddy       Reading[[]Buddy]
+	Slabs       Reading[[]SlabCache]
+	Swaps       Reading[[]Swap]
+	Controllers Reading[[]Controller]
+	Pressure    Reading[Pressure]
+	BootArgs    Reading[string] // /proc/cmdline
+	Version     Reading[string] // /proc/version
+}
+
+// Cgroup is one memory cgroup as its own files describe it. Fields of the other
+// version are Absent.
+type Cgroup struct {
+	Path    string // below the hierarchy's root, as in /proc/PID/cgroup; "/" for the root
+	Dir     string // its directory on the node
+	Version Version
+
+	Stat  Reading[Stat]  // memory.stat
+	Usage Reading[int64] // memory.current, memory.usage_in_bytes
+	Peak  Reading[int64] // memory.peak, memory.max_usage_in_bytes
+
+	// Limits; size.Unlimited when there is none.
+	Limit     Reading[int64] // memory.max, memory.limit_in_bytes
+	High      Reading[int64] // v2
+	Low       Reading[int64] // v2
+	Min       Reading[int64] // v2
+	SoftLimit Reading[int64] // v1
+
+	SwapUsage  Reading[int64] // v2 memory.swap.current
+	SwapLimit  Reading[int64] // v2 memory.swap.max
+	MemswUsage Reading[int64] // v1, memory and swap together
+	MemswLimit Reading[int64] // v1
+	ZswapUsage Reading[int64] // v2
+
+	KmemUsage Reading[int64] // v1
+	KmemLimit Reading[int64] // v1
+	KmemPeak  Reading[int64] // v1
+	TCPUsage  Reading[int64] // v1 memory.kmem.tcp.*: a counter of its own, not part of Usage
+	TCPLimit  Reading[int64] // v1
+	Slabs     Reading[[]SlabCache]
+
+	Swappiness   Reading[int64] // v1, 0..100
+	UseHierarchy Reading[int64] // v1, 0 or 1
+	Failcnt      Reading[int64] // v1, count
+	MemswFailcnt Reading[int64] // v1, count
+	KmemFailcnt  Reading[int64] // v1, count
+	OOMGroup     Reading[int64] // v2, 0 or 1
+
+	Events      Reading[Stat] // v2 memory.events, counts, subtree
+	EventsLocal Reading[Stat] // v2 memory.events.local, counts
+	SwapEvents  Reading[Stat] // v2
+	OOMControl  Reading[Stat] // v1
+	CgroupStat  Reading[Stat] // cgroup.stat, counts
+	Pressure    Reading[Pressure]
+
+	Procs       Reading[[]int] // PIDs in this very cgroup
+	Descendants Reading[int]   // live cgroups below it
+}
+
+// Root reports whether c is the root of its hierarchy.
+func (c *Cgroup) Root() bool { return c.Path == "/" }
+
+// SlabCache is one row of a slabinfo table.
+type SlabCache struct {
+	Name                      string
+	ActiveObjects, Objects    int64 // counts
+	ObjectBytes, BytesPerSlab int64
+	Slabs                     int64 // count
+	Bytes                     int64 // Slabs * BytesPerSlab
+}
+
+// Zone is one zone of one NUMA node.
+type Zone struct {
+	Node                      int
+	Name                      string
+	Free, Min, Low, High      int64
+	Spanned, Present, Managed int64
+	StartPFN                  int64
+	Counters                  Stat // every named counter of the zone, in pages; the node's own stand with its first zone
+}
+
+// Buddy is the free blocks of one zone, by order.
+type Buddy struct {
+	Node   int
+	Zone   string
+	Blocks []int64 // count of free blocks of 2^index pages
+}
+
+// Swap is one active swap area.
+type Swap struct {
+	Name, Kind  string
+	Bytes, Used int64
+	Priority    int
+}
+
+// Controller is one line of /proc/cgroups.
+type Controller struct {
+	Name      string
+	Hierarchy int
+	Groups    int64 // count; on some kernels dying ones are included
+	Enabled   bool
+}
+
+// Pressure is one PSI file. Averages are percentages.
+type Pressure struct {
+	Some, Full PressureLine
+	HasFull    bool
+}
+
+// PressureLine is one line of a PSI file.
+type PressureLine struct {
+	Avg10, Avg60, Avg300 float64
+	Total                time.Duration
+}
+
+// Process is one process of the target.
+type Process struct {
+	PID     int
+	Cgroup  string          // the memory cgroup whose cgroup.procs lists it
+	Status  Reading[Status] // Absent and Gone when it ended meanwhile
+	Command Reading[[]string]
+	Exe     Reading[string]
+}
+
+// Status is /proc/PID/status.
+type Status struct {
+	Name         string
+	State        string // one letter: R, S, D, Z, ...
+	PPID         int
+	KernelThread bool
+	Fields       Stat // VmRSS, RssAnon, ... in bytes
+}
+
+// Cost is what taking the snapshot took.
+type Cost struct {
+	Wall, CPU time.Duration
+	BytesRead int64
+}
