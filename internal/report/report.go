@@ -1,0 +1,224 @@
+// Package report owns the message memwhy.report/v1 and its sibling
+// memwhy.list/v1: the fields, their names, units and codec. It must not know
+// how a number came to be or how it will look on a screen.
+//
+// Amounts are bytes. A null is a number that could not be had; notSeen has an
+// entry with the same key. Changes are additive: a name, once published, keeps
+// its meaning.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// The names of the messages.
+const (
+	Schema     = "memwhy.report/v1"
+	ListSchema = "memwhy.list/v1"
+)
+
+// Bounds of the lists in a message.
+const (
+	MaxHolders = 50  // of each account
+	MaxPIDs    = 100 // of a target
+)
+
+// Report explains one memory cgroup.
+type Report struct {
+	Schema      string      `json:"schema" jsonschema:"enum=memwhy.report/v1"`
+	Generated   *time.Time  `json:"generated"` // when the node was read; null when the source does not say
+	Host        Host        `json:"host"`
+	Target      Target      `json:"target"`
+	Verdict     Verdict     `json:"verdict"`
+	Numbers     Numbers     `json:"numbers"`
+	Limits      []Limit     `json:"limits"`
+	Accounts    []Account   `json:"accounts"`
+	Unexplained Unexplained `json:"unexplained"`
+	Says        []Says      `json:"says"`
+	Holders     []Holder    `json:"holders"`
+	Omitted     []Omitted   `json:"omitted"`
+	Risks       Risks       `json:"risks"`
+	Doubts      []string    `json:"doubts"` // what was seen and is strange
+	NotSeen     []NotSeen   `json:"notSeen"`
+	Cost        Cost        `json:"cost"`
+}
+
+// Host is the machine.
+type Host struct {
+	Kernel        string `json:"kernel"` // empty when unknown
+	Distro        string `json:"distro"`
+	CgroupMode    string `json:"cgroupMode" jsonschema:"enum=v1,enum=v2,enum=hybrid"`
+	LRU           string `json:"lru" jsonschema:"enum=classic,enum=mglru,enum=unknown"` // the page reclaim engine; working sets of different engines do not compare
+	CPUs          *int   `json:"cpus"`                                                  // online
+	MemTotalBytes *int64 `json:"memTotalBytes"`
+}
+
+// Target is the cgroup asked about, and what its path says of the container.
+type Target struct {
+	Cgroup        string `json:"cgroup"`                // as in /proc/PID/cgroup; bytes that are not UTF-8 stand as \xNN
+	CgroupBytes   string `json:"cgroupBytes,omitempty"` // base64 of the name, when it is not UTF-8
+	CgroupVersion string `json:"cgroupVersion" jsonschema:"enum=v1,enum=v2"`
+	ID            string `json:"id,omitempty"`
+	Runtime       string `json:"runtime,omitempty"` // docker, containerd, cri-o, podman; absent when the path does not say
+	PodUID        string `json:"podUid,omitempty"`
+	QoS           string `json:"qos,omitempty"`
+	Namespace     string `json:"namespace,omitempty"`
+	Pod           string `json:"pod,omitempty"`
+	Container     string `json:"container,omitempty"`
+	Image         string `json:"image,omitempty"`
+	PIDs          []int  `json:"pids"` // at most 100
+	PIDCount      int    `json:"pidCount"`
+}
+
+// Verdict is the answer in one sentence.
+type Verdict struct {
+	Text    string `json:"text"`
+	Account string `json:"account"`                                                            // the largest class: the first part of an account's path
+	Bytes   int64  `json:"bytes"`                                                              // in that class
+	Reclaim string `json:"reclaim" jsonschema:"enum=can,enum=partly,enum=cannot,enum=unknown"` // whether the kernel can take the class back
+}
+
+// Numbers are the figures with names.
+type Numbers struct {
+	UsageBytes            int64  `json:"usageBytes"`      // memory.current, memory.usage_in_bytes: what limits and the OOM killer look at
+	WorkingSetBytes       *int64 `json:"workingSetBytes"` // as container_memory_working_set_bytes
+	RSSBytes              *int64 `json:"rssBytes"`        // as container_memory_rss: anonymous memory, never the processes' RSS
+	UnreclaimableBytes    *int64 `json:"unreclaimableBytes"`
+	UnreclaimableMinBytes *int64 `json:"unreclaimableMinBytes"`
+	UnreclaimableMaxBytes *int64 `json:"unreclaimableMaxBytes"`
+	ReclaimableBytes      *int64 `json:"reclaimableBytes"`
+	LimitBytes            *int64 `json:"limitBytes"` // the deciding limit on the path to the root; null when there is none
+	LimitOwner            string `json:"limitOwner"` // the cgroup whose limit it is
+	PeakBytes             *int64 `json:"peakBytes"`
+}
+
+// Limit is one limit on the way from the target to the root.
+type Limit struct {
+	Cgroup             string `json:"cgroup"`
+	Knob               string `json:"knob"` // the file that sets it
+	LimitBytes         int64  `json:"limitBytes"`
+	UsageBytes         int64  `json:"usageBytes"`         // of that cgroup, as this limit counts
+	UnreclaimableBytes int64  `json:"unreclaimableBytes"` // of that cgroup, siblings included
+	MarginBytes        int64  `json:"marginBytes"`        // limit - unreclaimable
+}
+
+// Account is one leaf of the ledger; the leaves sum to numbers.usageBytes.
+type Account struct {
+	Path    string           `json:"path"`
+	Bytes   int64            `json:"bytes"`
+	Reclaim string           `json:"reclaim" jsonschema:"enum=free,enum=reread,enum=writeback,enum=swap,enum=pinned,enum=mixed,enum=unknown"`
+	Derived bool             `json:"derived,omitempty"` // what was left over, not a counter
+	State   map[string]int64 `json:"state"`             // margins given by the kernel; they overlap and need not sum to bytes
+}
+
+// Unexplained is usage minus all accounts.
+type Unexplained struct {
+	Bytes      int64  `json:"bytes"`      // signed
+	BoundBytes *int64 `json:"boundBytes"` // what the kernel's batching allows
+}
+
+// Says is what another tool shows for this target.
+type Says struct {
+	Tool    string `json:"tool"`
+	Bytes   *int64 `json:"bytes"`
+	Formula string `json:"formula"` // with live values, in bytes
+	Terms   []Term `json:"terms"`   // of the formula
+	Note    string `json:"note,omitempty"`
+}
+
+// Term is one operand of a formula.
+type Term struct {
+	Sign  string `json:"sign" jsonschema:"enum=+,enum=-"`
+	Name  string `json:"name"` // as the kernel's file names it
+	Bytes int64  `json:"bytes"`
+}
+
+// Holder is a thing that holds bytes of an account.
+type Holder struct {
+	Kind      string           `json:"kind" jsonschema:"enum=process,enum=slab-cache,enum=cgroup"`
+	Name      string           `json:"name"`
+	Account   string           `json:"account"`
+	Bytes     int64            `json:"bytes"`
+	State     map[string]int64 `json:"state"`
+	Deleted   bool             `json:"deleted,omitempty"`
+	PID       int              `json:"pid,omitempty"`
+	Path      string           `json:"path,omitempty"`      // of the executable, for a process
+	PathBytes string           `json:"pathBytes,omitempty"` // base64, when path is not UTF-8
+	Command   []string         `json:"command,omitempty"`   // argv[0] and memory-related flags; nothing else of the command line
+}
+
+// Omitted says what a bounded list left out.
+type Omitted struct {
+	Account string `json:"account"`
+	Count   int    `json:"count"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// Risks are three and never one.
+type Risks struct {
+	Kill     Risk `json:"kill"`
+	Evict    Risk `json:"evict"`
+	Throttle Risk `json:"throttle"`
+}
+
+// Risk is one graded risk.
+type Risk struct {
+	Level       string `json:"level" jsonschema:"enum=none,enum=low,enum=raised,enum=high,enum=critical,enum=unknown"`
+	MarginBytes *int64 `json:"marginBytes"`
+	Because     string `json:"because"`
+}
+
+// NotSeen is a source that could not be read, or a number that it would give.
+type NotSeen struct {
+	Key       string `json:"key,omitempty"` // of the null, or of the account that is not listed
+	Source    string `json:"source"`        // what a user can try to read
+	State     string `json:"state" jsonschema:"enum=absent,enum=denied,enum=failed"`
+	Why       string `json:"why"`
+	WouldShow string `json:"wouldShow"`
+}
+
+// Cost is what the reading took.
+type Cost struct {
+	WallMs    float64 `json:"wallMs"`
+	CPUMs     float64 `json:"cpuMs"`
+	BytesRead int64   `json:"bytesRead"`
+}
+
+// List ranks the memory cgroups of a node that hold processes.
+type List struct {
+	Schema     string     `json:"schema" jsonschema:"enum=memwhy.list/v1"`
+	Generated  *time.Time `json:"generated"`
+	Host       Host       `json:"host"`
+	Containers []Listed   `json:"containers"`
+	NotSeen    []NotSeen  `json:"notSeen"`
+}
+
+// Listed is one row of a List.
+type Listed struct {
+	Target  Target  `json:"target"`
+	Numbers Numbers `json:"numbers"`
+	Largest Largest `json:"largest"`
+	Risk    Risk    `json:"risk"` // of being killed
+}
+
+// Largest is the largest class of a row.
+type Largest struct {
+	Account string `json:"account"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// Encode writes v as indented JSON. File names stand as they are: nothing is
+// escaped for HTML, which a page has to do itself.
+func Encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the report: %w", err)
+	}
+	return b.Bytes(), nil
+}
