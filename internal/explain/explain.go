@@ -1,0 +1,220 @@
+// Package explain owns the one sentence of the product: from a snapshot to a
+// report that says why this memory is charged here. It must not know how the
+// snapshot was taken or how the report will look. It is pure.
+package explain
+
+import (
+	"encoding/base64"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/printable"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/says"
+	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Report explains the target of s. The only error is ledger.ErrNoUsage: without
+// the kernel's total there is nothing to explain.
+func Report(s *snapshot.Snapshot) (*report.Report, error) {
+	w, err := ledger.Explain(s)
+	if err != nil {
+		return nil, err
+	}
+	r := &report.Report{
+		Schema:    report.Schema,
+		Generated: generated(s),
+		Host:      host(s),
+		Target:    target(s),
+		Numbers:   numbers(s, w),
+		Limits:    limits(w),
+		Accounts:  accounts(w.Ledger),
+		Doubts:    append([]string{}, w.Doubts...),
+		Omitted:   []report.Omitted{},
+		Cost: report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU),
+			BytesRead: s.Cost.BytesRead},
+	}
+	r.Unexplained.Bytes = w.UnexplainedBytes()
+	if w.Bound >= 0 {
+		r.Unexplained.BoundBytes = &w.Bound
+		if b := r.Unexplained.Bytes; b > w.Bound || -b > w.Bound {
+			r.Doubts = append(r.Doubts, size.Text(b)+" are unexplained, more than the kernel's batching allows ("+size.Text(w.Bound)+")")
+		}
+	}
+	r.Says = saying(s, w)
+	if inactiveKmem(s.Target()) {
+		r.Doubts = append(r.Doubts, "kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)")
+	}
+	r.Holders, r.Omitted = holders(s, w.Ledger)
+	r.Risks = risks(s, w)
+	r.Verdict = verdict(w)
+	r.NotSeen = notSeen(s, w, r)
+	return r, nil
+}
+
+func saying(s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
+	rows := []report.Says{}
+	for _, n := range says.All(s, w.Usage) {
+		row := report.Says{Tool: n.Tool, Formula: n.Formula(), Terms: []report.Term{}, Note: n.Note}
+		for _, t := range n.Terms {
+			row.Terms = append(row.Terms, report.Term{Sign: string(t.Sign), Name: t.Name, Bytes: t.Bytes})
+		}
+		if n.Known {
+			row.Bytes = &n.Bytes
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func generated(s *snapshot.Snapshot) *time.Time {
+	if s.Generated.IsZero() {
+		return nil
+	}
+	t := s.Generated.UTC().Truncate(time.Millisecond)
+	return &t
+}
+
+func host(s *snapshot.Snapshot) report.Host {
+	h := report.Host{CgroupMode: s.Host.CgroupMode, LRU: lru(s)}
+	h.Kernel, _ = printable.UTF8(s.Host.Kernel.Value)
+	h.Distro, _ = printable.UTF8(s.Host.Distro.Value)
+	if n, ok := s.Host.CPUs.Get(); ok {
+		h.CPUs = &n
+	}
+	if mem, ok := s.Node.Meminfo.Get(); ok {
+		if n, ok := mem.Get("MemTotal"); ok {
+			h.MemTotalBytes = &n
+		}
+	}
+	return h
+}
+
+// lru names the page reclaim engine. A kernel that does not count refaults of
+// anonymous pages (before 5.9) is older than the multi-generational one (6.1).
+func lru(s *snapshot.Snapshot) string {
+	on, ok := s.Host.MGLRU.Get()
+	switch {
+	case ok && on:
+		return "mglru"
+	case ok || s.Host.MGLRU.State == snapshot.Absent:
+		return "classic"
+	}
+	if vm, ok := s.Node.Vmstat.Get(); ok {
+		if _, ok := vm.Get("workingset_refault_anon"); !ok {
+			return "classic"
+		}
+	}
+	return "unknown"
+}
+
+func target(s *snapshot.Snapshot) report.Target {
+	t := s.Target()
+	id := identity.Parse(t.Path)
+	r := report.Target{
+		CgroupVersion: t.Version.String(),
+		ID:            id.ID, Runtime: id.Runtime, PodUID: id.PodUID, QoS: id.QoS,
+		PIDs:     append([]int{}, s.PIDs[:min(len(s.PIDs), report.MaxPIDs)]...),
+		PIDCount: len(s.PIDs) + s.Outside,
+	}
+	r.Cgroup, r.CgroupBytes = name(t.Path)
+	return r
+}
+
+// name returns a name for JSON, and its exact bytes when it is not UTF-8.
+func name(s string) (text, exact string) {
+	text, changed := printable.UTF8(s)
+	if changed {
+		exact = base64.StdEncoding.EncodeToString([]byte(s))
+	}
+	return text, exact
+}
+
+func numbers(s *snapshot.Snapshot, w *ledger.Whole) report.Numbers {
+	n := report.Numbers{UsageBytes: w.Usage}
+	t := s.Target()
+	if t.Stat.State == snapshot.Present {
+		ws, _, _ := says.WorkingSet(t, w.Usage)
+		n.WorkingSetBytes = &ws
+	}
+	if rss, _, ok := says.RSS(t); ok {
+		n.RSSBytes = &rss
+	}
+	if w.ReclaimKnown {
+		n.UnreclaimableBytes = ptr(w.UnreclaimableMax)
+		n.UnreclaimableMinBytes = ptr(w.UnreclaimableMin)
+		n.UnreclaimableMaxBytes = ptr(w.UnreclaimableMax)
+		n.ReclaimableBytes = ptr(w.Reclaimable)
+	}
+	if l, ok := w.Deciding(true); ok {
+		n.LimitBytes = ptr(l.Bytes)
+		n.LimitOwner, _ = name(l.Cgroup)
+	}
+	if p, ok := t.Peak.Get(); ok && size.Plausible(p) {
+		n.PeakBytes = &p
+	}
+	return n
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func limits(w *ledger.Whole) []report.Limit {
+	rows := []report.Limit{}
+	for _, l := range w.Limits {
+		cgroup, _ := name(l.Cgroup)
+		knob, _ := name(l.Knob)
+		rows = append(rows, report.Limit{Cgroup: cgroup, Knob: knob, LimitBytes: l.Bytes, UsageBytes: l.Usage,
+			UnreclaimableBytes: l.UnreclaimableMax, MarginBytes: l.Margin()})
+	}
+	return rows
+}
+
+func accounts(l *ledger.Ledger) []report.Account {
+	rows := []report.Account{}
+	for _, a := range l.Accounts {
+		st := a.State
+		if st == nil {
+			st = map[string]int64{}
+		}
+		rows = append(rows, report.Account{Path: a.Path, Bytes: a.Bytes, Reclaim: string(a.Reclaim), Derived: a.Derived, State: st})
+	}
+	return rows
+}
+
+func risks(s *snapshot.Snapshot, w *ledger.Whole) report.Risks {
+	kill, throttle := risk(w, true), risk(w, false)
+	kill.Because += oomCount(s.Target())
+	if s.Target().Version == snapshot.V1 {
+		throttle.Because = "cgroup v1 has no memory.high"
+	}
+	return report.Risks{
+		Kill: kill, Throttle: throttle,
+		Evict: report.Risk{Level: string(ledger.UnknownRisk), Because: "the kubelet's thresholds are not read"},
+	}
+}
+
+func risk(w *ledger.Whole, kills bool) report.Risk {
+	level, l, why := w.Risk(kills)
+	r := report.Risk{Level: string(level), Because: printable.Text(why)}
+	if level != ledger.NoRisk && level != ledger.UnknownRisk {
+		r.MarginBytes = ptr(l.Margin())
+	}
+	return r
+}
+
+// oomCount is the lifetime count; one snapshot cannot say when, so it does not
+// raise the level.
+func oomCount(c *snapshot.Cgroup) string {
+	for _, file := range []snapshot.Reading[snapshot.Stat]{c.Events, c.OOMControl} {
+		if st, ok := file.Get(); ok {
+			if n, ok := st.Get("oom_kill"); ok && n > 0 {
+				return "; " + count(n, "process") + " of it OOM-killed since it was made"
+			}
+		}
+	}
+	return ""
+}

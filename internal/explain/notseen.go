@@ -1,0 +1,190 @@
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// notSeen lists what could not be had: accounts and numbers first, then sources
+// that refused or failed. Every null of the report has an entry.
+func notSeen(s *snapshot.Snapshot, w *ledger.Whole, r *report.Report) []report.NotSeen {
+	l := &missingList{}
+	for _, m := range append(w.Missing, w.Unknown...) {
+		l.add(strings.ReplaceAll(m.Key, "numbers/", "numbers."), m.Source, m.State, m.Err, m.WouldShow)
+	}
+	l.nulls(s, r)
+	l.sources(s)
+	l.processes(s)
+	return l.rows
+}
+
+type missingList struct{ rows []report.NotSeen }
+
+func (l *missingList) add(key, source string, st snapshot.State, why, wouldShow string) {
+	source, _ = name(source)
+	why, _ = name(why)
+	key, _ = name(key)
+	if why == "" {
+		why = st.String()
+	}
+	l.rows = append(l.rows, report.NotSeen{Key: key, Source: source, State: st.String(), Why: why, WouldShow: wouldShow})
+}
+
+// null adds an entry for a number that is null in the report.
+func null[T any](l *missingList, key string, isNull bool, r snapshot.Reading[T], why, wouldShow string) {
+	if !isNull {
+		return
+	}
+	for _, row := range l.rows {
+		if row.Key == key {
+			return
+		}
+	}
+	st := r.State
+	if st == snapshot.Present {
+		st = snapshot.Absent
+	} else if r.Err != "" {
+		why = r.Err
+	}
+	l.add(key, r.Source, st, why, wouldShow)
+}
+
+func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
+	t := s.Target()
+	n := r.Numbers
+	tree := snapshot.Reading[int]{State: snapshot.Absent, Source: "--from", Err: "a directory tree does not say when it was taken"}
+	null(l, "generated", r.Generated == nil, tree, "", "when the node was read")
+	null(l, "host.cpus", r.Host.CPUs == nil, s.Host.CPUs, "", "how far usage and accounts may differ")
+	null(l, "unexplained.boundBytes", r.Unexplained.BoundBytes == nil, s.Host.CPUs, "", "how far usage and accounts may differ")
+	null(l, "host.memTotalBytes", r.Host.MemTotalBytes == nil, s.Node.Meminfo, "no key MemTotal", "the size of the node")
+	null(l, "numbers.workingSetBytes", n.WorkingSetBytes == nil, t.Stat, "", "the working set")
+	null(l, "numbers.rssBytes", n.RSSBytes == nil, t.Stat, "no usable counter", "anonymous memory")
+	for _, key := range []string{"unreclaimableBytes", "unreclaimableMinBytes", "unreclaimableMaxBytes", "reclaimableBytes"} {
+		null(l, "numbers."+key, n.ReclaimableBytes == nil, t.Stat, "the LRU lists are not all there", "what of the usage can be taken back")
+	}
+	null(l, "numbers.limitBytes", n.LimitBytes == nil, t.Limit, "no limit on the path to the root", "the deciding limit")
+	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, "implausible", "the highest usage so far")
+	for i, row := range r.Says {
+		null(l, fmt.Sprintf("says[%d].bytes", i), row.Bytes == nil, t.Stat, row.Formula, "what "+row.Tool+" shows")
+	}
+	null(l, "risks.kill.marginBytes", r.Risks.Kill.MarginBytes == nil, t.Limit, r.Risks.Kill.Because, "how far from being killed")
+	null(l, "risks.evict.marginBytes", r.Risks.Evict.MarginBytes == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "kubelet"},
+		r.Risks.Evict.Because, "how far from being evicted")
+	null(l, "risks.throttle.marginBytes", r.Risks.Throttle.MarginBytes == nil, t.High, r.Risks.Throttle.Because, "how far from being throttled")
+}
+
+// listNulls does the same for the rows of a list, once for each column.
+func (l *missingList) listNulls(rows []report.Listed) {
+	for _, v := range []struct {
+		key    string
+		isNull func(*report.Listed) bool
+		why    string
+	}{
+		{"numbers.workingSetBytes", func(r *report.Listed) bool { return r.Numbers.WorkingSetBytes == nil }, "memory.stat could not be read"},
+		{"numbers.rssBytes", func(r *report.Listed) bool { return r.Numbers.RSSBytes == nil }, "memory.stat has no usable counter"},
+		{"numbers.unreclaimableBytes", func(r *report.Listed) bool { return r.Numbers.UnreclaimableBytes == nil }, "the LRU lists are not all there"},
+		{"numbers.unreclaimableMinBytes", func(r *report.Listed) bool { return r.Numbers.UnreclaimableMinBytes == nil }, "the LRU lists are not all there"},
+		{"numbers.unreclaimableMaxBytes", func(r *report.Listed) bool { return r.Numbers.UnreclaimableMaxBytes == nil }, "the LRU lists are not all there"},
+		{"numbers.reclaimableBytes", func(r *report.Listed) bool { return r.Numbers.ReclaimableBytes == nil }, "the LRU lists are not all there"},
+		{"numbers.limitBytes", func(r *report.Listed) bool { return r.Numbers.LimitBytes == nil }, "no limit on the path to the root"},
+		{"numbers.peakBytes", func(r *report.Listed) bool { return r.Numbers.PeakBytes == nil }, "a list does not read it"},
+		{"risk.marginBytes", func(r *report.Listed) bool { return r.Risk.MarginBytes == nil }, "no limit on the path to the root"},
+	} {
+		i := slices.IndexFunc(rows, func(r report.Listed) bool { return v.isNull(&r) })
+		if i >= 0 {
+			l.add("containers[]."+v.key, rows[i].Target.Cgroup, snapshot.Absent, v.why, "the column for rows where it is null")
+		}
+	}
+}
+
+// source adds a source that refused or failed. That a kernel does not have a
+// file is no news.
+func source[T any](l *missingList, r snapshot.Reading[T], wouldShow string) {
+	if r.State == snapshot.Denied || r.State == snapshot.Failed && r.Source != "" {
+		l.add("", r.Source, r.State, r.Err, wouldShow)
+	}
+}
+
+func (l *missingList) sources(s *snapshot.Snapshot) {
+	t := s.Target()
+	source(l, t.Procs, "its processes")
+	source(l, t.Descendants, "the cgroups below it and their processes")
+	source(l, t.Events, "how often limits were hit and processes killed")
+	source(l, t.OOMControl, "whether processes were OOM-killed")
+	source(l, t.SwapUsage, "how much of it is swapped out")
+	source(l, t.Pressure, "how long its tasks waited for memory")
+	if !inactiveKmem(t) {
+		source(l, t.Slabs, "the kernel's memory by slab cache")
+	}
+	if lru(s) == "unknown" {
+		source(l, s.Host.MGLRU, "which page reclaim engine is in charge")
+	}
+	source(l, s.Host.Kernel, "the kernel's release")
+	source(l, s.Host.Distro, "the distribution")
+	source(l, s.Node.Meminfo, "the node's memory and swap")
+	source(l, s.Node.Vmstat, "what the node's reclaim does")
+	source(l, s.Node.Zones, "the node's watermarks")
+	source(l, s.Node.Buddy, "whether the node's free memory is fragmented")
+	source(l, s.Node.Slabs, "the node's slab by cache")
+	source(l, s.Node.Swaps, "the node's swap areas")
+	source(l, s.Node.Controllers, "how many memory cgroups the kernel keeps")
+	source(l, s.Node.Pressure, "how long tasks of the node waited for memory")
+	source(l, s.Node.BootArgs, "boot options such as cgroup.memory=nokmem")
+	source(l, s.Node.Version, "the kernel's build")
+}
+
+// inactiveKmem tells the EIO of a slab table of a cgroup without kmem
+// accounting, which is how kernels before 5.10 say that it is off (linux
+// mm/memcontrol.c mem_cgroup_slabinfo_read), from a failure.
+func inactiveKmem(c *snapshot.Cgroup) bool {
+	return c.Slabs.State == snapshot.Failed && strings.Contains(strings.ToLower(c.Slabs.Err), "input/output error") && c.KmemUsage.State == snapshot.Present
+}
+
+// processes adds one entry for each kind of trouble, not one for each process.
+func (l *missingList) processes(s *snapshot.Snapshot) {
+	if s.Outside > 0 {
+		l.add("", s.Target().Procs.Source, snapshot.Absent,
+			fmt.Sprintf("%d processes live outside this PID namespace and are listed as 0", s.Outside), "their names and sizes")
+	}
+	if n := len(s.PIDs) - len(s.Processes); n > 0 {
+		l.add("", s.Target().Procs.Source, snapshot.Failed, fmt.Sprintf("%d more processes than are read", n), "their names and sizes")
+	}
+	groups := map[string]*group{}
+	var order []string
+	note := func(pid int, what, src, why string, st snapshot.State) {
+		if st == snapshot.Present || st == snapshot.Absent || src == "" {
+			return
+		}
+		key := what + st.String() + why
+		if groups[key] == nil {
+			groups[key] = &group{what: what, source: src, why: why, state: st}
+			order = append(order, key)
+		}
+		groups[key].pids = append(groups[key].pids, pid)
+	}
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		note(p.PID, "names and sizes", p.Status.Source, p.Status.Err, p.Status.State)
+		note(p.PID, "command lines", p.Command.Source, p.Command.Err, p.Command.State)
+		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
+	}
+	for _, key := range order {
+		g := groups[key]
+		why := g.why
+		if len(g.pids) > 1 {
+			why = fmt.Sprintf("%s (and %d more processes)", g.why, len(g.pids)-1)
+		}
+		l.add("", g.source, g.state, why, g.what+" of processes")
+	}
+}
+
+type group struct {
+	what, source, why string
+	state             snapshot.State
+	pids              []int
+}
