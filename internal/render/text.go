@@ -1,0 +1,225 @@
+// Package render owns how a report looks: text for a terminal, JSON, YAML. It
+// takes a report and gives bytes; it must not know where the report came from,
+// nor compute anything that another face would also want to show.
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/printable"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// The width and height that the text form keeps to: one screen.
+const (
+	Width  = 80
+	Height = 24
+)
+
+// page collects lines.
+type page struct {
+	bytes.Buffer
+	width int // 0: as long as they get
+}
+
+// line prints one line, made safe and cut to the width of the page.
+func (p *page) line(format string, args ...any) {
+	s := strings.TrimRight(printable.Text(fmt.Sprintf(format, args...)), " ")
+	if p.width > 0 && len([]rune(s)) > p.width {
+		s = string([]rune(s)[:p.width-2]) + ".."
+	}
+	p.WriteString(s + "\n")
+}
+
+// fold prints a sentence over as many lines as it needs, at most max; the lines
+// after the first are indented.
+func (p *page) fold(indent string, max int, s string) {
+	s = printable.Text(s)
+	width := p.width
+	if width == 0 {
+		width = 1 << 20
+	}
+	for n := 1; ; n++ {
+		r := []rune(s)
+		if len(r) <= width || n == max {
+			p.line("%s", s)
+			return
+		}
+		cut := strings.LastIndex(string(r[:width+1]), " ")
+		if cut <= len(indent) {
+			cut = len(string(r[:width]))
+		}
+		p.line("%s", s[:cut])
+		s = indent + strings.TrimLeft(s[cut:], " ")
+	}
+}
+
+// Text renders r for one screen of 80 x 24.
+func Text(r *report.Report) []byte {
+	p := &page{width: Width}
+	head(p, r)
+	figures(p, r)
+	bar(p, r)
+	heldBy(p, r)
+	saying(p, r)
+	doubts(p, r, Height-strings.Count(p.String(), "\n"))
+	return p.Bytes()
+}
+
+func head(p *page, r *report.Report) {
+	p.fold("  ", 2, r.Verdict.Text)
+	p.fold("  ", 2, "Kill risk "+r.Risks.Kill.Level+": "+r.Risks.Kill.Because+".")
+	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
+	var who []string
+	if r.Target.ID != "" {
+		who = append(who, strings.TrimSpace(r.Target.Runtime+" container "+short(r.Target.ID)))
+	}
+	if r.Target.PodUID != "" {
+		who = append(who, "pod "+r.Target.PodUID)
+	}
+	what := fmt.Sprintf("%d processes, cgroup %s, %s LRU, kernel %s", r.Target.PIDCount, r.Target.CgroupVersion, r.Host.LRU, orUnknown(r.Host.Kernel))
+	if r.Target.PIDCount == 1 {
+		what = strings.Replace(what, "1 processes", "1 process", 1)
+	}
+	if len(who) > 0 {
+		p.line("%s", strings.Join(who, ", "))
+	}
+	p.line("%s", what)
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+func short(id string) string { return id[:min(12, len(id))] }
+
+func figures(p *page, r *report.Report) {
+	n := r.Numbers
+	limit := "no limit on the path to the root"
+	if n.LimitBytes != nil {
+		limit = fmt.Sprintf("%4s of the limit %s of %s", size.Percent(n.UsageBytes, *n.LimitBytes), size.Text(*n.LimitBytes), owner(r))
+		if own := limitUsage(r); own != nil && own.Cgroup != r.Target.Cgroup {
+			limit = fmt.Sprintf("limit %s of %s, which holds %s", size.Text(*n.LimitBytes), owner(r), size.Text(own.UsageBytes))
+		}
+	}
+	p.line("  usage       %12s   %s", size.Text(n.UsageBytes), limit)
+	p.line("  cannot free %12s   %s", span(n), margin(r))
+	if n.ReclaimableBytes != nil {
+		p.line("  can free    %12s   at least: page cache and what is known to shrink", size.Text(*n.ReclaimableBytes))
+	}
+	if n.WorkingSetBytes != nil {
+		p.line("  working_set %12s   rss %s, peak %s", size.Text(*n.WorkingSetBytes), optional(n.RSSBytes), optional(n.PeakBytes))
+	}
+}
+
+func optional(n *int64) string {
+	if n == nil {
+		return "unknown"
+	}
+	return size.Text(*n)
+}
+
+// limitUsage finds the row of the deciding limit.
+func limitUsage(r *report.Report) *report.Limit {
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		if r.Numbers.LimitBytes != nil && l.Cgroup == r.Numbers.LimitOwner && l.LimitBytes == *r.Numbers.LimitBytes {
+			return l
+		}
+	}
+	return nil
+}
+
+func owner(r *report.Report) string {
+	if r.Numbers.LimitOwner == r.Target.Cgroup {
+		return "this cgroup"
+	}
+	return printable.Fit(printable.Text(r.Numbers.LimitOwner), 34)
+}
+
+// span prints a range only where its ends differ by more than 1 %.
+func span(n report.Numbers) string {
+	switch {
+	case n.UnreclaimableBytes == nil:
+		return "unknown"
+	case 100*(*n.UnreclaimableMaxBytes-*n.UnreclaimableMinBytes) > *n.UnreclaimableMaxBytes:
+		return size.MiBs(*n.UnreclaimableMinBytes) + "-" + size.Text(*n.UnreclaimableMaxBytes)
+	}
+	return size.Text(*n.UnreclaimableBytes)
+}
+
+func margin(r *report.Report) string {
+	l := limitUsage(r)
+	if l == nil || r.Numbers.UnreclaimableBytes == nil {
+		return ""
+	}
+	return fmt.Sprintf("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
+}
+
+func saying(p *page, r *report.Report) {
+	p.line("WHO SAYS WHAT, in MiB")
+	for _, s := range r.Says {
+		v := "unknown"
+		if s.Bytes != nil {
+			v = size.MiBs(*s.Bytes)
+		}
+		p.line("  %-15s %8s  %s", s.Tool, v, formula(s))
+	}
+}
+
+func formula(s report.Says) string {
+	out := ""
+	for i, t := range s.Terms {
+		if i == 0 {
+			out = "= "
+		}
+		if i > 0 || t.Sign == "-" {
+			out += " " + t.Sign + " "
+		}
+		out += t.Name + " " + size.MiBs(t.Bytes)
+	}
+	if s.Note != "" && out != "" {
+		return out + ", " + s.Note
+	}
+	return out + s.Note
+}
+
+// doubts says what was strange and what could not be seen, in the lines that
+// are left.
+func doubts(p *page, r *report.Report, room int) {
+	all := append([]string{}, r.Doubts...)
+	for _, n := range r.NotSeen {
+		if n.State == "absent" && !strings.HasPrefix(n.Key, "accounts/") {
+			continue
+		}
+		all = append(all, fmt.Sprintf("not seen: %s (%s)", n.WouldShow, n.Why))
+	}
+	if len(all) == 0 {
+		p.line("No doubts: every source was read; %s unexplained.", unexplained(r))
+		return
+	}
+	for i, d := range all {
+		if room == 1 && i < len(all)-1 {
+			p.line("- and %d more: see -o wide", len(all)-i)
+			return
+		}
+		// A doubt may take a second line while the others keep theirs.
+		before := p.Len()
+		p.fold("  ", max(1, min(2, room-(len(all)-1-i))), "- "+d)
+		room -= strings.Count(string(p.Bytes()[before:]), "\n")
+	}
+}
+
+func unexplained(r *report.Report) string {
+	s := size.Text(r.Unexplained.Bytes)
+	if r.Unexplained.BoundBytes != nil {
+		s += " of " + size.Text(*r.Unexplained.BoundBytes) + " allowed"
+	}
+	return s
+}

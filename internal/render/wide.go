@@ -1,0 +1,96 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// Wide renders all of r.
+func Wide(r *report.Report) []byte {
+	p := &page{}
+	wideHead(p, r)
+	figures(p, r)
+	bar(p, r)
+	p.line("LEDGER, in bytes")
+	for _, a := range r.Accounts {
+		note := a.Reclaim
+		if a.Derived {
+			note += ", derived"
+		}
+		p.line("  %-26s %15d  %-10s %s", a.Path, a.Bytes, note, state(a.State))
+	}
+	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, optional(r.Unexplained.BoundBytes))
+	p.line("LIMITS, from the target to the root")
+	for _, l := range r.Limits {
+		p.line("  %12s  usage %s, cannot free %s, margin %s  %s", size.Text(l.LimitBytes), size.Text(l.UsageBytes),
+			size.Text(l.UnreclaimableBytes), size.Text(l.MarginBytes), l.Knob)
+	}
+	if len(r.Limits) == 0 {
+		p.line("  none")
+	}
+	for _, x := range []struct {
+		name string
+		risk report.Risk
+	}{{"kill", r.Risks.Kill}, {"evict", r.Risks.Evict}, {"throttle", r.Risks.Throttle}} {
+		p.line("RISK %-8s %-8s %s", x.name, x.risk.Level, x.risk.Because)
+	}
+	saying(p, r)
+	holders(p, r)
+	p.line("DOUBTS")
+	for _, d := range r.Doubts {
+		p.line("  %s", d)
+	}
+	p.line("NOT SEEN")
+	for _, n := range r.NotSeen {
+		p.line("  %-8s %s: %s. Would show %s.", n.State, n.Source, n.Why, strings.TrimPrefix(n.Key+": "+n.WouldShow, ": "))
+	}
+	p.line("COST  %.1f ms, %.1f ms CPU, %d bytes read", r.Cost.WallMs, r.Cost.CPUMs, r.Cost.BytesRead)
+	return p.Bytes()
+}
+
+func wideHead(p *page, r *report.Report) {
+	p.line("%s", r.Verdict.Text)
+	p.line("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because)
+	t := r.Target
+	p.line("%s", t.Cgroup)
+	for _, f := range [][2]string{{"runtime", t.Runtime}, {"container", t.ID}, {"pod", t.PodUID}, {"qos", t.QoS}} {
+		if f[1] != "" {
+			p.line("  %-10s %s", f[0], f[1])
+		}
+	}
+	p.line("  %-10s kernel %s, %s, cgroup %s (%s), %s LRU", "host", orUnknown(r.Host.Kernel), orUnknown(r.Host.Distro), t.CgroupVersion, r.Host.CgroupMode, r.Host.LRU)
+	p.line("  %-10s %d: %s", "processes", t.PIDCount, strings.Trim(fmt.Sprint(t.PIDs), "[]"))
+}
+
+func state(m map[string]int64) string {
+	var s []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		s = append(s, fmt.Sprintf("%s=%d", k, m[k]))
+	}
+	return strings.Join(s, " ")
+}
+
+func holders(p *page, r *report.Report) {
+	p.line("HOLDERS")
+	for _, h := range r.Holders {
+		what := h.Name
+		if h.PID != 0 {
+			what = fmt.Sprintf("pid %d %s", h.PID, h.Name)
+		}
+		if len(h.Command) > 0 {
+			what += "  (" + strings.Join(h.Command, " ") + ")"
+		}
+		p.line("  %-12s %12s  %s  %s", h.Account, size.Text(h.Bytes), what, state(h.State))
+	}
+	for _, o := range r.Omitted {
+		p.line("  %-12s %12s  %d more", o.Account, size.Text(o.Bytes), o.Count)
+	}
+	if len(r.Holders) == 0 {
+		p.line("  none that these files can name")
+	}
+}
