@@ -1,0 +1,294 @@
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// fake is a node made of a map. Paths that are not in it are absent.
+type fake map[string]string
+
+func (f fake) Origin() kernel.Origin { return kernel.Origin{PageSize: 4096} }
+
+func (f fake) Ask(q kernel.Question) kernel.Answer {
+	at := time.Unix(1_800_000_000, 5).UTC()
+	s, ok := f[string(q.Op)+" "+q.Path]
+	if !ok {
+		return kernel.Answer{State: snapshot.Absent, Err: "no such file", At: at}
+	}
+	return kernel.Answer{Data: []byte(s), State: snapshot.Present, At: at}
+}
+
+// planted looks like the inside of an archive, as a container could write it.
+const planted = "java\x00-Dx=\nsection read present 3 0 \"/proc/1/cmdline\" \"\"\nabc\nend 2\n\x00"
+
+func node() fake {
+	return fake{
+		"read /proc/7/cmdline":                         planted,
+		"read /proc/7/status":                          "Name:\tend 3\\nsection read\nState:\tS (sleeping)\nPid:\t7\n",
+		"list /sys/fs/cgroup/memory":                   "section read present 1 0 x\x00end 1\x00",
+		"read /sys/fs/cgroup/memory/end 1/memory.stat": "cache 1\n",
+		"link /proc/7/exe":                             "/opt/x\ny",
+		"read /proc/version":                           "",
+	}
+}
+
+func record(t *testing.T, f fake) *Archive {
+	t.Helper()
+	rec := NewRecorder(f)
+	for k := range f {
+		op, path, _ := strings.Cut(k, " ")
+		rec.Ask(kernel.Question{Op: kernel.Op(op), Path: path, Max: 1 << 20})
+	}
+	rec.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/none", Max: 10})
+	return rec.Archive(Meta{PageSize: 4096, Target: "/end 1", Generated: time.Unix(1_800_000_000, 0).UTC()})
+}
+
+func encode(t *testing.T, a *Archive) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := a.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// What is planted in a cmdline, a comm and a cgroup name is data.
+func TestSectionHeadersInDataAreData(t *testing.T) {
+	a := record(t, node())
+	again, err := Parse(encode(t, a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(a.answers, again.answers, cmp.AllowUnexported(key{}), cmp.Transformer("none", func(b []byte) string { return string(b) })); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(a.Meta, again.Meta); d != "" {
+		t.Error(d)
+	}
+	if !bytes.Equal(encode(t, a), encode(t, again)) {
+		t.Error("writing it again gives other bytes")
+	}
+}
+
+func TestEveryTruncationIsSeen(t *testing.T) {
+	b := encode(t, record(t, node()))
+	for n := range b {
+		if _, err := Parse(b[:n]); err == nil {
+			t.Fatalf("%d of %d bytes were taken for a whole capture", n, len(b))
+		}
+	}
+}
+
+func TestBadArchives(t *testing.T) {
+	meta := fmt.Sprintf(`{"schema":%q,"pageSize":4096}`, Schema)
+	head := fmt.Sprintf("%ssection meta present %d 0 \"\" \"\"\n%s\n", magic, len(meta), meta)
+	for name, c := range map[string]struct{ body, want string }{
+		"not one":        {"hello", "not a memwhy capture"},
+		"parent path":    {head + "section read present 0 0 \"/proc/../etc/shadow\" \"\"\n\nend 2\n", "not a clean absolute path"},
+		"relative path":  {head + "section read present 0 0 \"../x\" \"\"\n\nend 2\n", "not a clean absolute path"},
+		"empty path":     {head + "section read present 0 0 \"\" \"\"\n\nend 2\n", "not a clean absolute path"},
+		"huge length":    {head + "section read present 99999999999 0 \"/x\" \"\"\n\nend 2\n", "truncated"},
+		"negative":       {head + "section read present -1 0 \"/x\" \"\"\n\nend 2\n", "section header"},
+		"same twice":     {head + strings.Repeat("section read present 0 0 \"/x\" \"\"\n\n", 2) + "end 3\n", "a second time"},
+		"unknown op":     {head + "section write present 0 0 \"/x\" \"\"\n\nend 2\n", "unknown operation"},
+		"unknown state":  {head + "section read maybe 0 0 \"/x\" \"\"\n\nend 2\n", "unknown state"},
+		"no meta":        {magic + "end 0\n", "no meta"},
+		"bytes after":    {head + "end 1\nx", "after the end"},
+		"wrong schema":   {magic + "section meta present 34 0 \"\" \"\"\n{\"schema\":\"other\",\"pageSize\":4096}\nend 1\n", "schema"},
+		"wrong count":    {head + "end 7\n", "section header"},
+		"missing length": {head + "section read present 0 \"/x\" \"\"\n\nend 2\n", "section header"},
+	} {
+		_, err := Parse([]byte(c.body))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestOpenRefusesWhatIsNoCapture(t *testing.T) {
+	dir := t.TempDir()
+	huge := filepath.Join(dir, "huge")
+	f, err := os.Create(huge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(maxArchive + 1); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	for name, want := range map[string]string{huge: "too large", filepath.Join(dir, "none"): "no such file", dir: "neither proc nor sys", os.DevNull: "not a regular file"} {
+		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestFilesAreTheOwnersOnly(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "c")
+	if err := os.WriteFile(name, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := record(t, node()).WriteFile(name); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(name)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+	if _, err := Open(name); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(name), ".memwhy*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestWhatWasNotAskedIsFailedNotAbsent(t *testing.T) {
+	a := record(t, node())
+	if got := a.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/other", Max: 1}); got.State != snapshot.Failed {
+		t.Errorf("%+v", got)
+	}
+	if got := a.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/none", Max: 1}); got.State != snapshot.Absent {
+		t.Errorf("%+v", got)
+	}
+}
+
+const id = "8d2c5b0a7f6e4d3c2b1a09182736455463728190a0b1c2d3e4f5061728394a5b"
+
+func private() fake {
+	pod := "/sys/fs/cgroup/memory/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10"
+	return fake{
+		"read /proc/self/mountinfo": "1 0 8:1 / /home/acme rw - ext4 /dev/acme rw\n" +
+			"2 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+		"read /proc/7/cmdline":                             "/opt/acme/payroll\x00-Xmx512m\x00--password=hunter2\x00--db\x00postgres://u:hunter2@acme\x00",
+		"read /proc/7/status":                              "Name:\tpayroll\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\nPPid:\t1\nVmRSS:\t 12 kB\n",
+		"read /proc/7/cgroup":                              "4:memory:/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + "\n",
+		"link /proc/7/exe":                                 "/opt/acme/payroll",
+		"list " + pod:                                      id + "\x00",
+		"read " + pod + "/" + id + "/memory.stat":          "cache 4096\n",
+		"read " + pod + "/" + id + "/memory.kmem.slabinfo": "dentry(3:acme) 1 1 1 1 1 : tunables 0 0 0 : slabdata 1 1 0\n",
+		"read /proc/swaps":                                 "Filename Type Size Used Priority\n/acme/swapfile file 8 0 -2\n",
+		"read /proc/cmdline":                               "root=UUID=acme cgroup.memory=nokmem acme=1 swapaccount=1\n",
+		"read /proc/version":                               "Linux version 5.4.0 (acme@builder) (gcc) #1 SMP\n",
+		"read /etc/os-release":                             "PRETTY_NAME=\"Debian\"\nHOME_URL=acme\n",
+		"read /etc/acme":                                   "anything",
+	}
+}
+
+// secrets may be in no redacted capture; hunter2 in no capture at all.
+func TestRedaction(t *testing.T) {
+	a := record(t, private())
+	a.Meta.Target = "/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id
+	plain, err := a.Prepare(false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := encode(t, plain)
+	if bytes.Contains(b, []byte("hunter2")) || bytes.Contains(b, []byte("/home/acme")) {
+		t.Error("a plain capture holds arguments or other mounts")
+	}
+	if !bytes.Contains(b, []byte("-Xmx512m")) {
+		t.Error("a flag about memory is lost")
+	}
+	with, _ := a.Prepare(false, true)
+	if !bytes.Contains(encode(t, with), []byte("hunter2")) {
+		t.Error("--with-args lost an argument")
+	}
+	redacted, err := a.Prepare(true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = encode(t, redacted)
+	for _, secret := range []string{"hunter2", "acme", "payroll", id[:12], "0d9f7a52", "builder"} {
+		if bytes.Contains(b, []byte(secret)) {
+			t.Errorf("a redacted capture holds %q", secret)
+		}
+	}
+	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "cgroup.memory=nokmem", "Linux version 5.4.0"} {
+		if !bytes.Contains(b, []byte(public)) {
+			t.Errorf("a redacted capture lost %q", public)
+		}
+	}
+	other, _ := a.Prepare(true, false)
+	if bytes.Equal(b, encode(t, other)) {
+		t.Error("two redactions have one key")
+	}
+	if _, err := Parse(b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTree(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"proc/meminfo":             "MemTotal: 1 kB\n",
+		"proc/denied.err":          "cat: /proc/denied: Permission denied\n",
+		"proc/gone.err":            "open: No such file or directory\n",
+		"proc/eio.err":             "read: Input/output error\n",
+		"proc/mode.err":            "not readable: mode 0200\n",
+		"sys/kernel/slab.ls":       ":0000 -> x\ndentry\nkmalloc-8 -> :0000\n",
+		"sys/fs/cgroup/a/b/x.stat": "1\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "proc/escape")); err != nil {
+		t.Fatal(err)
+	}
+	src, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]snapshot.State{
+		"/proc/meminfo": snapshot.Present, "/proc/denied": snapshot.Denied, "/proc/gone": snapshot.Absent, "/proc/eio": snapshot.Failed,
+		"/proc/mode": snapshot.Denied, "/proc/other": snapshot.Absent, "/run/x": snapshot.Failed, "/proc/escape": snapshot.Failed,
+		"/proc/../../../etc/passwd": snapshot.Failed,
+	} {
+		if got := src.Ask(kernel.Question{Op: kernel.Read, Path: path, Max: 100}); got.State != want {
+			t.Errorf("%s: %s (%s), want %s", path, got.State, got.Err, want)
+		}
+	}
+	if got := src.Ask(kernel.Question{Op: kernel.List, Path: "/sys/kernel/slab", Max: 10}).Names(); len(got) != 3 || got[1] != "dentry" {
+		t.Errorf("listing %q", got)
+	}
+	if got := src.Ask(kernel.Question{Op: kernel.List, Path: "/sys/fs/cgroup/a", Max: 10}).Names(); len(got) != 1 || got[0] != "b" {
+		t.Errorf("directories %q", got)
+	}
+	if got := src.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/meminfo", Max: 3}); got.State != snapshot.Failed {
+		t.Errorf("an answer longer than allowed: %+v", got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(magic))
+	f.Add([]byte(magic + "section meta present 2 0 \"\" \"\"\n{}\nend 1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := Parse(b)
+		if err != nil {
+			return
+		}
+		var w bytes.Buffer
+		if err := a.Write(&w); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(w.Bytes()); err != nil {
+			t.Errorf("what was parsed and written is no capture: %v", err)
+		}
+	})
+}

@@ -1,0 +1,255 @@
+package capture
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Prepare returns the archive as it may be written: mount tables hold cgroup
+// mounts only, and command lines argv[0] and memory-related flags unless
+// withArgs. With redact, every name and path part that is not a public word is
+// replaced by its HMAC under a key that exists only during this call.
+func (a *Archive) Prepare(redact, withArgs bool) (*Archive, error) {
+	p := &preparer{withArgs: withArgs}
+	if redact {
+		key := make([]byte, 32)
+		if _, err := rand.Read(key); err != nil {
+			return nil, fmt.Errorf("make a redaction key: %w", err)
+		}
+		p.r = identity.NewRedactor(key)
+	}
+	out := &Archive{Meta: a.Meta, answers: make(map[key]kernel.Answer, len(a.answers))}
+	out.Meta.Redacted = redact
+	if redact {
+		out.Meta.Target = p.r.Path(a.Meta.Target)
+	}
+	for k, v := range a.answers {
+		if nk, nv, keep := p.section(k, v); keep {
+			out.answers[nk] = nv
+		}
+	}
+	return out, nil
+}
+
+type preparer struct {
+	r        *identity.Redactor // nil without redaction
+	withArgs bool
+}
+
+var (
+	processFile = regexp.MustCompile(`^/proc/(self|[0-9]+)/([a-z_]+)$`)
+	cgroupFile  = regexp.MustCompile(`^(memory|cgroup)\.[a-z._]+$`)
+)
+
+// numeric files of the node hold keys and numbers that the kernel chose.
+var numeric = map[string]bool{
+	"/proc/meminfo": true, "/proc/vmstat": true, "/proc/zoneinfo": true, "/proc/buddyinfo": true, "/proc/cgroups": true,
+	"/proc/pressure/memory": true, "/proc/sys/kernel/osrelease": true,
+	"/sys/kernel/mm/lru_gen/enabled": true, "/sys/devices/system/cpu/online": true,
+}
+
+// section prepares one answer. With redaction only files whose content is known
+// to be free of names, or is rewritten here, are kept.
+func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
+	if m := processFile.FindStringSubmatch(k.path); m != nil {
+		a.Data = p.process(m[2], a.Data)
+		return k, a, true
+	}
+	if p.r == nil || numeric[k.path] {
+		return k, a, true
+	}
+	if a.State != snapshot.Present {
+		a.Err = publicErr(a.Err)
+	}
+	switch k.path {
+	case "/proc/slabinfo":
+		a.Data = p.slabinfo(a.Data)
+		return k, a, true
+	case "/proc/swaps":
+		a.Data = p.firstWords(a.Data)
+		return k, a, true
+	case "/proc/cmdline":
+		a.Data = bootArgs(a.Data)
+		return k, a, true
+	case "/proc/version":
+		a.Data = builder.ReplaceAll(a.Data, nil)
+		return k, a, true
+	case "/etc/os-release", "/usr/lib/os-release":
+		a.Data = onlyLines(a.Data, "ID=", "VERSION_ID=", "PRETTY_NAME=")
+		return k, a, true
+	}
+	if k.op == kernel.List {
+		return key{k.op, p.r.Path(k.path)}, p.names(a), true
+	}
+	if base := path.Base(k.path); cgroupFile.MatchString(base) {
+		if strings.HasSuffix(base, "slabinfo") {
+			a.Data = p.slabinfo(a.Data)
+		}
+		return key{k.op, path.Join(p.r.Path(path.Dir(k.path)), base)}, a, true
+	}
+	return k, a, false
+}
+
+// publicErr keeps the words of memwhy and of the operating system, never a
+// parse error that quotes content.
+func publicErr(err string) string {
+	if strings.ContainsAny(err, `"/`) {
+		return "failed"
+	}
+	return err
+}
+
+func (p *preparer) names(a kernel.Answer) kernel.Answer {
+	if a.State != snapshot.Present {
+		return a
+	}
+	var b []byte
+	for _, n := range a.Names() {
+		b = append(append(b, p.r.Path(n)...), 0)
+	}
+	a.Data = b
+	return a
+}
+
+func (p *preparer) process(name string, data []byte) []byte {
+	switch name {
+	case "mountinfo":
+		return p.mountinfo(data)
+	case "cmdline":
+		return p.cmdline(data)
+	}
+	if p.r == nil {
+		return data
+	}
+	switch name {
+	case "status":
+		return p.status(data)
+	case "cgroup":
+		return p.membership(data)
+	case "exe":
+		s := string(data)
+		return []byte(path.Join(p.r.Path(path.Dir(s)), p.r.Name(path.Base(s))))
+	}
+	return nil
+}
+
+// mountinfo keeps cgroup mounts: what else is mounted is nobody's business.
+func (p *preparer) mountinfo(data []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(data) {
+		head, tail, ok := strings.Cut(string(line), " - ")
+		f := strings.Split(head, " ")
+		if !ok || !strings.HasPrefix(tail, "cgroup") || len(f) < 5 {
+			continue
+		}
+		if p.r != nil {
+			f[3], f[4] = p.r.Path(f[3]), p.r.Path(f[4])
+		}
+		out.WriteString(strings.Join(f, " ") + " - " + tail)
+	}
+	return out.Bytes()
+}
+
+func (p *preparer) cmdline(data []byte) []byte {
+	if p.withArgs || len(data) == 0 {
+		return data
+	}
+	args := identity.TrimCommand(strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00"))
+	if p.r != nil {
+		args = p.r.Command(args)
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	return []byte(strings.Join(args, "\x00") + "\x00")
+}
+
+// status keeps the lines that are read, the name among them as its hash.
+func (p *preparer) status(data []byte) []byte {
+	kept := onlyLines(data, "Name:", "State:", "Tgid:", "Pid:", "PPid:", "Threads:", "Kthread:", "Vm", "Rss", "Hugetlb")
+	var out bytes.Buffer
+	for line := range bytes.Lines(kept) {
+		if name, ok := bytes.CutPrefix(line, []byte("Name:\t")); ok {
+			line = []byte("Name:\t" + p.r.Name(strings.TrimSuffix(string(name), "\n")) + "\n")
+		}
+		out.Write(line)
+	}
+	return out.Bytes()
+}
+
+func (p *preparer) membership(data []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(data) {
+		f := strings.SplitN(strings.TrimSuffix(string(line), "\n"), ":", 3)
+		if len(f) == 3 {
+			out.WriteString(f[0] + ":" + f[1] + ":" + p.r.Path(f[2]) + "\n")
+		}
+	}
+	return out.Bytes()
+}
+
+// clone is the suffix of a per-cgroup slab cache of an old kernel,
+// `dentry(101:NAME)`.
+var clone = regexp.MustCompile(`\((\d+):([^)]*)\)`)
+
+func (p *preparer) slabinfo(data []byte) []byte {
+	return clone.ReplaceAllFunc(data, func(m []byte) []byte {
+		f := clone.FindSubmatch(m)
+		return []byte("(" + string(f[1]) + ":" + p.r.Path(string(f[2])) + ")")
+	})
+}
+
+// firstWords hashes the first word of each line but the heading: the device or
+// file of a swap area.
+func (p *preparer) firstWords(data []byte) []byte {
+	var out bytes.Buffer
+	first := true
+	for line := range bytes.Lines(data) {
+		word, rest, ok := strings.Cut(string(line), " ")
+		if !first && ok {
+			line = []byte(p.r.Path(word) + " " + rest)
+		}
+		first = false
+		out.Write(line)
+	}
+	return out.Bytes()
+}
+
+func onlyLines(data []byte, prefixes ...string) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(data) {
+		for _, p := range prefixes {
+			if bytes.HasPrefix(line, []byte(p)) {
+				out.Write(line)
+				break
+			}
+		}
+	}
+	return out.Bytes()
+}
+
+// builder is the user@host and the compiler that /proc/version names.
+var builder = regexp.MustCompile(`\([^()]*@[^()]*\) ?`)
+
+// bootArgs keeps the boot options that change how memory is managed.
+func bootArgs(data []byte) []byte {
+	var kept []string
+	for _, w := range strings.Fields(string(data)) {
+		for _, p := range []string{"cgroup", "swapaccount", "psi", "mem=", "hugepage", "default_hugepagesz", "transparent_hugepage",
+			"zswap", "slab", "slub", "numa", "systemd.unified_cgroup_hierarchy", "systemd.legacy_systemd_cgroup_controller", "lru_gen", "percpu"} {
+			if strings.HasPrefix(w, p) {
+				kept = append(kept, w)
+				break
+			}
+		}
+	}
+	return []byte(strings.Join(kept, " ") + "\n")
+}
