@@ -24,16 +24,16 @@ const (
 // Sorts lists the orders, the default first.
 func Sorts() []Sort { return []Sort{ByUnreclaimable, ByUsage, ByWorkingSet, ByRisk, ByName} }
 
-// List ranks the cgroups of snaps. Those whose usage could not be read are
-// listed in notSeen.
-func List(snaps []*snapshot.Snapshot, complete bool, order Sort) *report.List {
-	l := &report.List{Schema: report.ListSchema, Containers: []report.Listed{}, NotSeen: []report.NotSeen{}}
+// List ranks the cgroups of snaps, which were read on the host of base. Those
+// whose usage could not be read are listed in notSeen.
+func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, order Sort) *report.List {
+	l := &report.List{Schema: report.ListSchema, Generated: generated(base), Host: host(base),
+		Containers: []report.Listed{}, NotSeen: []report.NotSeen{}}
 	missing := &missingList{rows: l.NotSeen}
 	if !complete {
 		missing.add("", "the cgroup tree", snapshot.Failed, "not all of its directories could be listed", "the other cgroups")
 	}
 	for _, s := range snaps {
-		l.Generated, l.Host = generated(s), host(s)
 		w, err := ledger.Explain(s)
 		if err != nil {
 			missing.add("containers", s.Target().Usage.Source, s.Target().Usage.State, err.Error(), "cgroup "+s.Target().Path)
@@ -51,6 +51,7 @@ func List(snaps []*snapshot.Snapshot, complete bool, order Sort) *report.List {
 		}
 		return cmp.Or(cmp.Compare(rank(b, order), rank(a, order)), cmp.Compare(a.Target.Cgroup, b.Target.Cgroup))
 	})
+	missing.hostNulls(base, l.Generated, l.Host)
 	missing.listNulls(l.Containers)
 	l.NotSeen = missing.rows
 	return l

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
@@ -57,11 +58,8 @@ func null[T any](l *missingList, key string, isNull bool, r snapshot.Reading[T],
 func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 	t := s.Target()
 	n := r.Numbers
-	tree := snapshot.Reading[int]{State: snapshot.Absent, Source: "--from", Err: "a directory tree does not say when it was taken"}
-	null(l, "generated", r.Generated == nil, tree, "", "when the node was read")
-	null(l, "host.cpus", r.Host.CPUs == nil, s.Host.CPUs, "", "how far usage and accounts may differ")
+	l.hostNulls(s, r.Generated, r.Host)
 	null(l, "unexplained.boundBytes", r.Unexplained.BoundBytes == nil, s.Host.CPUs, "", "how far usage and accounts may differ")
-	null(l, "host.memTotalBytes", r.Host.MemTotalBytes == nil, s.Node.Meminfo, "no key MemTotal", "the size of the node")
 	null(l, "numbers.workingSetBytes", n.WorkingSetBytes == nil, t.Stat, "", "the working set")
 	null(l, "numbers.rssBytes", n.RSSBytes == nil, t.Stat, "no usable counter", "anonymous memory")
 	for _, key := range []string{"unreclaimableBytes", "unreclaimableMinBytes", "unreclaimableMaxBytes", "reclaimableBytes"} {
@@ -76,6 +74,13 @@ func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 	null(l, "risks.evict.marginBytes", r.Risks.Evict.MarginBytes == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "kubelet"},
 		r.Risks.Evict.Because, "how far from being evicted")
 	null(l, "risks.throttle.marginBytes", r.Risks.Throttle.MarginBytes == nil, t.High, r.Risks.Throttle.Because, "how far from being throttled")
+}
+
+func (l *missingList) hostNulls(s *snapshot.Snapshot, generated *time.Time, h report.Host) {
+	tree := snapshot.Reading[int]{State: snapshot.Absent, Source: "--from", Err: "a directory tree does not say when it was taken"}
+	null(l, "generated", generated == nil, tree, "", "when the node was read")
+	null(l, "host.cpus", h.CPUs == nil, s.Host.CPUs, "", "how far usage and accounts may differ")
+	null(l, "host.memTotalBytes", h.MemTotalBytes == nil, s.Node.Meminfo, "no key MemTotal", "the size of the node")
 }
 
 // listNulls does the same for the rows of a list, once for each column.

@@ -53,17 +53,21 @@ func bar(p *page, r *report.Report) {
 	p.fold("  ", 2, "  "+strings.Join(legend, "  "))
 }
 
-// heldBy names the largest holders in one line.
+// heldBy names in one line the largest holders, of at least 2 % of the usage.
 func heldBy(p *page, r *report.Report) {
 	top := slices.Clone(r.Holders)
 	slices.SortStableFunc(top, func(a, b report.Holder) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	var names []string
 	for _, h := range top[:min(len(top), 3)] {
+		if 50*h.Bytes < r.Numbers.UsageBytes {
+			break
+		}
 		name := h.Name
 		if h.PID != 0 {
 			name = fmt.Sprintf("%s (pid %d)", h.Name, h.PID)
 		}
-		names = append(names, name+" "+size.Text(h.Bytes))
+		class, _, _ := strings.Cut(h.Account, "/")
+		names = append(names, name+" "+class+" "+size.Text(h.Bytes))
 	}
 	if len(names) > 0 {
 		p.line("  held by %s", strings.Join(names, ", "))

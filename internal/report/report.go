@@ -29,7 +29,7 @@ const (
 // Report explains one memory cgroup.
 type Report struct {
 	Schema      string      `json:"schema" jsonschema:"enum=memwhy.report/v1"`
-	Generated   *time.Time  `json:"generated"` // when the node was read; null when the source does not say
+	Generated   *time.Time  `json:"generated" jsonschema:"nullable"` // when the node was read; null when the source does not say
 	Host        Host        `json:"host"`
 	Target      Target      `json:"target"`
 	Verdict     Verdict     `json:"verdict"`
@@ -52,8 +52,8 @@ type Host struct {
 	Distro        string `json:"distro"`
 	CgroupMode    string `json:"cgroupMode" jsonschema:"enum=v1,enum=v2,enum=hybrid"`
 	LRU           string `json:"lru" jsonschema:"enum=classic,enum=mglru,enum=unknown"` // the page reclaim engine; working sets of different engines do not compare
-	CPUs          *int   `json:"cpus"`                                                  // online
-	MemTotalBytes *int64 `json:"memTotalBytes"`
+	CPUs          *int   `json:"cpus" jsonschema:"nullable"`                            // online
+	MemTotalBytes *int64 `json:"memTotalBytes" jsonschema:"nullable"`
 }
 
 // Target is the cgroup asked about, and what its path says of the container.
@@ -83,16 +83,16 @@ type Verdict struct {
 
 // Numbers are the figures with names.
 type Numbers struct {
-	UsageBytes            int64  `json:"usageBytes"`      // memory.current, memory.usage_in_bytes: what limits and the OOM killer look at
-	WorkingSetBytes       *int64 `json:"workingSetBytes"` // as container_memory_working_set_bytes
-	RSSBytes              *int64 `json:"rssBytes"`        // as container_memory_rss: anonymous memory, never the processes' RSS
-	UnreclaimableBytes    *int64 `json:"unreclaimableBytes"`
-	UnreclaimableMinBytes *int64 `json:"unreclaimableMinBytes"`
-	UnreclaimableMaxBytes *int64 `json:"unreclaimableMaxBytes"`
-	ReclaimableBytes      *int64 `json:"reclaimableBytes"`
-	LimitBytes            *int64 `json:"limitBytes"` // the deciding limit on the path to the root; null when there is none
-	LimitOwner            string `json:"limitOwner"` // the cgroup whose limit it is
-	PeakBytes             *int64 `json:"peakBytes"`
+	UsageBytes            int64  `json:"usageBytes"`                            // memory.current, memory.usage_in_bytes: what limits and the OOM killer look at
+	WorkingSetBytes       *int64 `json:"workingSetBytes" jsonschema:"nullable"` // as container_memory_working_set_bytes
+	RSSBytes              *int64 `json:"rssBytes" jsonschema:"nullable"`        // as container_memory_rss: anonymous memory, never the processes' RSS
+	UnreclaimableBytes    *int64 `json:"unreclaimableBytes" jsonschema:"nullable"`
+	UnreclaimableMinBytes *int64 `json:"unreclaimableMinBytes" jsonschema:"nullable"`
+	UnreclaimableMaxBytes *int64 `json:"unreclaimableMaxBytes" jsonschema:"nullable"`
+	ReclaimableBytes      *int64 `json:"reclaimableBytes" jsonschema:"nullable"`
+	LimitBytes            *int64 `json:"limitBytes" jsonschema:"nullable"` // the deciding limit on the path to the root; null when there is none
+	LimitOwner            string `json:"limitOwner"`                       // the cgroup whose limit it is
+	PeakBytes             *int64 `json:"peakBytes" jsonschema:"nullable"`
 }
 
 // Limit is one limit on the way from the target to the root.
@@ -116,14 +116,14 @@ type Account struct {
 
 // Unexplained is usage minus all accounts.
 type Unexplained struct {
-	Bytes      int64  `json:"bytes"`      // signed
-	BoundBytes *int64 `json:"boundBytes"` // what the kernel's batching allows
+	Bytes      int64  `json:"bytes"`                            // signed
+	BoundBytes *int64 `json:"boundBytes" jsonschema:"nullable"` // what the kernel's batching allows
 }
 
 // Says is what another tool shows for this target.
 type Says struct {
 	Tool    string `json:"tool"`
-	Bytes   *int64 `json:"bytes"`
+	Bytes   *int64 `json:"bytes" jsonschema:"nullable"`
 	Formula string `json:"formula"` // with live values, in bytes
 	Terms   []Term `json:"terms"`   // of the formula
 	Note    string `json:"note,omitempty"`
@@ -167,7 +167,7 @@ type Risks struct {
 // Risk is one graded risk.
 type Risk struct {
 	Level       string `json:"level" jsonschema:"enum=none,enum=low,enum=raised,enum=high,enum=critical,enum=unknown"`
-	MarginBytes *int64 `json:"marginBytes"`
+	MarginBytes *int64 `json:"marginBytes" jsonschema:"nullable"`
 	Because     string `json:"because"`
 }
 
@@ -190,7 +190,7 @@ type Cost struct {
 // List ranks the memory cgroups of a node that hold processes.
 type List struct {
 	Schema     string     `json:"schema" jsonschema:"enum=memwhy.list/v1"`
-	Generated  *time.Time `json:"generated"`
+	Generated  *time.Time `json:"generated" jsonschema:"nullable"`
 	Host       Host       `json:"host"`
 	Containers []Listed   `json:"containers"`
 	NotSeen    []NotSeen  `json:"notSeen"`

@@ -156,9 +156,16 @@ func summedRSS(s *snapshot.Snapshot) Number {
 	if len(s.Processes) < len(s.PIDs) {
 		n.Known = false
 	}
-	n.Note = fmt.Sprintf("VmRSS of %d processes, %s of it file or shared pages", read, size.Text(shared))
+	n.Note = fmt.Sprintf("VmRSS of %s, %s of it file or shared", processes(read), size.Text(shared))
 	if !n.Known {
 		n.Note = fmt.Sprintf("only %d of %d processes could be read", read, len(s.PIDs)+s.Outside)
 	}
 	return n
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprintf("%d processes", n)
 }
