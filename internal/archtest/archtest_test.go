@@ -1,0 +1,161 @@
+// Package archtest holds the arrows of the house, what each room may import, and
+// the test that they hold. It owns no code.
+package archtest
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/memwhy/memwhy/"
+
+// arrows: the room on the left may import exactly the rooms on the right.
+// Paths without a leading slash are below internal/.
+var arrows = map[string]string{
+	"size":            "",
+	"printable":       "",
+	"identity":        "",
+	"snapshot":        "",
+	"kernel":          "snapshot",
+	"kernel/procfs":   "snapshot",
+	"kernel/cgroupfs": "kernel snapshot size",
+	"gather":          "identity kernel kernel/cgroupfs kernel/procfs printable size snapshot",
+	"capture":         "identity kernel snapshot",
+	"ledger":          "size snapshot",
+	"says":            "ledger size snapshot",
+	"report":          "",
+	"explain":         "identity ledger printable report says size snapshot",
+	"render":          "printable report size",
+	"wire":            "capture explain gather kernel report snapshot",
+	"cli":             "explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"archtest":        "",
+	"/lab":            "",
+	"/cmd/memwhy":     "cli",
+}
+
+// importers: who may import a dependency, and nobody else. The standard library
+// packages are here because they reach the kernel or the outside.
+var importers = map[string]string{
+	"github.com/spf13/cobra":                   "cli",
+	"go.yaml.in/yaml/v4":                       "render",
+	"github.com/invopop/jsonschema":            "report",
+	"github.com/santhosh-tekuri/jsonschema/v6": "report",
+	"github.com/google/go-cmp/cmp":             "*",
+	"golang.org/x/sys/unix":                    "kernel /lab",
+	"syscall":                                  "kernel kernel/cgroupfs /lab /cmd/memwhy",
+	"os":                                       "kernel capture cli /lab /cmd/memwhy",
+	"os/exec":                                  "kernel /lab archtest",
+	"net":                                      "",
+	"net/http":                                 "",
+}
+
+// pure rooms must not reach the door, however many arrows away.
+var pure = []string{"ledger", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab"}
+
+type pkg struct {
+	ImportPath                         string
+	Name, Doc                          string
+	Imports, TestImports, XTestImports []string
+	Deps                               []string
+}
+
+func load(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Imports,TestImports,XTestImports,Deps", module+"...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p pkg
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	return pkgs
+}
+
+// room is the name of a package in the tables, empty for one of another module.
+func room(importPath string) string {
+	rest, ok := strings.CutPrefix(importPath, module)
+	if !ok {
+		return ""
+	}
+	if in, ok := strings.CutPrefix(rest, "internal/"); ok {
+		return in
+	}
+	return "/" + rest
+}
+
+func TestArrows(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range load(t) {
+		r := room(p.ImportPath)
+		allowed, ok := arrows[r]
+		if !ok {
+			t.Errorf("room %s has no row in the table", r)
+			continue
+		}
+		seen[r] = true
+		may := strings.Fields(allowed)
+		for _, imp := range p.Imports {
+			if to := room(imp); to != "" && !slices.Contains(may, to) {
+				t.Errorf("%s imports %s, which the table does not allow", r, to)
+			}
+		}
+		for _, to := range may {
+			full := module + "internal/" + to
+			if strings.HasPrefix(to, "/") {
+				full = module + to[1:]
+			}
+			if !slices.Contains(p.Imports, full) {
+				t.Errorf("the table lets %s import %s, which it does not: delete the arrow", r, to)
+			}
+		}
+	}
+	for r := range arrows {
+		if !seen[r] {
+			t.Errorf("the table has a row for %s, which does not exist", r)
+		}
+	}
+}
+
+func TestOneImporterPerDependency(t *testing.T) {
+	for _, p := range load(t) {
+		r := room(p.ImportPath)
+		for _, imp := range p.Imports {
+			who, ok := importers[imp]
+			if !ok && strings.Contains(strings.SplitN(imp, "/", 2)[0], ".") && room(imp) == "" {
+				t.Errorf("%s imports %s, a dependency without a row in the table", r, imp)
+			}
+			if ok && who != "*" && !slices.Contains(strings.Fields(who), r) {
+				t.Errorf("%s imports %s; only %q may", r, imp, who)
+			}
+		}
+	}
+}
+
+func TestThoughtCannotReachTheKernel(t *testing.T) {
+	for _, p := range load(t) {
+		if !slices.Contains(pure, room(p.ImportPath)) {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if to := room(dep); to == "kernel" || strings.HasPrefix(to, "kernel/") {
+				t.Errorf("%s reaches %s", room(p.ImportPath), to)
+			}
+		}
+	}
+}
+
+func TestEveryRoomSaysWhatItOwns(t *testing.T) {
+	for _, p := range load(t) {
+		if p.Doc == "" && p.Name != "main" && room(p.ImportPath) != "archtest" {
+			t.Errorf("%s has no package doc", room(p.ImportPath))
+		}
+	}
+}

@@ -1,0 +1,204 @@
+// Package cli owns the command line: subcommands, flags, exit codes, hints. It
+// must not know how anything is read or computed.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/memwhy/memwhy/internal/gather"
+	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/printable"
+	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/lab"
+)
+
+// Exit codes.
+const (
+	exitDone       = 0
+	exitUsage      = 2 // usage, or target not found
+	exitNotAllowed = 3 // not permitted, or not supported here
+	exitPartial    = 4 // --strict: an answer was given, sources are missing
+	exitInternal   = 5
+)
+
+const exitHelp = `Exit codes: 0 done, 2 usage or target not found, 3 not permitted or not supported
+here, 4 an answer with sources missing (--strict only), 5 internal error.`
+
+// readerCommand is a hidden first argument: another life of this executable.
+const readerCommand = "__reads"
+
+// coded is an error with its exit code and a hint.
+type coded struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *coded) Error() string { return e.err.Error() }
+func (e *coded) Unwrap() error { return e.err }
+
+// app is what every command needs.
+type app struct {
+	stdout, stderr io.Writer
+	output         string
+	from, hostRoot string
+	timeout        time.Duration
+	strict         bool
+}
+
+// Run runs one command line and returns its exit code.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 1 && args[0] == readerCommand {
+		if wire.ServeReads(args[1], stdin, stdout) != nil {
+			return exitInternal
+		}
+		return exitDone
+	}
+	if len(args) > 0 && args[0] == lab.HolderCommand {
+		return lab.Hold(args[1:], stdin, stdout)
+	}
+	a := &app{stdout: stdout, stderr: stderr}
+	cmd := a.root(stdin)
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	return a.report(err)
+}
+
+// report says what went wrong, for people, and picks the exit code.
+func (a *app) report(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	c := classify(err)
+	if c.err != nil {
+		fmt.Fprintf(a.stderr, "memwhy: %s\n", printable.Text(c.err.Error()))
+	}
+	var t *gather.TargetError
+	if errors.As(err, &t) {
+		for _, path := range t.Candidates {
+			fmt.Fprintf(a.stderr, "  %s\n", printable.Text(path))
+		}
+	}
+	if c.hint != "" {
+		fmt.Fprintf(a.stderr, "  hint: %s\n", printable.Text(c.hint))
+	}
+	return c.code
+}
+
+func classify(err error) *coded {
+	var c *coded
+	var t *gather.TargetError
+	switch {
+	case errors.As(err, &c):
+		return c
+	case errors.Is(err, wire.ErrOutOfTime):
+		return &coded{exitInternal, err, "give it more with --timeout"}
+	case errors.As(err, &t):
+		code := exitUsage
+		switch t.Kind {
+		case gather.Denied, gather.Unsupported:
+			code = exitNotAllowed
+		case gather.Unreadable:
+			code = exitInternal
+		}
+		return &coded{code, err, t.Hint}
+	case errors.Is(err, cgroupfs.ErrNoController):
+		return &coded{exitNotAllowed, err, ""}
+	case errors.Is(err, ledger.ErrNoUsage):
+		return &coded{exitInternal, err, "the kernel's own total is the one number that nothing can replace"}
+	}
+	return &coded{exitInternal, err, ""}
+}
+
+func usageError(format string, args ...any) error {
+	return &coded{exitUsage, fmt.Errorf(format, args...), "memwhy --help"}
+}
+
+// Version is the version of this build.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+func (a *app) root(stdin io.Reader) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "memwhy",
+		Short: "Why is this container's memory high?",
+		Long: `memwhy says why a container's memory stays high: every byte that the kernel
+charges to its memory cgroup, in accounts that sum to its usage, and what of it
+can be taken back. It only reads.
+
+` + exitHelp,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
+	root.AddCommand(a.explain(), a.ps(), a.capture(), a.lab(stdin), a.version())
+	return root
+}
+
+// reading adds the flags of every command that reads a node.
+func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
+	f := cmd.Flags()
+	if len(formats) > 0 {
+		f.StringVarP(&a.output, "output", "o", formats[0], strings.Join(formats, "|"))
+		f.BoolVar(&a.strict, "strict", false, "exit 4 when a source refused or failed")
+	}
+	f.StringVar(&a.from, "from", "", "read this capture, or directory tree of a node's files, instead of the running node")
+	f.StringVar(&a.hostRoot, "host-root", "/", "where the node's root file system is mounted")
+	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "for all reading together")
+	return cmd
+}
+
+// open opens the node that the flags choose.
+func (a *app) open(ctx context.Context) (*wire.Node, error) {
+	if a.timeout <= 0 {
+		return nil, usageError("--timeout %s: must be positive", a.timeout)
+	}
+	n, err := wire.Open(ctx, wire.Options{
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout,
+		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
+	})
+	if err != nil {
+		return nil, &coded{openCode(err), err, ""}
+	}
+	return n, nil
+}
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, "memwhy", Version())
+			return err
+		},
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError("%s takes no argument, got %q", cmd.Name(), args[0])
+	}
+	return nil
+}

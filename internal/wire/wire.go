@@ -1,0 +1,135 @@
+// Package wire composes: it builds the source of a node for this machine or
+// from a capture, bounds it in time, and runs the use cases on it. It is the
+// only place where readers and use cases meet; it must not know flags or
+// formats.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/capture"
+	"github.com/memwhy/memwhy/internal/explain"
+	"github.com/memwhy/memwhy/internal/gather"
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Options choose the node and bound the reading.
+type Options struct {
+	From     string        // a capture or a directory tree; empty for the running node
+	HostRoot string        // where the running node's root file system is, "/" by default
+	Timeout  time.Duration // for all reading together
+	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
+}
+
+// ErrOutOfTime is returned when the time ran out before there was anything to
+// explain.
+var ErrOutOfTime = errors.New("out of time")
+
+// Node is an opened source.
+type Node struct {
+	kernel.Source
+	opt   gather.Options
+	ctx   context.Context
+	close func()
+}
+
+// Close releases the node.
+func (n *Node) Close() { n.close() }
+
+// Open opens the node that opt chooses.
+func Open(ctx context.Context, opt Options) (*Node, error) {
+	if opt.From != "" {
+		src, err := capture.Open(opt.From)
+		if err != nil {
+			return nil, err
+		}
+		return &Node{Source: src, ctx: ctx, close: func() {}}, nil
+	}
+	live, err := kernel.OpenLive(opt.HostRoot)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	patience := min(500*time.Millisecond, opt.Timeout/8)
+	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
+	return &Node{
+		Source: guard, ctx: ctx,
+		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
+		close: func() {
+			cancel()
+			guard.Close()
+			live.Close()
+		},
+	}, nil
+}
+
+// ServeReads is the life of the reader process of a Guard.
+func ServeReads(hostRoot string, in io.Reader, out io.Writer) error {
+	live, err := kernel.OpenLive(hostRoot)
+	if err != nil {
+		return err
+	}
+	defer live.Close()
+	return kernel.ServeAside(live, in, out)
+}
+
+// late replaces an error that only came of the deadline.
+func (n *Node) late(err error) error {
+	if err != nil && n.ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ErrOutOfTime, err)
+	}
+	return err
+}
+
+// Explain explains one target.
+func (n *Node) Explain(target string) (*report.Report, error) {
+	s, err := gather.Explain(n.Source, target, n.opt)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	r, err := explain.Report(s)
+	return r, n.late(err)
+}
+
+// List ranks the memory cgroups.
+func (n *Node) List(order explain.Sort) (*report.List, error) {
+	l, err := gather.List(n.Source, n.opt)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
+}
+
+// CaptureOptions choose what a capture holds.
+type CaptureOptions struct {
+	Redact   bool
+	WithArgs bool
+	Version  string // of memwhy
+}
+
+// Capture records the answers that Explain and List need.
+func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, error) {
+	rec := capture.NewRecorder(n.Source)
+	s, err := gather.Explain(rec, target, n.opt)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	if _, err := explain.Report(s); err != nil {
+		return nil, n.late(err)
+	}
+	if _, err := gather.List(rec, n.opt); err != nil {
+		return nil, n.late(err)
+	}
+	a := rec.Archive(meta(s, opt.Version))
+	return a.Prepare(opt.Redact, opt.WithArgs)
+}
+
+func meta(s *snapshot.Snapshot, version string) capture.Meta {
+	return capture.Meta{Memwhy: version, Generated: s.Generated, Target: s.Target().Path, PageSize: s.Host.PageSize, Cost: s.Cost}
+}
