@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"image"
+	"image/png"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+)
+
+// imageService is the story that memwhy began with, in small: a service renders
+// images from files to files, and then the night comes.
+var imageService = Scenario{
+	Name:    "image-service",
+	Summary: "a service that renders images from files to files, and then idles",
+	Finding: "cache.cold",
+	Account: "file",
+	needs:   disk,
+	plant:   renderImages,
+}
+
+// imageSide makes a noisy picture of about 1 MiB as PNG.
+const imageSide = 512
+
+func renderImages(j job) ([]Holder, error) {
+	var holders []Holder
+	var total int64
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := 0; total < j.Bytes; i++ {
+		source := filepath.Join(j.WorkDir, fmt.Sprintf("source-%03d.png", i))
+		result := filepath.Join(j.WorkDir, fmt.Sprintf("rendered-%03d.png", i))
+		for _, step := range []func() error{
+			func() error { return writePNG(source, noise(rnd)) },
+			func() error { return render(source, result) },
+		} {
+			if err := step(); err != nil {
+				return nil, err
+			}
+		}
+		for _, path := range []string{source, result} {
+			st, err := os.Stat(path)
+			if err != nil {
+				return nil, err
+			}
+			// The last page of a file is charged whole.
+			page := int64(os.Getpagesize())
+			bytes := (st.Size() + page - 1) / page * page
+			total += bytes
+			holders = append(holders, Holder{Kind: "file", Name: filepath.Base(path), Account: "file", Bytes: bytes, Path: path})
+		}
+	}
+	debug.FreeOSMemory() // an idle service: its heap is small, its cache stays
+	return holders, nil
+}
+
+func noise(rnd *rand.Rand) image.Image {
+	img := image.NewRGBA(image.Rect(0, 0, imageSide, imageSide))
+	for i := range img.Pix {
+		img.Pix[i] = byte(rnd.Uint32()) | byte(i%4/3*255) // opaque
+	}
+	return img
+}
+
+// render turns a picture upside down.
+func render(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	src, err := png.Decode(bufio.NewReader(f))
+	if err != nil {
+		return fmt.Errorf("decode %s: %w", from, err)
+	}
+	b := src.Bounds()
+	dst := image.NewRGBA(b)
+	for y := range b.Dy() {
+		for x := range b.Dx() {
+			dst.Set(x, b.Dy()-1-y, src.At(x, y))
+		}
+	}
+	return writePNG(to, dst)
+}
+
+func writePNG(path string, img image.Image) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := bufio.NewWriter(f)
+	enc := png.Encoder{CompressionLevel: png.BestSpeed}
+	if err := enc.Encode(w, img); err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return f.Close()
+}

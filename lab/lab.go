@@ -1,0 +1,122 @@
+// Package lab owns scenarios: programs that put memory in a known place of a
+// cgroup of their own, and write down the truth about it. It is the judge of
+// memwhy's answers, so it must not use any of memwhy's readers or reckoning.
+//
+// Amounts are bytes.
+package lab
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// TruthSchema names the message that a running scenario writes.
+const TruthSchema = "memwhy.truth/v1"
+
+// Scenario puts memory in one known place.
+type Scenario struct {
+	Name    string
+	Summary string
+	Finding string // the code that a diagnosis should come to
+	Account string // the leaf of the ledger that the bytes belong to
+	needs   place
+	plant   func(job) ([]Holder, error) // runs in the process that holds the memory, inside of the cgroup
+}
+
+// place is where a scenario's files go.
+type place int
+
+const (
+	nowhere place = iota
+	disk
+	tmpfs
+)
+
+// All lists the scenarios.
+func All() []Scenario {
+	return []Scenario{anonTouched, fileOnce, tmpfsFile, imageService}
+}
+
+// Find returns the scenario with that name.
+func Find(name string) (Scenario, bool) {
+	for _, s := range All() {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Scenario{}, false
+}
+
+// Options of a run.
+type Options struct {
+	Bytes  int64  // to plant, 64 MiB when 0
+	Dir    string // for files: on a real disk, /var/tmp when empty
+	Limit  int64  // of the cgroup, none when 0
+	Parent string // cgroup path below which to make the cgroup; v1: that of this process, v2: the root when empty
+}
+
+// Truth is what a scenario knows about its cgroup.
+type Truth struct {
+	Schema         string    `json:"schema"`
+	Scenario       string    `json:"scenario"`
+	Cgroup         string    `json:"cgroup"`    // as in /proc/PID/cgroup
+	CgroupDir      string    `json:"cgroupDir"` // its directory
+	CgroupVersion  string    `json:"cgroupVersion"`
+	PIDs           []int     `json:"pids"`
+	Accounts       []Account `json:"accounts"`
+	Holders        []Holder  `json:"holders"`
+	Finding        string    `json:"finding"`
+	ToleranceBytes int64     `json:"toleranceBytes"` // of each account: the holder itself uses some memory too
+}
+
+// Account is an amount in a leaf of the ledger.
+type Account struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+}
+
+// Holder is a thing that holds an amount.
+type Holder struct {
+	Kind    string `json:"kind"` // process or file
+	Name    string `json:"name"`
+	Account string `json:"account"`
+	Bytes   int64  `json:"bytes"`
+	PID     int    `json:"pid,omitempty"`
+	Path    string `json:"path,omitempty"`
+}
+
+// tolerance is 2 % or 4 MiB, whichever is more.
+func tolerance(bytes int64) int64 { return max(bytes/50, 4<<20) }
+
+// job is what the holding process is told.
+type job struct {
+	Scenario  string
+	Bytes     int64
+	WorkDir   string // exists; empty when the scenario needs no files
+	Mounted   bool   // WorkDir is a mount of its own
+	CgroupDir string
+	ParentDir string
+}
+
+const prefix = "memwhy-lab-"
+
+// name is the name of a run's cgroup and work directory: it leads back to the
+// process that owns it, by its id and its start time, so that a later process
+// with the same id is not taken for the owner.
+func name(scenario string, pid int, start uint64) string {
+	return fmt.Sprintf("%s%s-%d-%d", prefix, scenario, pid, start)
+}
+
+var namePattern = regexp.MustCompile(`^memwhy-lab-([a-z0-9-]+)-([0-9]+)-([0-9]+)$`)
+
+// parseName is the inverse of name.
+func parseName(s string) (scenario string, pid int, start uint64, ok bool) {
+	m := namePattern.FindStringSubmatch(s)
+	if m == nil {
+		return "", 0, 0, false
+	}
+	pid, err1 := strconv.Atoi(m[2])
+	start, err2 := strconv.ParseUint(m[3], 10, 64)
+	return m[1], pid, start, err1 == nil && err2 == nil
+}

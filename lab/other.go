@@ -1,0 +1,32 @@
+//go:build !linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// HolderCommand is the hidden argument of a holder, see the Linux file.
+const HolderCommand = "__holds"
+
+var errLinux = errors.New("labs need Linux")
+
+func elsewhere(job) ([]Holder, error) { return nil, errLinux }
+
+var (
+	anonTouched  = Scenario{Name: "anon-touched", plant: elsewhere}
+	fileOnce     = Scenario{Name: "file-once", plant: elsewhere, needs: disk}
+	tmpfsFile    = Scenario{Name: "tmpfs-file", plant: elsewhere, needs: tmpfs}
+	imageService = Scenario{Name: "image-service", plant: elsewhere, needs: disk}
+)
+
+// Run needs Linux.
+func Run(context.Context, string, Options, func(Truth) error) error { return errLinux }
+
+// Hold needs Linux.
+func Hold([]string, io.Reader, io.Writer) int { return 1 }
+
+// Clean needs Linux.
+func Clean(context.Context) ([]string, error) { return nil, errLinux }
