@@ -206,6 +206,9 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 			args, err := procfs.ParseCmdline(b)
 			return identity.TrimCommand(args), err
 		})
+		if _, user := p.Status.Value.Fields.Get("VmSize"); user && p.Command.State == snapshot.Present && len(p.Command.Value) == 0 {
+			p.Command.State, p.Command.Err = snapshot.Failed, "empty: the process hides it, or its pages cannot be read"
+		}
 		p.Exe = link(src, procFile(p.PID, "exe"))
 	}
 }

@@ -1,0 +1,3 @@
+module github.com/memwhy/memwhy/e2e
+
+go 1.26

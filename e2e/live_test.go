@@ -1,0 +1,339 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// truth is what these tests look at of memwhy.truth/v1.
+type truth struct {
+	Schema, Scenario, Cgroup, CgroupDir, Finding string
+	PIDs                                         []int
+	Accounts                                     []struct {
+		Path  string
+		Bytes int64
+	}
+	Holders        []struct{ Kind, Name, Path string }
+	ToleranceBytes int64
+}
+
+// lab runs a scenario until stop is called, or the test ends.
+func lab(t *testing.T, scenario string, args ...string) (truth, *exec.Cmd, func()) {
+	t.Helper()
+	cmd := exec.Command(binary, append([]string{"lab", "run", scenario, "--for", "60s"}, args...)...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			_ = cmd.Wait()
+		}
+	}
+	t.Cleanup(stop)
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		t.Fatalf("lab %s: %v: %s", scenario, err, errs.String())
+	}
+	var tr truth
+	if err := json.Unmarshal(line, &tr); err != nil || tr.Schema != "memwhy.truth/v1" {
+		t.Fatalf("lab %s: %v: %q", scenario, err, line)
+	}
+	return tr, cmd, stop
+}
+
+func scenarios(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for line := range strings.Lines(run(t, "lab", "list").want(t, 0).out) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	if len(names) < 4 {
+		t.Fatalf("labs %q", names)
+	}
+	return names
+}
+
+// Every lab's truth is in the report: account, verdict, working set.
+func TestLabs(t *testing.T) {
+	classes := map[string]string{"anon.live": "anon", "cache.cold": "file", "tmpfs.held": "shmem"}
+	reclaim := map[string]string{"anon.live": "cannot", "cache.cold": "can", "tmpfs.held": "cannot"}
+	for _, name := range scenarios(t) {
+		t.Run(name, func(t *testing.T) {
+			tr, _, stop := lab(t, name, "--limit", "256M")
+			rep := explain(t, tr.Cgroup)
+			for _, a := range tr.Accounts {
+				got, ok := rep.account(a.Path)
+				if !ok || got < a.Bytes-tr.ToleranceBytes || got > a.Bytes+tr.ToleranceBytes {
+					t.Errorf("account %s: %d, planted %d", a.Path, got, a.Bytes)
+				}
+				t.Logf("%s: planted %d, reported %d, unexplained %d of %d", a.Path, a.Bytes, got, rep.Unexplained.Bytes, *rep.Unexplained.BoundBytes)
+			}
+			if u := rep.Unexplained.Bytes; u > 1<<20 || u < -1<<20 {
+				t.Errorf("unexplained %d, more than 1 MiB at rest", u)
+			}
+			if rep.Verdict.Account != classes[tr.Finding] {
+				t.Errorf("verdict %+v, want the class of %s", rep.Verdict, tr.Finding)
+			}
+			if swapless(t) && rep.Verdict.Reclaim != reclaim[tr.Finding] {
+				t.Errorf("verdict %+v, want %q", rep.Verdict, reclaim[tr.Finding])
+			}
+			if limit := rep.number("limitBytes"); limit != 256<<20 {
+				t.Errorf("limit %d", limit)
+			}
+			checkScreen(t, run(t, "explain", tr.Cgroup).want(t, 0).out)
+			stop()
+			if _, err := os.Stat(tr.CgroupDir); !os.IsNotExist(err) {
+				t.Errorf("%s is still there", tr.CgroupDir)
+			}
+			for _, h := range tr.Holders {
+				if _, err := os.Stat(h.Path); h.Kind == "file" && !os.IsNotExist(err) {
+					t.Errorf("%s is still there", h.Path)
+				}
+			}
+			run(t, "explain", tr.Cgroup).want(t, 2, "no memory cgroup")
+		})
+	}
+}
+
+func swapless(t *testing.T) bool {
+	t.Helper()
+	b, err := os.ReadFile("/proc/swaps")
+	return err == nil && strings.Count(string(b), "\n") == 1
+}
+
+func checkScreen(t *testing.T, out string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) > 24 {
+		t.Errorf("%d lines:\n%s", len(lines), out)
+	}
+	for _, l := range lines {
+		if len([]rune(l)) > 80 || strings.ContainsFunc(l, func(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }) {
+			t.Errorf("line %q", l)
+		}
+	}
+}
+
+// The working set is to the byte what the two files give at the same moment.
+func TestWorkingSetIsCAdvisors(t *testing.T) {
+	tr, _, _ := lab(t, "file-once")
+	read := func(file, key string) int64 {
+		b, err := os.ReadFile(filepath.Join(tr.CgroupDir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) > 0 && (key == "" || f[0] == key) {
+				n, _ := strconv.ParseInt(f[len(f)-1], 10, 64)
+				return n
+			}
+		}
+		t.Fatalf("no %s in %s", key, file)
+		return 0
+	}
+	usage, key := "memory.usage_in_bytes", "total_inactive_file"
+	if memory(t).v2 {
+		usage, key = "memory.current", "inactive_file"
+	}
+	for range 20 { // until nothing moved between two looks
+		before := max(0, read(usage, "")-read("memory.stat", key))
+		got := explain(t, tr.Cgroup).number("workingSetBytes")
+		if after := max(0, read(usage, "")-read("memory.stat", key)); before == after {
+			if got != before {
+				t.Errorf("working set %d, the files say %d", got, before)
+			}
+			return
+		}
+	}
+	t.Error("the cgroup never came to rest")
+}
+
+func TestKilledLabs(t *testing.T) {
+	gone := func(tr truth) bool {
+		for range 100 {
+			if _, err := os.Stat(tr.CgroupDir); os.IsNotExist(err) {
+				return true
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return false
+	}
+	for _, name := range []string{"file-once", "tmpfs-file"} {
+		tr, cmd, _ := lab(t, name)
+		_ = cmd.Process.Kill()
+		if !gone(tr) {
+			t.Errorf("%s: the holder of a killed lab left %s", name, tr.CgroupDir)
+		}
+		if _, err := os.Stat(filepath.Dir(tr.Holders[0].Path)); !os.IsNotExist(err) {
+			t.Errorf("%s: the holder of a killed lab left its files", name)
+		}
+	}
+	other, _, _ := lab(t, "anon-touched")
+	tr, cmd, _ := lab(t, "tmpfs-file")
+	_ = syscall.Kill(tr.PIDs[0], syscall.SIGSTOP) // else it would clean up
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	_ = syscall.Kill(tr.PIDs[0], syscall.SIGKILL)
+	out := run(t, "lab", "clean").want(t, 0).out
+	if !strings.Contains(out, filepath.Base(tr.CgroupDir)) || !gone(tr) {
+		t.Errorf("clean said %q", out)
+	}
+	if _, err := os.Stat(other.CgroupDir); err != nil {
+		t.Errorf("clean took a lab that runs: %v", err)
+	}
+	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), filepath.Base(tr.CgroupDir)) {
+		t.Error("clean left the mount")
+	}
+}
+
+// What a capture gives back is to the byte what was read, in every form, and for
+// ps too.
+func TestCaptureAndReplay(t *testing.T) {
+	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M")
+	dir := t.TempDir()
+	plain, redacted := filepath.Join(dir, "c"), filepath.Join(dir, "r")
+	run(t, "capture", tr.Cgroup, "-o", plain).want(t, 0, "explain --from")
+	run(t, "capture", tr.Cgroup, "-o", redacted, "--redact").want(t, 0)
+	if st, err := os.Stat(plain); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+	again := filepath.Join(dir, "again")
+	run(t, "capture", "--from", plain, "-o", again).want(t, 0)
+	for _, form := range []string{"text", "wide", "json", "yaml"} {
+		for _, cmd := range []string{"explain", "ps"} {
+			a := run(t, cmd, "--from", plain, "-o", form).want(t, 0)
+			b := run(t, cmd, "--from", again, "-o", form).want(t, 0)
+			if a.out != b.out || a.out == "" {
+				t.Errorf("%s -o %s differs:\n%s\n%s", cmd, form, a.out, b.out)
+			}
+		}
+	}
+	rep := explain(t, "--from", plain)
+	if got, _ := rep.account("shmem"); got < tr.Accounts[0].Bytes {
+		t.Errorf("replayed shmem %d, planted %d", got, tr.Accounts[0].Bytes)
+	}
+	hidden := explain(t, "--from", redacted)
+	if hidden.Verdict.Account != "shmem" || strings.Contains(hidden.Target.Cgroup, "memwhy-lab") {
+		t.Errorf("redacted: %+v %+v", hidden.Verdict, hidden.Target)
+	}
+	for _, file := range []string{redacted} {
+		b, err := os.ReadFile(file)
+		if err != nil || bytes.Contains(b, []byte("memwhy-lab")) || bytes.Contains(b, []byte("tmpfs-file")) {
+			t.Errorf("%s holds the name of the cgroup (%v)", file, err)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	tr, _, _ := lab(t, "anon-touched", "--limit", "100M")
+	var list struct {
+		Schema     string
+		Containers []struct {
+			Target  struct{ Cgroup string }
+			Largest struct{ Account string }
+			Numbers map[string]any
+		}
+	}
+	if err := json.Unmarshal([]byte(run(t, "ps", "-o", "json").want(t, 0).out), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list.Containers {
+		if c.Target.Cgroup != tr.Cgroup {
+			continue
+		}
+		if c.Largest.Account != "anon" || c.Numbers["limitBytes"] != float64(100<<20) || c.Numbers["unreclaimableBytes"].(float64) < 64<<20 {
+			t.Errorf("%+v", c)
+		}
+		return
+	}
+	t.Errorf("the lab's cgroup is not in the list of %d", len(list.Containers))
+}
+
+func TestBudget(t *testing.T) {
+	h := memory(t)
+	cgroup, dir := h.group(t, unique("ten"))
+	for range 10 {
+		h.join(t, dir, actor(t, "sleeper").Process.Pid)
+	}
+	best := time.Hour
+	for range 10 {
+		best = min(best, run(t, "explain", cgroup).want(t, 0).wall)
+	}
+	rss := peakRSS(t, "explain", cgroup, "-o", "json")
+	t.Logf("explain of 10 processes: %.1f ms wall, %.1f MiB RSS", float64(best.Microseconds())/1000, float64(rss)/(1<<20))
+	if rss > 20<<20 {
+		t.Errorf("RSS %d MiB, at most 20", rss>>20)
+	}
+}
+
+// peakRSS stops the command at the end of its work, on a full pipe, and looks at
+// its high-water mark. Its rusage would begin with that of this process.
+func peakRSS(t *testing.T, args ...string) int64 {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, _, e := syscall.Syscall(syscall.SYS_FCNTL, w.Fd(), 1031 /* F_SETPIPE_SZ */, 4096); e != 0 {
+		t.Fatal(e)
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	defer func() {
+		r.Close()
+		_ = cmd.Wait()
+	}()
+	if _, err := r.Read(make([]byte, 1)); err != nil { // it writes, so it has read everything
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "VmHWM:")
+	kb, err := strconv.ParseInt(strings.Fields(after + " 0")[0], 10, 64)
+	if err != nil || kb == 0 {
+		t.Fatalf("no VmHWM in %q", b)
+	}
+	return kb << 10
+}
+
+func TestSelf(t *testing.T) {
+	h := memory(t)
+	if h.v2 {
+		h.own = "" // wherever this runs
+	}
+	rep := explain(t, "self")
+	if h.own != "" && rep.Target.Cgroup != h.own {
+		t.Errorf("self is %q, want %q", rep.Target.Cgroup, h.own)
+	}
+	byPID := explain(t, fmt.Sprintf("pid:%d", os.Getpid()))
+	byDir := explain(t, filepath.Join(h.point, rep.Target.Cgroup))
+	if byPID.Target.Cgroup != rep.Target.Cgroup || byDir.Target.Cgroup != rep.Target.Cgroup {
+		t.Errorf("%q, %q, %q are one", rep.Target.Cgroup, byPID.Target.Cgroup, byDir.Target.Cgroup)
+	}
+}
