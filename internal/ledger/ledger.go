@@ -33,6 +33,7 @@ const (
 const (
 	AnonLazyFree          = "anon/lazyfree"
 	AnonOther             = "anon/other"
+	AnonUnmapped          = "anon/unmapped"
 	SwapCached            = "swapcached"
 	File                  = "file"
 	Shmem                 = "shmem"
@@ -144,7 +145,7 @@ type balance struct {
 	sum  int64
 
 	lru       map[string]int64
-	undivided int64 // kernel memory of which nobody knows how much can be taken
+	undivided int64 // memory of which nobody knows how much can be taken
 	noKernel  bool  // v2 without a kernel total
 }
 

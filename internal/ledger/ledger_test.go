@@ -82,6 +82,25 @@ func TestLeavesOfVersion2(t *testing.T) {
 	}
 }
 
+// Parts of huge pages that were given back stay on the LRU lists, unmapped.
+func TestUnmappedPartsOfHugePages(t *testing.T) {
+	keys := map[string]int64{}
+	for k, v := range wholeV2 {
+		keys[k] = v
+	}
+	keys["inactive_anon"] += 40
+	l, err := Balance(v2(750, keys), env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := leaves(t, l); m[AnonUnmapped] != 40 || m[SwapCached] != 4 || m[Unexplained] != 9 {
+		t.Errorf("%v", m)
+	}
+	if l.UnreclaimableMax-l.UnreclaimableMin != 40 {
+		t.Errorf("unreclaimable %d..%d, want a range as wide as they are", l.UnreclaimableMin, l.UnreclaimableMax)
+	}
+}
+
 func TestKernelBefore518HasADerivedRest(t *testing.T) {
 	keys := map[string]int64{"anon": 100, "file": 0, "shmem": 0, "slab_reclaimable": 10, "slab_unreclaimable": 20, "kernel_stack": 5, "sock": 1,
 		"inactive_anon": 100, "active_anon": 0, "inactive_file": 0, "active_file": 0, "unevictable": 0}
