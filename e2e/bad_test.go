@@ -12,11 +12,30 @@ import (
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"explain"}, {"explain", ""}, {"explain", "a", "b"}, {"explain", "self", "-o", "xml"}, {"explain", "self", "--nope"}, {"nope"},
-		{"ps", "x"}, {"ps", "--sort", "beauty"}, {"explain", "self", "--timeout", "-1s"}, {"explain", "self", "--timeout", "soon"},
-		{"capture", "self"}, {"lab", "run"}, {"lab", "run", "nope"}, {"lab", "nope"}, {"lab", "run", "anon-touched", "--bytes", "much"},
-		{"explain", "pid:0"}, {"explain", "pid:-1"}, {"explain", "pid:x"}, {"explain", "pid:99999999999"}, {"explain", "pid:+1"},
-		{"explain", "/../etc"}, {"explain", "/a/./b"}, {"explain", "--from", "/nonexistent", "x"}, {"version", "x"},
+		{"explain"},
+		{"explain", ""},
+		{"explain", "a", "b"},
+		{"explain", "self", "-o", "xml"},
+		{"explain", "self", "--nope"},
+		{"nope"},
+		{"ps", "x"},
+		{"ps", "--sort", "beauty"},
+		{"explain", "self", "--timeout", "-1s"},
+		{"explain", "self", "--timeout", "soon"},
+		{"capture", "self"},
+		{"lab", "run"},
+		{"lab", "run", "nope"},
+		{"lab", "nope"},
+		{"lab", "run", "anon-touched", "--bytes", "much"},
+		{"explain", "pid:0"},
+		{"explain", "pid:-1"},
+		{"explain", "pid:x"},
+		{"explain", "pid:99999999999"},
+		{"explain", "pid:+1"},
+		{"explain", "/../etc"},
+		{"explain", "/a/./b"},
+		{"explain", "--from", "/nonexistent", "x"},
+		{"version", "x"},
 	} {
 		r := run(t, args...).want(t, 2, "memwhy: ")
 		if r.out != "" {

@@ -243,8 +243,10 @@ var builder = regexp.MustCompile(`\([^()]*@[^()]*\) ?`)
 func bootArgs(data []byte) []byte {
 	var kept []string
 	for _, w := range strings.Fields(string(data)) {
-		for _, p := range []string{"cgroup", "swapaccount", "psi", "mem=", "hugepage", "default_hugepagesz", "transparent_hugepage",
-			"zswap", "slab", "slub", "numa", "systemd.unified_cgroup_hierarchy", "systemd.legacy_systemd_cgroup_controller", "lru_gen", "percpu"} {
+		for _, p := range []string{
+			"cgroup", "swapaccount", "psi", "mem=", "hugepage", "default_hugepagesz", "transparent_hugepage",
+			"zswap", "slab", "slub", "numa", "systemd.unified_cgroup_hierarchy", "systemd.legacy_systemd_cgroup_controller", "lru_gen", "percpu",
+		} {
 			if strings.HasPrefix(w, p) {
 				kept = append(kept, w)
 				break

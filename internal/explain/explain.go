@@ -33,8 +33,10 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 		Accounts:  accounts(w.Ledger),
 		Doubts:    append([]string{}, w.Doubts...),
 		Omitted:   []report.Omitted{},
-		Cost: report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU),
-			BytesRead: s.Cost.BytesRead},
+		Cost: report.Cost{
+			WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU),
+			BytesRead: s.Cost.BytesRead,
+		},
 	}
 	r.Unexplained.Bytes = w.UnexplainedBytes()
 	if w.Bound >= 0 {
@@ -167,8 +169,10 @@ func limits(w *ledger.Whole) []report.Limit {
 	for _, l := range w.Limits {
 		cgroup, _ := name(l.Cgroup)
 		knob, _ := name(l.Knob)
-		rows = append(rows, report.Limit{Cgroup: cgroup, Knob: knob, LimitBytes: l.Bytes, UsageBytes: l.Usage,
-			UnreclaimableBytes: l.UnreclaimableMax, MarginBytes: l.Margin()})
+		rows = append(rows, report.Limit{
+			Cgroup: cgroup, Knob: knob, LimitBytes: l.Bytes, UsageBytes: l.Usage,
+			UnreclaimableBytes: l.UnreclaimableMax, MarginBytes: l.Margin(),
+		})
 	}
 	return rows
 }

@@ -66,8 +66,10 @@ func slabHolders(s *snapshot.Snapshot, l *ledger.Ledger) []report.Holder {
 		if c.Bytes <= 0 || !size.Plausible(c.Bytes) {
 			continue
 		}
-		h := report.Holder{Kind: "slab-cache", Account: ledger.Slab, Bytes: c.Bytes,
-			State: map[string]int64{"objects": c.Objects, "activeObjects": c.ActiveObjects}}
+		h := report.Holder{
+			Kind: "slab-cache", Account: ledger.Slab, Bytes: c.Bytes,
+			State: map[string]int64{"objects": c.Objects, "activeObjects": c.ActiveObjects},
+		}
 		h.Name, _ = name(c.Name)
 		list = append(list, h)
 	}

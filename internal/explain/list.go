@@ -27,8 +27,10 @@ func Sorts() []Sort { return []Sort{ByUnreclaimable, ByUsage, ByWorkingSet, ByRi
 // List ranks the cgroups of snaps, which were read on the host of base. Those
 // whose usage could not be read are listed in notSeen.
 func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, order Sort) *report.List {
-	l := &report.List{Schema: report.ListSchema, Generated: generated(base), Host: host(base),
-		Containers: []report.Listed{}, NotSeen: []report.NotSeen{}}
+	l := &report.List{
+		Schema: report.ListSchema, Generated: generated(base), Host: host(base),
+		Containers: []report.Listed{}, NotSeen: []report.NotSeen{},
+	}
 	missing := &missingList{rows: l.NotSeen}
 	if !complete {
 		missing.add("", "the cgroup tree", snapshot.Failed, "not all of its directories could be listed", "the other cgroups")

@@ -89,8 +89,10 @@ func readable(src kernel.Source, c *snapshot.Cgroup) error {
 	case c.Usage.Gone() || c.Stat.Gone():
 		return notFound("cgroup %q vanished while it was read", c.Path)
 	case c.Usage.State == snapshot.Denied || list.State == snapshot.Denied:
-		return &TargetError{Kind: Denied, Err: errorf("cgroup %q: permission denied", c.Path),
-			Hint: "run as root, or as a user who may read " + c.Dir}
+		return &TargetError{
+			Kind: Denied, Err: errorf("cgroup %q: permission denied", c.Path),
+			Hint: "run as root, or as a user who may read " + c.Dir,
+		}
 	case list.State == snapshot.Absent:
 		return notFound("no memory cgroup %q", c.Path)
 	}

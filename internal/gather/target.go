@@ -80,8 +80,10 @@ func resolvePath(src kernel.Source, h cgroupfs.Hierarchy, target string) (string
 	}
 	cgroup := "/" + strings.Trim(target, "/")
 	if _, ok := h.Dir(cgroup); !ok {
-		return "", &TargetError{Kind: NotFound, Err: errorf("cgroup %q is outside of %s, which is all that is mounted here", cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root"}
+		return "", &TargetError{
+			Kind: NotFound, Err: errorf("cgroup %q is outside of %s, which is all that is mounted here", cgroup, h.Root),
+			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+		}
 	}
 	return cgroup, nil
 }
@@ -100,11 +102,15 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	case status.State == snapshot.Denied:
 		return "", &TargetError{Kind: Denied, Err: errorf("process %s: %s", pid, status.Err), Hint: "run as root"}
 	case status.Value.State == "Z":
-		return "", &TargetError{Kind: NotFound, Err: errorf("process %s is a zombie: its memory was given back when it ended", pid),
-			Hint: fmt.Sprintf("its parent, which has yet to collect it, is pid:%d", status.Value.PPID)}
+		return "", &TargetError{
+			Kind: NotFound, Err: errorf("process %s is a zombie: its memory was given back when it ended", pid),
+			Hint: fmt.Sprintf("its parent, which has yet to collect it, is pid:%d", status.Value.PPID),
+		}
 	case status.Value.KernelThread:
-		return "", &TargetError{Kind: NotFound, Err: errorf("process %s (%s) is a kernel thread: it has no memory of its own and belongs to no container", pid, printable.Text(status.Value.Name)),
-			Hint: "the node as a whole: memwhy explain /"}
+		return "", &TargetError{
+			Kind: NotFound, Err: errorf("process %s (%s) is a kernel thread: it has no memory of its own and belongs to no container", pid, printable.Text(status.Value.Name)),
+			Hint: "the node as a whole: memwhy explain /",
+		}
 	}
 	members := kernel.Value(src, base+"cgroup", maxFile, cgroupfs.ParseMembership)
 	lines, ok := members.Get()
@@ -122,8 +128,10 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 		return "", notFound("the cgroup of process %s, %q, has been removed", pid, gone)
 	}
 	if _, ok := h.Dir(cgroup); !ok {
-		return "", &TargetError{Kind: NotFound, Err: errorf("process %s is in cgroup %q, which is outside of what is mounted here (%s)", pid, cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root"}
+		return "", &TargetError{
+			Kind: NotFound, Err: errorf("process %s is in cgroup %q, which is outside of what is mounted here (%s)", pid, cgroup, h.Root),
+			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+		}
 	}
 	return cgroup, nil
 }

@@ -164,8 +164,10 @@ func (b *balance) kernelV1() {
 	}
 	kmem, ok := b.c.KmemUsage.Get()
 	if !ok || !size.Plausible(kmem) {
-		b.l.Missing = append(b.l.Missing, Missing{"accounts/" + KernelUndivided, b.c.KmemUsage.Source, b.c.KmemUsage.State,
-			b.c.KmemUsage.Err, "the kernel's own memory: slab, stacks, page tables"})
+		b.l.Missing = append(b.l.Missing, Missing{
+			"accounts/" + KernelUndivided, b.c.KmemUsage.Source, b.c.KmemUsage.State,
+			b.c.KmemUsage.Err, "the kernel's own memory: slab, stacks, page tables",
+		})
 		return
 	}
 	table, haveTable := b.c.Slabs.Get()
@@ -185,8 +187,10 @@ func (b *balance) kernelV1() {
 	}
 	b.undivided += kmem
 	b.add(KernelUndivided, kmem, Unknown, nil)
-	b.l.Missing = append(b.l.Missing, Missing{"accounts/" + SlabReclaimable, b.c.Slabs.Source, snapshot.Absent, b.c.Slabs.Err,
-		"which part of the kernel's memory is slab, and which of it can be taken back; cgroup v1 has no counter for it"})
+	b.l.Missing = append(b.l.Missing, Missing{
+		"accounts/" + SlabReclaimable, b.c.Slabs.Source, snapshot.Absent, b.c.Slabs.Err,
+		"which part of the kernel's memory is slab, and which of it can be taken back; cgroup v1 has no counter for it",
+	})
 }
 
 // kernelV2 adds the kernel's own memory and sockets on version 2.
@@ -241,8 +245,10 @@ func (b *balance) reclaimable() {
 	l := b.l
 	if !b.wholeLRU() {
 		l.UnreclaimableMax = l.Usage
-		l.Missing = append(l.Missing, Missing{"numbers/reclaimableBytes", b.c.Stat.Source, missState(b.c.Stat.State),
-			b.c.Stat.Err, "what of the usage can be taken back"})
+		l.Missing = append(l.Missing, Missing{
+			"numbers/reclaimableBytes", b.c.Stat.Source, missState(b.c.Stat.State),
+			b.c.Stat.Err, "what of the usage can be taken back",
+		})
 		return
 	}
 	l.ReclaimKnown = true

@@ -39,8 +39,10 @@ func v2(usage int64, keys map[string]int64) *snapshot.Cgroup {
 }
 
 func v1(usage, kmem int64, keys map[string]int64) *snapshot.Cgroup {
-	return &snapshot.Cgroup{Path: "/a", Version: snapshot.V1, Usage: read(usage), KmemUsage: read(kmem), UseHierarchy: read[int64](1),
-		Stat: stat(snapshot.V1, keys), Slabs: read([]snapshot.SlabCache{}), Descendants: read(0)}
+	return &snapshot.Cgroup{
+		Path: "/a", Version: snapshot.V1, Usage: read(usage), KmemUsage: read(kmem), UseHierarchy: read[int64](1),
+		Stat: stat(snapshot.V1, keys), Slabs: read([]snapshot.SlabCache{}), Descendants: read(0),
+	}
 }
 
 func leaves(t *testing.T, l *Ledger) map[string]int64 {
@@ -102,8 +104,10 @@ func TestUnmappedPartsOfHugePages(t *testing.T) {
 }
 
 func TestKernelBefore518HasADerivedRest(t *testing.T) {
-	keys := map[string]int64{"anon": 100, "file": 0, "shmem": 0, "slab_reclaimable": 10, "slab_unreclaimable": 20, "kernel_stack": 5, "sock": 1,
-		"inactive_anon": 100, "active_anon": 0, "inactive_file": 0, "active_file": 0, "unevictable": 0}
+	keys := map[string]int64{
+		"anon": 100, "file": 0, "shmem": 0, "slab_reclaimable": 10, "slab_unreclaimable": 20, "kernel_stack": 5, "sock": 1,
+		"inactive_anon": 100, "active_anon": 0, "inactive_file": 0, "active_file": 0, "unevictable": 0,
+	}
 	l, err := Balance(v2(200, keys), env())
 	if err != nil {
 		t.Fatal(err)
@@ -120,8 +124,10 @@ func TestKernelBefore518HasADerivedRest(t *testing.T) {
 }
 
 func TestLeavesOfVersion1(t *testing.T) {
-	keys := map[string]int64{"rss": 100, "cache": 500, "shmem": 50, "inactive_anon": 100, "active_anon": 50,
-		"inactive_file": 300, "active_file": 150, "unevictable": 0, "mapped_file": 0, "dirty": 0, "writeback": 0}
+	keys := map[string]int64{
+		"rss": 100, "cache": 500, "shmem": 50, "inactive_anon": 100, "active_anon": 50,
+		"inactive_file": 300, "active_file": 150, "unevictable": 0, "mapped_file": 0, "dirty": 0, "writeback": 0,
+	}
 	l, err := Balance(v1(650, 45, keys), env())
 	if err != nil {
 		t.Fatal(err)
@@ -176,8 +182,10 @@ func TestSlabTableOfALeafSplitsTheKernelPart(t *testing.T) {
 }
 
 func TestRoots(t *testing.T) {
-	keys := map[string]int64{"anon": 10, "file": 30, "shmem": 5, "kernel": 99, "slab_reclaimable": 50, "inactive_anon": 15, "active_anon": 0,
-		"inactive_file": 25, "active_file": 0, "unevictable": 0}
+	keys := map[string]int64{
+		"anon": 10, "file": 30, "shmem": 5, "kernel": 99, "slab_reclaimable": 50, "inactive_anon": 15, "active_anon": 0,
+		"inactive_file": 25, "active_file": 0, "unevictable": 0,
+	}
 	c := v2(0, keys)
 	c.Path, c.Usage = "/", absent[int64]()
 	l, err := Balance(c, env())
@@ -233,9 +241,11 @@ func TestNoStatistics(t *testing.T) {
 }
 
 // allKeys is every key that a ledger looks at.
-var allKeys = []string{"anon", "file", "shmem", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "zswap", "sock",
+var allKeys = []string{
+	"anon", "file", "shmem", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "zswap", "sock",
 	"slab_reclaimable", "slab_unreclaimable", "swapcached", "hugetlb", "inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable",
-	"rss", "cache", "mapped_file", "dirty", "writeback", "file_mapped", "file_dirty", "file_writeback", "anon_thp", "swap"}
+	"rss", "cache", "mapped_file", "dirty", "writeback", "file_mapped", "file_dirty", "file_writeback", "anon_thp", "swap",
+}
 
 // random makes a cgroup that no kernel would: any key may be missing, negative
 // or absurd.
@@ -317,8 +327,10 @@ func TestOrderOfKeysDoesNotMatter(t *testing.T) {
 }
 
 func anonOnly(path string, usage, anon, limit int64) snapshot.Cgroup {
-	c := v2(usage, map[string]int64{"anon": anon, "file": usage - anon, "shmem": 0, "kernel": 0, "sock": 0, "inactive_anon": anon, "active_anon": 0,
-		"inactive_file": usage - anon, "active_file": 0, "unevictable": 0})
+	c := v2(usage, map[string]int64{
+		"anon": anon, "file": usage - anon, "shmem": 0, "kernel": 0, "sock": 0, "inactive_anon": anon, "active_anon": 0,
+		"inactive_file": usage - anon, "active_file": 0, "unevictable": 0,
+	})
 	c.Path, c.Limit, c.High = path, read(limit), read(size.Unlimited)
 	c.Limit.Source = path + "/memory.max"
 	return *c
