@@ -196,6 +196,40 @@ func TestNobody(t *testing.T) {
 	runAs(t, nobody, "explain", cgroup).want(t, 3, "permission denied", "hint")
 }
 
+// Captures that are none: a message, exit code 2, no crash.
+func TestBadCaptures(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good")
+	run(t, "capture", "self", "-o", good).want(t, 0)
+	b, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{
+		"empty": nil, "junk": []byte("hello\n"), "truncated": b[:len(b)/2], "almost": b[:len(b)-1],
+		"escaping": []byte(strings.Replace(string(b), `"/proc/meminfo"`, `"/proc/../../etc/passwd"`, 1)),
+		"twice":    append(append([]byte{}, b...), b...),
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, cmd := range []string{"explain", "ps"} {
+			run(t, cmd, "--from", file).want(t, 2, "memwhy: ", file)
+		}
+	}
+	huge := filepath.Join(dir, "huge")
+	if err := os.WriteFile(huge, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "explain", "--from", huge).want(t, 2, "too large")
+	run(t, "explain", "--from", dir).want(t, 2, "not a tree")
+	run(t, "capture", "self", "-o", filepath.Join(dir, "no", "such", "dir")).want(t, 2)
+}
+
 // A machine without the controller, and a machine that is a hostile directory.
 func TestHostRoots(t *testing.T) {
 	dir := t.TempDir()
@@ -207,6 +241,7 @@ func TestHostRoots(t *testing.T) {
 		"proc/self/mountinfo": table, "proc/meminfo": "MemTotal: x kB\n",
 		"sys/fs/cgroup/memory/a/memory.stat": stat, "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "4096\n",
 		"sys/fs/cgroup/memory/b/memory.stat": strings.Repeat("x 1\n", 10<<20/4), "sys/fs/cgroup/memory/b/memory.usage_in_bytes": "max\n",
+		"sys/fs/cgroup/memory/d/memory.stat": strings.Repeat("junk ", 10<<20/5), "sys/fs/cgroup/memory/d/memory.usage_in_bytes": "4096\n",
 		"sys/fs/cgroup/memory/c/memory.stat": "cache 1\n", "sys/fs/cgroup/memory/c/memory.usage_in_bytes": "-1\n",
 	}
 	for name, content := range files {
@@ -230,6 +265,9 @@ func TestHostRoots(t *testing.T) {
 		if !strings.Contains(out, want) {
 			t.Errorf("the report does not say %q:\n%s", want, out)
 		}
+	}
+	if rep := explain(t, "/d", "--host-root", dir); rep.Verdict.Account != "unexplained" || rep.Numbers["workingSetBytes"] != nil {
+		t.Errorf("10 MB of junk: %+v %+v", rep.Verdict, rep.Numbers)
 	}
 	run(t, "explain", "/b", "--host-root", dir).want(t, 5, "memory.usage_in_bytes")
 	run(t, "explain", "/c", "--host-root", dir).want(t, 5, "-1")

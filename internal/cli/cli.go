@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -115,6 +116,8 @@ func classify(err error) *coded {
 		return &coded{code, err, t.Hint}
 	case errors.Is(err, cgroupfs.ErrNoController):
 		return &coded{exitNotAllowed, err, ""}
+	case errors.Is(err, ledger.ErrNoUsage) && errors.Is(err, fs.ErrPermission):
+		return &coded{exitNotAllowed, err, "run as root, or as a user who may read it"}
 	case errors.Is(err, ledger.ErrNoUsage):
 		return &coded{exitInternal, err, "the kernel's own total is the one number that nothing can replace"}
 	}

@@ -10,6 +10,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -161,8 +162,11 @@ func (b *balance) usage() error {
 			b.l.UsageSource = b.c.Stat.Source + " (anon + file; the root has no memory.current)"
 		}
 	}
+	if !ok && b.c.Usage.State == snapshot.Denied {
+		return fmt.Errorf("%w: %s: %w", ErrNoUsage, b.c.Usage.Source, fs.ErrPermission)
+	}
 	if !ok {
-		return fmt.Errorf("%w: %s: %s (%s)", ErrNoUsage, b.c.Usage.Source, b.c.Usage.Err, b.c.Usage.State)
+		return fmt.Errorf("%w: %s: %s", ErrNoUsage, b.c.Usage.Source, b.c.Usage.Err)
 	}
 	if !size.Plausible(u) {
 		return fmt.Errorf("%w: %s says %d, which no machine has", ErrNoUsage, b.c.Usage.Source, u)

@@ -149,12 +149,12 @@ func (w *Whole) Risk(kills bool) (Level, Limit, string) {
 	if l.UnreclaimableMin < l.UnreclaimableMax {
 		amount = "up to " + amount
 	}
-	of := ""
+	whose := ""
 	if l.Cgroup != w.target {
-		of = " of " + l.Cgroup + ", siblings included,"
+		whose = " of an ancestor, siblings included,"
 	}
 	return l.Level(), l, fmt.Sprintf("%s%s cannot be taken back, %s of the limit %s",
-		amount, of, size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(l.Bytes))
+		amount, whose, size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(l.Bytes))
 }
 
 // envOf gathers what the ledger of the i-th cgroup of the path depends on.

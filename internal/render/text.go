@@ -103,9 +103,9 @@ func figures(p *page, r *report.Report) {
 	n := r.Numbers
 	limit := "no limit on the path to the root"
 	if n.LimitBytes != nil {
-		limit = fmt.Sprintf("%4s of the limit %s of %s", size.Percent(n.UsageBytes, *n.LimitBytes), size.Text(*n.LimitBytes), owner(r))
-		if own := limitUsage(r); own != nil && own.Cgroup != r.Target.Cgroup {
-			limit = fmt.Sprintf("limit %s of %s, which holds %s", size.Text(*n.LimitBytes), owner(r), size.Text(own.UsageBytes))
+		limit = fmt.Sprintf("%4s of the limit %s of this cgroup", size.Percent(n.UsageBytes, *n.LimitBytes), size.Text(*n.LimitBytes))
+		if l := deciding(r); l != nil && l.Cgroup != r.Target.Cgroup {
+			limit = fmt.Sprintf("limit %s of %s, which holds %s", size.Text(l.LimitBytes), ancestor(r), size.Text(l.UsageBytes))
 		}
 	}
 	p.line("  usage       %12s   %s", size.Text(n.UsageBytes), limit)
@@ -125,8 +125,8 @@ func optional(n *int64) string {
 	return size.Text(*n)
 }
 
-// limitUsage finds the row of the deciding limit.
-func limitUsage(r *report.Report) *report.Limit {
+// deciding finds the row of the deciding limit.
+func deciding(r *report.Report) *report.Limit {
 	for i := range r.Limits {
 		l := &r.Limits[i]
 		if r.Numbers.LimitBytes != nil && l.Cgroup == r.Numbers.LimitOwner && l.LimitBytes == *r.Numbers.LimitBytes {
@@ -136,11 +136,15 @@ func limitUsage(r *report.Report) *report.Limit {
 	return nil
 }
 
-func owner(r *report.Report) string {
-	if r.Numbers.LimitOwner == r.Target.Cgroup {
-		return "this cgroup"
+// ancestor names the owner of the deciding limit by its distance: its path is
+// the beginning of the target's, which is on the screen already.
+func ancestor(r *report.Report) string {
+	owner := strings.TrimSuffix(r.Numbers.LimitOwner, "/")
+	up := strings.Count(strings.TrimPrefix(r.Target.Cgroup, owner), "/")
+	if up == 1 {
+		return "its parent"
 	}
-	return printable.Fit(printable.Text(r.Numbers.LimitOwner), 34)
+	return fmt.Sprintf("the cgroup %d levels up", up)
 }
 
 // span prints a range only where its ends differ by more than 1 %.
@@ -155,7 +159,7 @@ func span(n report.Numbers) string {
 }
 
 func margin(r *report.Report) string {
-	l := limitUsage(r)
+	l := deciding(r)
 	if l == nil || r.Numbers.UnreclaimableBytes == nil {
 		return ""
 	}

@@ -80,13 +80,18 @@ type Cgroup struct {
 	SwapLimit  Reading[int64] // v2 memory.swap.max
 	MemswUsage Reading[int64] // v1, memory and swap together
 	MemswLimit Reading[int64] // v1
+	MemswPeak  Reading[int64] // v1
+	SwapPeak   Reading[int64] // v2
+	SwapHigh   Reading[int64] // v2, a limit
 	ZswapUsage Reading[int64] // v2
+	ZswapLimit Reading[int64] // v2
 
 	KmemUsage Reading[int64] // v1
 	KmemLimit Reading[int64] // v1
 	KmemPeak  Reading[int64] // v1
 	TCPUsage  Reading[int64] // v1 memory.kmem.tcp.*: a counter of its own, not part of Usage
 	TCPLimit  Reading[int64] // v1
+	TCPPeak   Reading[int64] // v1
 	Slabs     Reading[[]SlabCache]
 
 	Swappiness   Reading[int64] // v1, 0..100
@@ -94,6 +99,7 @@ type Cgroup struct {
 	Failcnt      Reading[int64] // v1, count
 	MemswFailcnt Reading[int64] // v1, count
 	KmemFailcnt  Reading[int64] // v1, count
+	TCPFailcnt   Reading[int64] // v1, count
 	OOMGroup     Reading[int64] // v2, 0 or 1
 
 	Events      Reading[Stat] // v2 memory.events, counts, subtree
@@ -126,7 +132,7 @@ type Zone struct {
 	Free, Min, Low, High      int64
 	Spanned, Present, Managed int64
 	StartPFN                  int64
-	Counters                  Stat // every named counter of the zone, in pages; the node's own stand with its first zone
+	Counters                  Stat // every named counter of the zone as printed, mostly in pages; the node's own stand with its first zone
 }
 
 // Buddy is the free blocks of one zone, by order.

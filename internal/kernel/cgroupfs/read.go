@@ -187,6 +187,12 @@ var rest = []number{
 	{"memory.failcnt", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.Failcnt }, ParseNumber},
 	{"memory.memsw.failcnt", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.MemswFailcnt }, ParseNumber},
 	{"memory.kmem.failcnt", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.KmemFailcnt }, ParseNumber},
+	{"memory.memsw.max_usage_in_bytes", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.MemswPeak }, ParseNumber},
+	{"", "memory.swap.peak", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.SwapPeak }, ParseNumber},
+	{"", "memory.swap.high", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.SwapHigh }, ParseLimit},
+	{"", "memory.zswap.max", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.ZswapLimit }, ParseLimit},
+	{"memory.kmem.tcp.max_usage_in_bytes", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.TCPPeak }, ParseNumber},
+	{"memory.kmem.tcp.failcnt", "", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.TCPFailcnt }, ParseNumber},
 	{"", "memory.oom.group", func(c *snapshot.Cgroup) *snapshot.Reading[int64] { return &c.OOMGroup }, ParseNumber},
 }
 
