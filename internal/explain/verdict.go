@@ -84,14 +84,14 @@ func canTake(l *ledger.Ledger, c class) (answer, why string) {
 		case 10*lazy.Bytes >= 9*c.bytes:
 			return "can", "its owners gave it back with MADV_FREE, the kernel takes it when it needs it"
 		case l.ReclaimableSwap > 0:
-			return "partly", "the kernel can swap out " + size.Text(l.ReclaimableSwap)
+			return "partly", "the kernel can swap out " + size.Text(min(l.ReclaimableSwap, c.bytes)) + " of it"
 		case 10*lazy.Bytes >= c.bytes:
 			return "partly", size.Text(lazy.Bytes) + " of it was given back with MADV_FREE, the rest stays until its processes free it"
 		}
 		return "cannot", "no swap to write it to, it stays until its processes free it"
 	case "shmem":
 		if l.ReclaimableSwap > 0 {
-			return "partly", "the kernel can swap out " + size.Text(l.ReclaimableSwap)
+			return "partly", "the kernel can swap out " + size.Text(min(l.ReclaimableSwap, c.bytes)) + " of it"
 		}
 		return "cannot", "it stays until the files or segments are deleted"
 	case "kernel":

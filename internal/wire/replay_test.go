@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 func captures(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.capture")
-	if err != nil || len(files) < 21 {
+	if err != nil || len(files) < 23 {
 		t.Fatalf("%d captures, %v", len(files), err)
 	}
 	return files
