@@ -111,7 +111,7 @@ func figures(p *page, r *report.Report) {
 	p.line("  usage       %12s   %s", size.Text(n.UsageBytes), limit)
 	p.line("  cannot free %12s   %s", span(n), margin(r))
 	if n.ReclaimableBytes != nil {
-		p.line("  can free    %12s   at least: page cache, slab known to shrink, room in swap", size.Text(*n.ReclaimableBytes))
+		p.line("  can free    %12s   at least: page cache, known slab, room in swap", size.Text(*n.ReclaimableBytes))
 	}
 	if n.WorkingSetBytes != nil {
 		p.line("  working_set %12s   rss %s, peak %s", size.Text(*n.WorkingSetBytes), optional(n.RSSBytes), optional(n.PeakBytes))
@@ -173,7 +173,7 @@ func saying(p *page, r *report.Report) {
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)
 		}
-		p.line("  %-15s %8s  %s", s.Tool, v, formula(s))
+		p.line("  %-18s %8s  %s", s.Tool, v, formula(s))
 	}
 }
 

@@ -72,13 +72,14 @@ func RSS(c *snapshot.Cgroup) (bytes int64, key string, ok bool) {
 	return v, k.Name("anon"), ok && size.Plausible(v)
 }
 
-// All lists the tools, the most quoted first.
+// All lists the tools, the most quoted first. metrics-server (kubectl top) and
+// the CRI of containerd and CRI-O (crictl stats) give cAdvisor's working set.
 func All(s *snapshot.Snapshot, usage int64) []Number {
 	c := s.Target()
 	name := usageName(c)
 	u := Term{'+', name, usage}
 	ws, key, inactive := WorkingSet(c, usage)
-	top := Number{Tool: "kubectl top", Bytes: ws, Known: c.Stat.State == snapshot.Present, Terms: []Term{u, {'-', key, inactive}}}
+	top := Number{Tool: "kubectl top/crictl", Bytes: ws, Known: c.Stat.State == snapshot.Present, Terms: []Term{u, {'-', key, inactive}}}
 	if inactive > usage {
 		top.Note = "not below 0"
 	}
