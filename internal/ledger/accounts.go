@@ -187,10 +187,22 @@ func (b *balance) kernelV1() {
 	}
 	b.undivided += kmem
 	b.add(KernelUndivided, kmem, Unknown, nil)
-	b.l.Missing = append(b.l.Missing, Missing{
-		"accounts/" + SlabReclaimable, b.c.Slabs.Source, snapshot.Absent, b.c.Slabs.Err,
-		"which part of the kernel's memory is slab, and which of it can be taken back; cgroup v1 has no counter for it",
-	})
+	if kmem > 0 {
+		b.l.Missing = append(b.l.Missing, Missing{
+			"accounts/" + SlabReclaimable, b.c.Slabs.Source, missState(b.c.Slabs.State), b.whyUndivided(),
+			"which part of the kernel's memory is slab, and which of that can be taken back",
+		})
+	}
+}
+
+func (b *balance) whyUndivided() string {
+	switch table, ok := b.c.Slabs.Get(); {
+	case !ok && b.c.Slabs.Err != "":
+		return b.c.Slabs.Err
+	case len(table) > 0:
+		return "the slab table is this cgroup's alone, the counter holds its children too"
+	}
+	return "cgroup v1 has no counter for it, and its slab table is empty since kernel 5.10"
 }
 
 // kernelV2 adds the kernel's own memory and sockets on version 2.
