@@ -243,6 +243,38 @@ func TestCaptureAndReplay(t *testing.T) {
 	}
 }
 
+// The one line of docs/capture.md makes a tree that explain understands.
+func TestTreeOfAnUntouchedNode(t *testing.T) {
+	doc, err := os.ReadFile("../docs/capture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(doc), "\n```\n")
+	line, _, ok := strings.Cut(after, "\n```\n")
+	if !ok {
+		t.Fatal("docs/capture.md has no line to copy")
+	}
+	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M")
+	dir := t.TempDir()
+	cmd := exec.Command("bash", "-c", line)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	live, tree := explain(t, tr.Cgroup), explain(t, tr.Cgroup, "--from", filepath.Join(dir, "memwhy-node"))
+	if got, _ := tree.account("shmem"); got < tr.Accounts[0].Bytes || tree.Verdict.Account != live.Verdict.Account || len(tree.Holders) != len(live.Holders) {
+		t.Errorf("live %+v, tree %+v", live, tree)
+	}
+	for _, n := range tree.NotSeen {
+		if n.State == "failed" {
+			t.Errorf("not in the tree: %+v", n)
+		}
+	}
+	if out := run(t, "ps", "--from", filepath.Join(dir, "memwhy-node")).want(t, 0).out; !strings.Contains(out, "shmem") {
+		t.Errorf("ps: %s", out)
+	}
+}
+
 func TestList(t *testing.T) {
 	tr, _, _ := lab(t, "anon-touched", "--limit", "100M")
 	var list struct {
