@@ -1,7 +1,6 @@
 package render
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -15,14 +14,15 @@ func List(l *report.List, wide bool) []byte {
 	if !wide {
 		p.width = Width
 	}
-	p.line("%9s %9s %11s %9s %-8s %-11s %s", "USAGE", "WORKSET", "CANNOT_FREE", "LIMIT", "KILL", "LARGEST", "CGROUP (MiB)")
+	const row = "%8s %8s %9s %8s %-8s %-7s %s"
+	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "LIMIT", "KILL", "LARGEST", "CGROUP, sizes in MiB")
 	for _, c := range l.Containers {
 		n := c.Numbers
 		cannot := "unknown"
 		if n.UnreclaimableBytes != nil {
 			cannot = size.MiBs(*n.UnreclaimableBytes)
 		}
-		p.line("%9s %9s %11s %9s %-8s %-11s %s", size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot,
+		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot,
 			mib(n.LimitBytes, "none"), c.Risk.Level, c.Largest.Account, who(c.Target, wide))
 	}
 	if len(l.Containers) == 0 {
@@ -46,12 +46,12 @@ func mib(n *int64, none string) string {
 func who(t report.Target, wide bool) string {
 	path := printable.Text(t.Cgroup)
 	if wide {
-		return fmt.Sprintf("%s  (%d processes)", path, t.PIDCount)
+		return path + "  (" + processes(t.PIDCount) + ")"
 	}
 	if t.ID != "" {
 		return strings.TrimSpace(t.Runtime + " " + short(t.ID))
 	}
-	return tail(path, 17)
+	return tail(path, 25)
 }
 
 // tail keeps the end of a path, which tells siblings apart.

@@ -80,14 +80,17 @@ func head(p *page, r *report.Report) {
 	if r.Target.PodUID != "" {
 		who = append(who, "pod "+r.Target.PodUID)
 	}
-	what := fmt.Sprintf("%d processes, cgroup %s, %s LRU, kernel %s", r.Target.PIDCount, r.Target.CgroupVersion, r.Host.LRU, orUnknown(r.Host.Kernel))
-	if r.Target.PIDCount == 1 {
-		what = strings.Replace(what, "1 processes", "1 process", 1)
-	}
 	if len(who) > 0 {
 		p.line("%s", strings.Join(who, ", "))
 	}
-	p.line("%s", what)
+	p.line("%s, cgroup %s, %s LRU, kernel %s", processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, orUnknown(r.Host.Kernel))
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return fmt.Sprintf("%d processes", n)
 }
 
 func orUnknown(s string) string {
@@ -153,7 +156,7 @@ func span(n report.Numbers) string {
 	case n.UnreclaimableBytes == nil:
 		return "unknown"
 	case 100*(*n.UnreclaimableMaxBytes-*n.UnreclaimableMinBytes) > *n.UnreclaimableMaxBytes:
-		return size.MiBs(*n.UnreclaimableMinBytes) + "-" + size.Text(*n.UnreclaimableMaxBytes)
+		return size.Span(*n.UnreclaimableMinBytes, *n.UnreclaimableMaxBytes)
 	}
 	return size.Text(*n.UnreclaimableBytes)
 }
@@ -173,7 +176,7 @@ func saying(p *page, r *report.Report) {
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)
 		}
-		p.line("  %-18s %8s  %s", s.Tool, v, formula(s))
+		p.line("  %-15s %7s %s", s.Tool, v, formula(s))
 	}
 }
 

@@ -79,7 +79,7 @@ func All(s *snapshot.Snapshot, usage int64) []Number {
 	name := usageName(c)
 	u := Term{'+', name, usage}
 	ws, key, inactive := WorkingSet(c, usage)
-	top := Number{Tool: "kubectl top/crictl", Bytes: ws, Known: c.Stat.State == snapshot.Present, Terms: []Term{u, {'-', key, inactive}}}
+	top := Number{Tool: "kubectl, crictl", Bytes: ws, Known: c.Stat.State == snapshot.Present, Terms: []Term{u, {'-', key, inactive}}}
 	if inactive > usage {
 		top.Note = "not below 0"
 	}

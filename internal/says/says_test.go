@@ -67,12 +67,12 @@ func TestFormulas(t *testing.T) {
 	}}}
 	s.Processes[1].Status = snapshot.Reading[snapshot.Status]{State: snapshot.Absent, Err: snapshot.Vanished}
 	want := map[string]string{
-		"kubectl top/crictl": "70 = usage_in_bytes 100 - total_inactive_file 30",
-		"docker stats":       "70 = usage_in_bytes 100 - total_inactive_file 30",
-		"docker <= 19.03":    "40 = usage_in_bytes 100 - cache 60",
-		"cAdvisor rss":       "20 = total_rss 20",
-		"podman, systemd":    "100 = usage_in_bytes 100",
-		"ps, summed RSS":     "11 = VmRSS of 1 process, 4 B of it file or shared",
+		"kubectl, crictl": "70 = usage_in_bytes 100 - total_inactive_file 30",
+		"docker stats":    "70 = usage_in_bytes 100 - total_inactive_file 30",
+		"docker <= 19.03": "40 = usage_in_bytes 100 - cache 60",
+		"cAdvisor rss":    "20 = total_rss 20",
+		"podman, systemd": "100 = usage_in_bytes 100",
+		"ps, summed RSS":  "11 = VmRSS of 1 process, 4 B of it file or shared",
 	}
 	for _, n := range All(s, 100) {
 		if got := itoa(n.Bytes) + " = " + n.Formula(); got != want[n.Tool] || !n.Known {
@@ -100,7 +100,7 @@ func TestWhereDockerAndCAdvisorPart(t *testing.T) {
 	for _, n := range All(s, 100) {
 		got[n.Tool] = n.Bytes
 	}
-	if got["kubectl top/crictl"] != 0 || got["docker stats"] != 100 {
+	if got["kubectl, crictl"] != 0 || got["docker stats"] != 100 {
 		t.Errorf("%v", got)
 	}
 }

@@ -44,9 +44,26 @@ func Text(n int64) string {
 	}
 }
 
-// MiBs prints n as a bare number of MiB with one decimal, for tables whose
-// heading names the unit.
-func MiBs(n int64) string { return fmt.Sprintf("%.1f", float64(n)/float64(MiB)) }
+// Span prints an interval, both ends in the unit that Text gives to hi.
+func Span(lo, hi int64) string {
+	unit := MiB
+	if hi >= 100*GiB {
+		unit = GiB
+	}
+	if hi < MiB/10 {
+		return Text(lo) + "-" + Text(hi)
+	}
+	return fmt.Sprintf("%.1f-%s", float64(lo)/float64(unit), Text(hi))
+}
+
+// MiBs prints n as a bare number of MiB, for tables whose heading names the
+// unit: with one decimal, but for what would be wider than seven characters.
+func MiBs(n int64) string {
+	if n >= 100_000*MiB {
+		return strconv.FormatInt(n/MiB, 10)
+	}
+	return fmt.Sprintf("%.1f", float64(n)/float64(MiB))
+}
 
 // Percent prints part of whole as a whole percentage, "?" when whole is 0.
 func Percent(part, whole int64) string {

@@ -14,6 +14,28 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestSpanHasOneUnit(t *testing.T) {
+	for _, c := range []struct {
+		lo, hi int64
+		want   string
+	}{
+		{58 * MiB, 60 * MiB, "58.0-60.0 MiB"}, {0, 60 * MiB, "0.0-60.0 MiB"}, {4096, 8192, "4 KiB-8 KiB"},
+		{50 * GiB, 128 * GiB, "50.0-128.0 GiB"},
+	} {
+		if got := Span(c.lo, c.hi); got != c.want {
+			t.Errorf("Span(%d, %d) = %q, want %q", c.lo, c.hi, got, c.want)
+		}
+	}
+}
+
+func TestMiBsKeepTheirColumn(t *testing.T) {
+	for n, want := range map[int64]string{0: "0.0", MiB: "1.0", 99 * GiB: "101376", 90 * GiB: "92160.0", 4 * TiB: "4194304"} {
+		if got := MiBs(n); got != want {
+			t.Errorf("MiBs(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	for s, want := range map[string]int64{"4096": 4096, "64M": 64 * MiB, "1.5GiB": 3 * GiB / 2, " 2 ki ": 2048, "1t": TiB} {
 		if got, err := Parse(s); err != nil || got != want {
