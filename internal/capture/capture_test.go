@@ -170,10 +170,11 @@ func private() fake {
 	pod := "/sys/fs/cgroup/memory/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10"
 	return fake{
 		"read /proc/self/mountinfo": "1 0 8:1 / /home/acme rw - ext4 /dev/acme rw\n" +
-			"2 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+			"2 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
+			"3 1 0:2 / /sys/fs/cgroup/x rw - cgroup acme rw,release_agent=/opt/acme/x,name=acme\n",
 		"read /proc/7/cmdline":                             "/opt/acme/payroll\x00-Xmx512m\x00--password=hunter2\x00--db\x00postgres://u:hunter2@acme\x00",
 		"read /proc/7/status":                              "Name:\tpayroll\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\nPPid:\t1\nVmRSS:\t 12 kB\n",
-		"read /proc/7/cgroup":                              "4:memory:/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + "\n",
+		"read /proc/7/cgroup":                              "4:memory:/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + "\n1:name=acme:/\n",
 		"link /proc/7/exe":                                 "/opt/acme/payroll",
 		"list " + pod:                                      id + "\x00",
 		"read " + pod + "/" + id + "/memory.stat":          "cache 4096\n",
@@ -215,7 +216,7 @@ func TestRedaction(t *testing.T) {
 			t.Errorf("a redacted capture holds %q", secret)
 		}
 	}
-	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "cgroup.memory=nokmem", "Linux version 5.4.0"} {
+	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "cgroup.memory=nokmem", "Linux version 5.4.0", "cgroup cgroup rw,memory\n"} {
 		if !bytes.Contains(b, []byte(public)) {
 			t.Errorf("a redacted capture lost %q", public)
 		}

@@ -152,10 +152,32 @@ func (p *preparer) mountinfo(data []byte) []byte {
 		}
 		if p.r != nil {
 			f[3], f[4] = p.r.Path(f[3]), p.r.Path(f[4])
+			tail = p.superBlock(tail)
 		}
 		out.WriteString(strings.Join(f, " ") + " - " + tail)
 	}
 	return out.Bytes()
+}
+
+// superBlock redacts "TYPE SOURCE OPTIONS" of a mount: who mounts chooses the
+// source, the name of a hierarchy and the release agent.
+func (p *preparer) superBlock(tail string) string {
+	f := strings.SplitN(strings.TrimSuffix(tail, "\n"), " ", 3)
+	if len(f) < 3 {
+		return "\n"
+	}
+	return f[0] + " " + p.r.Path(f[1]) + " " + p.options(f[2]) + "\n"
+}
+
+// options redacts the values of a list of options: rw,name=NAME.
+func (p *preparer) options(list string) string {
+	words := strings.Split(list, ",")
+	for i, w := range words {
+		if key, value, ok := strings.Cut(w, "="); ok {
+			words[i] = key + "=" + p.r.Path(value)
+		}
+	}
+	return strings.Join(words, ",")
 }
 
 func (p *preparer) cmdline(data []byte) []byte {
@@ -190,7 +212,7 @@ func (p *preparer) membership(data []byte) []byte {
 	for line := range bytes.Lines(data) {
 		f := strings.SplitN(strings.TrimSuffix(string(line), "\n"), ":", 3)
 		if len(f) == 3 {
-			out.WriteString(f[0] + ":" + f[1] + ":" + p.r.Path(f[2]) + "\n")
+			out.WriteString(f[0] + ":" + p.options(f[1]) + ":" + p.r.Path(f[2]) + "\n")
 		}
 	}
 	return out.Bytes()
