@@ -235,10 +235,17 @@ func TestCaptureAndReplay(t *testing.T) {
 	if hidden.Verdict.Account != "shmem" || strings.Contains(hidden.Target.Cgroup, "memwhy-lab") {
 		t.Errorf("redacted: %+v %+v", hidden.Verdict, hidden.Target)
 	}
-	for _, file := range []string{redacted} {
-		b, err := os.ReadFile(file)
-		if err != nil || bytes.Contains(b, []byte("memwhy-lab")) || bytes.Contains(b, []byte("tmpfs-file")) {
-			t.Errorf("%s holds the name of the cgroup (%v)", file, err)
+	b, err := os.ReadFile(redacted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{
+		"the capture": string(b),
+		"explain":     run(t, "explain", tr.Cgroup, "--redact", "-o", "json").want(t, 0).out,
+		"ps":          run(t, "ps", "--redact", "-o", "wide").want(t, 0).out,
+	} {
+		if strings.Contains(text, "memwhy-lab") || strings.Contains(text, "tmpfs-file") || !strings.Contains(text, "shmem") {
+			t.Errorf("%s, redacted, holds the name of the cgroup or lacks its class: %s", what, text)
 		}
 	}
 }

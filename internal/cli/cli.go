@@ -53,7 +53,7 @@ type app struct {
 	output         string
 	from, hostRoot string
 	timeout        time.Duration
-	strict         bool
+	strict, redact bool
 }
 
 // Run runs one command line and returns its exit code.
@@ -166,6 +166,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	f := cmd.Flags()
 	if len(formats) > 0 {
 		f.StringVarP(&a.output, "output", "o", formats[0], strings.Join(formats, "|"))
+		f.BoolVar(&a.redact, "redact", false, "replace names and path parts by keyed hashes, to show the answer to others")
 		f.BoolVar(&a.strict, "strict", false, "exit 4 when a source refused or failed")
 	}
 	f.StringVar(&a.from, "from", "", "read this capture, or directory tree of a node's files, instead of the running node")
@@ -180,7 +181,7 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 		return nil, usageError("--timeout %s: must be positive", a.timeout)
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

@@ -188,6 +188,21 @@ func TestGoldens(t *testing.T) {
 	}
 }
 
+// The screen in the README is one that memwhy prints.
+func TestReadmeShowsARealScreen(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := open(t, "testdata/el7-1062-healthy.capture").Explain("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if screen := render.Text(r); !bytes.Contains(readme, screen) {
+		t.Errorf("README.md does not show this screen:\n%s", screen)
+	}
+}
+
 func golden(t *testing.T, file string, got []byte) {
 	t.Helper()
 	if *update {
@@ -227,7 +242,7 @@ func TestReplayIsTheSameBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := rec.Archive(meta(s, "test"))
+		a := rec.Archive(meta(s, s.Target().Path))
 		var b bytes.Buffer
 		if err := a.Write(&b); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,7 @@ type Options struct {
 	HostRoot string        // where the running node's root file system is, "/" by default
 	Timeout  time.Duration // for all reading together
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
+	Redact   bool          // hide names in reports, as a redacted capture does
 }
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
@@ -34,9 +35,10 @@ var ErrOutOfTime = errors.New("out of time")
 // Node is an opened source.
 type Node struct {
 	kernel.Source
-	opt   gather.Options
-	ctx   context.Context
-	close func()
+	opt    gather.Options
+	redact bool
+	ctx    context.Context
+	close  func()
 }
 
 // Close releases the node.
@@ -49,7 +51,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Node{Source: src, ctx: ctx, close: func() {}}, nil
+		return &Node{Source: src, redact: opt.Redact, ctx: ctx, close: func() {}}, nil
 	}
 	live, err := kernel.OpenLive(opt.HostRoot)
 	if err != nil {
@@ -59,7 +61,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
 	return &Node{
-		Source: guard, ctx: ctx,
+		Source: guard, redact: opt.Redact, ctx: ctx,
 		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
 		close: func() {
 			cancel()
@@ -89,7 +91,14 @@ func (n *Node) late(err error) error {
 
 // Explain explains one target.
 func (n *Node) Explain(target string) (*report.Report, error) {
-	s, err := gather.Explain(n.Source, target, n.opt)
+	src, hide := n.source()
+	s, err := gather.Explain(src, target, n.opt)
+	if err == nil && hide != nil {
+		var hidden kernel.Source
+		if hidden, err = hide(meta(s, s.Target().Path)); err == nil {
+			s, err = gather.Explain(hidden, "", n.opt)
+		}
+	}
 	if err != nil {
 		return nil, n.late(err)
 	}
@@ -99,11 +108,28 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 
 // List ranks the memory cgroups.
 func (n *Node) List(order explain.Sort) (*report.List, error) {
-	l, err := gather.List(n.Source, n.opt)
+	src, hide := n.source()
+	l, err := gather.List(src, n.opt)
+	if err == nil && hide != nil {
+		var hidden kernel.Source
+		if hidden, err = hide(meta(l.Base, "")); err == nil {
+			l, err = gather.List(hidden, n.opt)
+		}
+	}
 	if err != nil {
 		return nil, n.late(err)
 	}
 	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
+}
+
+// source is what to read from. With redaction it is a recorder, and hide gives
+// the redacted recording to read again.
+func (n *Node) source() (src kernel.Source, hide func(capture.Meta) (kernel.Source, error)) {
+	if !n.redact {
+		return n.Source, nil
+	}
+	rec := capture.NewRecorder(n.Source)
+	return rec, func(m capture.Meta) (kernel.Source, error) { return rec.Archive(m).Prepare(true, false) }
 }
 
 // CaptureOptions choose what a capture holds.
@@ -126,10 +152,11 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := gather.List(rec, n.opt); err != nil {
 		return nil, n.late(err)
 	}
-	a := rec.Archive(meta(s, opt.Version))
-	return a.Prepare(opt.Redact, opt.WithArgs)
+	m := meta(s, s.Target().Path)
+	m.Memwhy = opt.Version
+	return rec.Archive(m).Prepare(opt.Redact, opt.WithArgs)
 }
 
-func meta(s *snapshot.Snapshot, version string) capture.Meta {
-	return capture.Meta{Memwhy: version, Generated: s.Generated, Target: s.Target().Path, PageSize: s.Host.PageSize, Cost: s.Cost}
+func meta(s *snapshot.Snapshot, target string) capture.Meta {
+	return capture.Meta{Generated: s.Generated, Target: target, PageSize: s.Host.PageSize, Cost: s.Cost}
 }
