@@ -19,7 +19,9 @@ func TestSpanHasOneUnit(t *testing.T) {
 		lo, hi int64
 		want   string
 	}{
-		{58 * MiB, 60 * MiB, "58.0-60.0 MiB"}, {0, 60 * MiB, "0.0-60.0 MiB"}, {4096, 8192, "4 KiB-8 KiB"},
+		{58 * MiB, 60 * MiB, "58.0-60.0 MiB"},
+		{0, 60 * MiB, "0.0-60.0 MiB"},
+		{4096, 8192, "4 KiB-8 KiB"},
 		{50 * GiB, 128 * GiB, "50.0-128.0 GiB"},
 	} {
 		if got := Span(c.lo, c.hi); got != c.want {
