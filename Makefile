@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint bench schema clean
+.PHONY: help build demo test test-vm lint bench schema clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,8 +16,11 @@ build: ## bin/memwhy, static and stripped
 demo: build ## from a fresh clone to an answer about a real container-like cgroup
 	@scripts/demo $(BIN)
 
-test: ## everything: unit, property, fuzz smoke, cross build, live kernel (as root)
+test: ## everything: unit, property, fuzz smoke, cross build, live kernel (as root), kernel matrix
 	@scripts/test
+
+test-vm: ## every lab on kernels 5.10 to 7.2 in emulated machines; KERNEL=6.12 or KERNEL=5.10-v1 for one
+	@scripts/test-vm -v
 
 lint: ## gofumpt, go vet, staticcheck, errorlint; nothing may be left
 	@scripts/lint

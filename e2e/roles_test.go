@@ -16,6 +16,8 @@ import (
 func play(role string) {
 	switch role {
 	case "sleeper":
+	case "quitter":
+		return
 	case "name": // a hostile process name
 		name := append([]byte("a\n\x1b[31m\xff<b>"), 0)
 		runtime.LockOSThread()
@@ -23,7 +25,8 @@ func play(role string) {
 			panic(e)
 		}
 	case "zombie":
-		child := exec.Command("/bin/true")
+		child := exec.Command(os.Args[0]) // a test machine has no other program
+		child.Env = []string{"MEMWHY_E2E_ROLE=quitter"}
 		if err := child.Start(); err != nil {
 			panic(err)
 		}

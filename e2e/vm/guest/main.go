@@ -1,0 +1,278 @@
+//go:build linux
+
+// Command guest is the first and only process of a test machine: it mounts what
+// a node has, runs every lab with the shipped binary beside it, and leaves
+// truths, reports and captures as a tar on a raw disk for the outside to judge.
+// It judges nothing itself.
+//
+// Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
+// memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
+// are run when absent).
+package main
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	memwhy = "/disk/memwhy"
+	// patience is for one command, on a slow emulated machine.
+	patience = 40 * time.Second
+)
+
+func main() {
+	err := run()
+	if err != nil {
+		fmt.Println("guest:", err)
+	}
+	syscall.Sync()
+	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+func run() error {
+	if err := mountAll(); err != nil {
+		return err
+	}
+	args := kernelArgs()
+	out, err := disk("out")
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(out, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(f)
+	r := &runner{tar: t, bytes: args["memwhy.bytes"]}
+	if err = setUp(args["memwhy.cgroup"]); err == nil {
+		err = errors.Join(r.labs(args["memwhy.labs"]), r.tests(args["memwhy.tests"]))
+	}
+	if err != nil {
+		err = errors.Join(err, r.put("error", []byte(err.Error()+"\n")))
+	}
+	return errors.Join(err, r.put("end", nil), t.Close(), f.Sync(), f.Close())
+}
+
+func mountAll() error {
+	for _, m := range [][3]string{
+		{"proc", "/proc", "proc"}, {"sysfs", "/sys", "sysfs"}, {"devtmpfs", "/dev", "devtmpfs"}, {"tmpfs", "/tmp", "tmpfs"},
+		{"tmpfs", "/dev/shm", "tmpfs"},
+	} {
+		if err := os.MkdirAll(m[1], 0o755); err != nil {
+			return err
+		}
+		if err := syscall.Mount(m[0], m[1], m[2], 0, ""); err != nil && !errors.Is(err, syscall.EBUSY) {
+			return fmt.Errorf("mount %s: %w", m[1], err)
+		}
+	}
+	return nil
+}
+
+func kernelArgs() map[string]string {
+	b, _ := os.ReadFile("/proc/cmdline")
+	args := map[string]string{}
+	for _, w := range strings.Fields(string(b)) {
+		k, v, _ := strings.Cut(w, "=")
+		args[k] = v
+	}
+	return args
+}
+
+// disk finds a disk by its serial number: the order of their names varies.
+func disk(serial string) (string, error) {
+	for range 200 {
+		found, _ := filepath.Glob("/sys/class/nvme/*/serial")
+		for _, file := range found {
+			b, _ := os.ReadFile(file)
+			dev := "/dev/" + filepath.Base(filepath.Dir(file)) + "n1"
+			if _, err := os.Stat(dev); err == nil && strings.TrimSpace(string(b)) == serial {
+				return dev, nil
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return "", fmt.Errorf("no disk with the serial number %q", serial)
+}
+
+// setUp makes the machine a node: a disk for files, swap, a network of its own,
+// the memory controller.
+func setUp(cgroup string) error {
+	data, err := disk("data")
+	if err != nil {
+		return err
+	}
+	if err := syscall.Mount(data, "/disk", "ext4", 0, ""); err != nil {
+		return fmt.Errorf("mount %s: %w", data, err)
+	}
+	if err := os.Symlink("/disk/tmp", "/var/tmp"); err != nil {
+		return err
+	}
+	swap, err := disk("swap")
+	if err != nil {
+		return err
+	}
+	if err := swapOn(swap); err != nil {
+		return fmt.Errorf("swapon %s: %w", swap, err)
+	}
+	if err := loopbackUp(); err != nil {
+		return fmt.Errorf("bring up lo: %w", err)
+	}
+	return mountCgroup(cgroup)
+}
+
+func mountCgroup(version string) error {
+	const root = "/sys/fs/cgroup"
+	switch version {
+	case "v2":
+		return syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot")
+	case "v1":
+		if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"); err != nil {
+			return err
+		}
+		for _, c := range []string{"memory", "cpu,cpuacct", "pids"} {
+			dir := filepath.Join(root, c)
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return err
+			}
+			if err := syscall.Mount("cgroup", dir, "cgroup", 0, c); err != nil {
+				return fmt.Errorf("mount the %s controller: %w", c, err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("memwhy.cgroup=%q: want v1 or v2", version)
+}
+
+type runner struct {
+	tar   *tar.Writer
+	bytes string
+}
+
+func (r *runner) put(name string, b []byte) error {
+	err := r.tar.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(b)), Format: tar.FormatUSTAR})
+	if err == nil {
+		_, err = r.tar.Write(b)
+	}
+	return err
+}
+
+// command runs memwhy and keeps what it printed under name.
+func (r *runner) command(name string, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, memwhy, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &errs, time.Second
+	err := cmd.Run()
+	if out.Len() > 0 {
+		if err := r.put(name, out.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return r.put(name+".failed", fmt.Appendf(nil, "memwhy %s: %v\n%s", strings.Join(args, " "), err, errs.Bytes()))
+	}
+	return nil
+}
+
+func (r *runner) labs(only string) error {
+	if err := r.command("ps.json", "ps", "-o", "json"); err != nil {
+		return err
+	}
+	names := strings.FieldsFunc(only, func(c rune) bool { return c == ',' })
+	if len(names) == 0 {
+		out, err := exec.Command(memwhy, "lab", "list").Output()
+		if err != nil {
+			return fmt.Errorf("lab list: %w", err)
+		}
+		for line := range strings.Lines(string(out)) {
+			names = append(names, strings.Fields(line)[0])
+		}
+	}
+	for _, name := range names {
+		start := time.Now()
+		if err := r.lab(name); err != nil {
+			return fmt.Errorf("lab %s: %w", name, err)
+		}
+		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
+	}
+	return nil
+}
+
+// lab runs one scenario. What goes wrong in it is a file of the tar, so that the
+// others still run.
+func (r *runner) lab(name string) error {
+	dir := "labs/" + name + "/"
+	args := []string{"lab", "run", name, "--for", "5m"}
+	if r.bytes != "" {
+		args = append(args, "--bytes", r.bytes, "--limit", "256M")
+	}
+	cmd := exec.Command(memwhy, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	truth, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return r.put(dir+"lab.failed", fmt.Appendf(nil, "%v\n%s", err, errs.Bytes()))
+	}
+	cgroup := between(truth, `"cgroup":"`, `"`)
+	err = r.put(dir+"truth.json", truth)
+	if cgroup != "" {
+		err = errors.Join(err,
+			r.command(dir+"report.json", "explain", cgroup, "-o", "json"),
+			r.command(dir+"capture", "capture", cgroup, "-o", "-"))
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	_, _ = io.Copy(io.Discard, out)
+	if waited := cmd.Wait(); waited != nil {
+		err = errors.Join(err, r.put(dir+"lab.failed", fmt.Appendf(nil, "%v\n%s", waited, errs.Bytes())))
+	}
+	return err
+}
+
+// tests runs the live tests, which are on the disk too.
+func (r *runner) tests(skip string) error {
+	if skip == "" {
+		return nil
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/disk/e2e.test", "-test.v", "-test.skip", skip)
+	cmd.Dir, cmd.Env = "/tmp", append(os.Environ(), "MEMWHY_BIN="+memwhy, "TMPDIR=/tmp")
+	out, err := cmd.CombinedOutput()
+	fmt.Printf("guest: %-24s %6.2f s\n", "live tests", time.Since(start).Seconds())
+	if err != nil {
+		out = fmt.Appendf(out, "live tests: %v\n", err)
+		return r.put("tests.failed", out)
+	}
+	return r.put("tests", out)
+}
+
+func between(b []byte, before, after string) string {
+	_, rest, _ := strings.Cut(string(b), before)
+	s, _, _ := strings.Cut(rest, after)
+	return s
+}

@@ -1,0 +1,180 @@
+// Package vm owns test machines: it boots a kernel under emulation with the
+// shipped binary, a disk, swap and the memory controller of one version, and
+// gives back what the guest wrote. It must not know what the answers should be.
+package vm
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Machine is one kernel in one mode.
+type Machine struct {
+	Suite  string // of Debian, whose newest cloud kernel runs
+	Arch   string // amd64, arm64
+	Cgroup string // v1, v2
+}
+
+// Machines is the matrix. Version 1 is not built into later cloud kernels.
+func Machines() []Machine {
+	return []Machine{
+		{"bullseye", "amd64", "v2"},
+		{"bookworm", "amd64", "v2"},
+		{"trixie", "amd64", "v2"},
+		{"sid", "amd64", "v2"},
+		{"bullseye", "amd64", "v1"},
+		{"bookworm", "amd64", "v1"},
+		{"trixie", "arm64", "v2"},
+	}
+}
+
+func (m Machine) String() string { return m.Suite + "-" + m.Arch + "-" + m.Cgroup }
+
+// Files are where things are on the host: kernels as scripts/kernels leaves
+// them, and Bin/{memwhy,guest,e2e.test}-ARCH.
+type Files struct{ Kernels, Bin string }
+
+// Release is the kernel's, as uname -r without what Debian appends for the
+// flavour: 6.12.117+deb13.
+func (f Files) Release(m Machine) (string, error) {
+	b, err := os.ReadFile(filepath.Join(f.Kernels, m.Suite+"-"+m.Arch, "release"))
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(strings.TrimSpace(string(b)), "-cloud-"+m.Arch), nil
+}
+
+// Run is what a boot left.
+type Run struct {
+	Files   map[string][]byte // as the guest named them
+	Console []byte
+	Wall    time.Duration
+}
+
+// Boot runs m until it powers off. args are kernel arguments for the guest. A
+// machine that never came to its end is an error with the end of its console.
+func Boot(ctx context.Context, m Machine, f Files, dir string, args ...string) (*Run, error) {
+	start := time.Now()
+	if err := disks(m, f, dir); err != nil {
+		return nil, err
+	}
+	guest, err := os.ReadFile(filepath.Join(f.Bin, "guest-"+m.Arch))
+	if err != nil {
+		return nil, err
+	}
+	initrd := filepath.Join(dir, "initrd")
+	if err := os.WriteFile(initrd, initramfs(guest), 0o600); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, emulator(m), append(hardware(m, dir),
+		"-kernel", filepath.Join(f.Kernels, m.Suite+"-"+m.Arch, "vmlinuz"), "-initrd", initrd,
+		"-append", strings.Join(append([]string{consoleOf(m), "quiet panic=-1 swapaccount=1", "memwhy.cgroup=" + m.Cgroup}, args...), " "))...)
+	said, runErr := cmd.CombinedOutput()
+	run := &Run{Files: map[string][]byte{}, Wall: time.Since(start)}
+	run.Console, _ = os.ReadFile(filepath.Join(dir, "console"))
+	err = run.read(filepath.Join(dir, "out"))
+	if _, ended := run.Files["end"]; err != nil || !ended {
+		return run, fmt.Errorf("%s did not come to its end: %w\n%s\n%s", m, errors.Join(runErr, ctx.Err(), err), said, tail(run.Console, 4000))
+	}
+	return run, nil
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+func emulator(m Machine) string {
+	if m.Arch == "arm64" {
+		return "qemu-system-aarch64"
+	}
+	return "qemu-system-x86_64"
+}
+
+func consoleOf(m Machine) string {
+	if m.Arch == "arm64" {
+		return "console=ttyAMA0"
+	}
+	return "console=ttyS0"
+}
+
+// hardware: two processors, since counters are kept by processor. cx16 is off
+// because qemu 7.2 corrupts flags around cmpxchg16b, which slab uses since 6.x.
+func hardware(m Machine, dir string) []string {
+	args := []string{
+		"-m", "2048", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-serial", "file:" + filepath.Join(dir, "console"),
+	}
+	if m.Arch == "arm64" {
+		args = append(args, "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi")
+	} else {
+		args = append(args, "-M", "pc,graphics=off", "-cpu", "qemu64,-cx16", "-accel", "tcg,thread=multi")
+	}
+	for _, d := range []string{"data", "swap", "out"} {
+		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=%s,format=raw,cache=unsafe", filepath.Join(dir, d), d),
+			"-device", fmt.Sprintf("nvme,drive=%s,serial=%s", d, d))
+	}
+	return args
+}
+
+// disks makes the guest's: ext4 with the programs on it, swap, and a raw one for
+// what it writes.
+func disks(m Machine, f Files, dir string) error {
+	tree := filepath.Join(dir, "tree")
+	if err := os.MkdirAll(filepath.Join(tree, "tmp"), 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"memwhy", "e2e.test"} {
+		b, err := os.ReadFile(filepath.Join(f.Bin, name+"-"+m.Arch))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(tree, name), b, 0o755)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for name, size := range map[string]int64{"data": 1 << 30, "swap": 512 << 20, "out": 256 << 20} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			return err
+		}
+		if err := os.Truncate(file, size); err != nil {
+			return err
+		}
+	}
+	for _, c := range [][]string{
+		{"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", tree, filepath.Join(dir, "data")},
+		{"mkswap", "-q", filepath.Join(dir, "swap")},
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", c[0], err, out)
+		}
+	}
+	return nil
+}
+
+// read reads the tar that the guest wrote, as far as it goes.
+func (r *Run) read(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if r.Files[h.Name], err = io.ReadAll(t); err != nil {
+			return err
+		}
+	}
+}
