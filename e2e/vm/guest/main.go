@@ -67,7 +67,10 @@ func run() error {
 
 func mountAll() error {
 	for _, m := range [][3]string{
-		{"proc", "/proc", "proc"}, {"sysfs", "/sys", "sysfs"}, {"devtmpfs", "/dev", "devtmpfs"}, {"tmpfs", "/tmp", "tmpfs"},
+		{"proc", "/proc", "proc"},
+		{"sysfs", "/sys", "sysfs"},
+		{"devtmpfs", "/dev", "devtmpfs"},
+		{"tmpfs", "/tmp", "tmpfs"},
 		{"tmpfs", "/dev/shm", "tmpfs"},
 	} {
 		if err := os.MkdirAll(m[1], 0o755); err != nil {
