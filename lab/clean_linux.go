@@ -35,7 +35,7 @@ func Clean(ctx context.Context) (removed []string, err error) {
 			return nil //nolint:nilerr // a cgroup that vanishes is not there
 		}
 		if stale(d.Name()) {
-			done(path, errors.Join(killAll(path), removeCgroup(path)))
+			done(path, errors.Join(killTree(path), removeCgroup(path)))
 			return filepath.SkipDir
 		}
 		return nil
@@ -54,6 +54,16 @@ func stale(name string) bool {
 	}
 	now, err := startTime(pid)
 	return err != nil && errors.Is(err, fs.ErrNotExist) || err == nil && now != start
+}
+
+// killTree ends the processes of a stale cgroup and of those below it.
+func killTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil //nolint:nilerr // a cgroup that vanishes is not there
+		}
+		return killAll(path)
+	})
 }
 
 // killAll ends the processes of one stale cgroup.

@@ -15,13 +15,6 @@ type hierarchy struct {
 	point, root string
 }
 
-func (h hierarchy) version() string {
-	if h.v2 {
-		return "v2"
-	}
-	return "v1"
-}
-
 // findHierarchy reads the mount table: version 1 wins where it has memory.
 func findHierarchy() (hierarchy, error) {
 	table, err := os.ReadFile("/proc/self/mountinfo")

@@ -19,7 +19,6 @@ var imageService = Scenario{
 	Name:    "image-service",
 	Summary: "a service that renders images from files to files, and then idles",
 	Finding: "cache.cold",
-	Account: "file",
 	needs:   disk,
 	plant:   renderImages,
 }
@@ -27,8 +26,7 @@ var imageService = Scenario{
 // imageSide makes a noisy picture of about 1 MiB as PNG.
 const imageSide = 512
 
-func renderImages(j job) ([]Holder, error) {
-	var holders []Holder
+func renderImages(j job, t *Truth) error {
 	var total int64
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for i := 0; total < j.Bytes; i++ {
@@ -42,23 +40,23 @@ func renderImages(j job) ([]Holder, error) {
 			func() error { return errors.Join(serve(result), serve(result)) },
 		} {
 			if err := step(); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		for _, path := range []string{source, result} {
 			st, err := os.Stat(path)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			// The last page of a file is charged whole.
-			page := int64(os.Getpagesize())
-			bytes := (st.Size() + page - 1) / page * page
+			bytes := wholePages(st.Size())
 			total += bytes
-			holders = append(holders, Holder{Kind: "file", Name: filepath.Base(path), Account: "file", Bytes: bytes, Path: path})
+			t.file("file", path, bytes)
 		}
 	}
+	t.add("file", total)
 	debug.FreeOSMemory() // an idle service: its heap is small, its cache stays
-	return holders, nil
+	return nil
 }
 
 func serve(path string) error {

@@ -19,9 +19,9 @@ type Scenario struct {
 	Name    string
 	Summary string
 	Finding string // the code that a diagnosis should come to
-	Account string // the leaf of the ledger that the bytes belong to
 	needs   place
-	plant   func(job) ([]Holder, error) // runs in the process that holds the memory, inside of the cgroup
+	limit   func(Options) int64     // of the cgroup; nil: what the options say
+	plant   func(job, *Truth) error // runs in the process that holds the memory, inside of the cgroup
 }
 
 // place is where a scenario's files go.
@@ -32,11 +32,6 @@ const (
 	disk
 	tmpfs
 )
-
-// All lists the scenarios.
-func All() []Scenario {
-	return []Scenario{anonTouched, fileOnce, tmpfsFile, imageService}
-}
 
 // Find returns the scenario with that name.
 func Find(name string) (Scenario, bool) {
@@ -64,26 +59,56 @@ type Truth struct {
 	CgroupDir      string    `json:"cgroupDir"` // its directory
 	CgroupVersion  string    `json:"cgroupVersion"`
 	PIDs           []int     `json:"pids"`
+	NotHere        string    `json:"notHere,omitempty"` // why this kernel cannot show it; then nothing is held
 	Accounts       []Account `json:"accounts"`
 	Holders        []Holder  `json:"holders"`
 	Finding        string    `json:"finding"`
-	ToleranceBytes int64     `json:"toleranceBytes"` // of each account: the holder itself uses some memory too
+	ToleranceBytes int64     `json:"toleranceBytes"`        // of each amount: the holder itself uses some memory too
+	LimitOwner     string    `json:"limitOwner,omitempty"`  // the cgroup whose limit decides
+	KillAtLeast    string    `json:"killAtLeast,omitempty"` // the risk of being killed: this level or a worse one
+	Throttle       string    `json:"throttle,omitempty"`    // the level of being throttled
+	OOMKills       int       `json:"oomKills,omitempty"`    // processes of the cgroup that the kernel killed
 }
 
 // Account is an amount in a leaf of the ledger.
 type Account struct {
-	Path  string `json:"path"`
-	Bytes int64  `json:"bytes"`
+	Path   string           `json:"path"`
+	Bytes  int64            `json:"bytes"`
+	State  map[string]int64 `json:"state,omitempty"`  // margins of the account, by their names in the report
+	Within []string         `json:"within,omitempty"` // where the bytes are when the kernel has no such account, nearest first
 }
 
 // Holder is a thing that holds an amount.
 type Holder struct {
-	Kind    string `json:"kind"` // process or file
+	Kind    string `json:"kind"` // process, file, or cgroup (a removed one)
 	Name    string `json:"name"`
 	Account string `json:"account"`
 	Bytes   int64  `json:"bytes"`
 	PID     int    `json:"pid,omitempty"`
 	Path    string `json:"path,omitempty"`
+	Deleted bool   `json:"deleted,omitempty"`
+}
+
+// add notes an amount, and where it is on kernels without such an account.
+func (t *Truth) add(path string, bytes int64, within ...string) *Account {
+	t.Accounts = append(t.Accounts, Account{Path: path, Bytes: bytes, Within: within})
+	return &t.Accounts[len(t.Accounts)-1]
+}
+
+// state notes a margin of the account.
+func (a *Account) state(name string, bytes int64) {
+	if a.State == nil {
+		a.State = map[string]int64{}
+	}
+	a.State[name] = bytes
+}
+
+// planted is the sum of what the truth says.
+func (t *Truth) planted() (sum int64) {
+	for _, a := range t.Accounts {
+		sum += a.Bytes
+	}
+	return sum
 }
 
 // tolerance is 2 % or 4 MiB, whichever is more.
@@ -92,7 +117,11 @@ func tolerance(bytes int64) int64 { return max(bytes/50, 4<<20) }
 // job is what the holding process is told.
 type job struct {
 	Scenario  string
+	Role      string // of a further process of the scenario; empty: the holder
 	Bytes     int64
+	Limit     int64 // of the cgroup, none when 0
+	V2        bool
+	Cgroup    string
 	WorkDir   string // exists; empty when the scenario needs no files
 	Mounted   bool   // WorkDir is a mount of its own
 	CgroupDir string

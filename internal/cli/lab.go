@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,9 @@ down the truth. Needs root, or a delegated cgroup.
 	list := &cobra.Command{
 		Use: "list", Short: "List the scenarios", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if len(lab.All()) == 0 {
+				return &coded{exitNotAllowed, errors.New("labs need Linux"), ""}
+			}
 			for _, s := range lab.All() {
 				fmt.Fprintf(a.stdout, "%-16s %s\n", s.Name, s.Summary)
 			}

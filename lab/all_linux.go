@@ -1,0 +1,14 @@
+package lab
+
+// All lists the scenarios.
+func All() []Scenario {
+	return []Scenario{
+		anonTouched, madvFree, thpSparse, anonSwapped, goHeap,
+		fileOnce, fileTwice, fileMapped, fileDeleted, fileDirty, imageService,
+		tmpfsFile, memfd, sysvShm, sharedAnon,
+		unixQueue, pipeFull, tcpUnread,
+		pageTables, threads, bpfMap,
+		tempNames, missingNames, manyInodes,
+		dyingChildren, parentFull, highThrottled, oomVictim,
+	}
+}

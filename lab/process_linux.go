@@ -1,0 +1,113 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// HolderCommand is the hidden argument by which this executable becomes a
+// process of a lab: its main must pass what follows to Hold.
+const HolderCommand = "__holds"
+
+// process is one of the lab's: the holder, or one that the holder started.
+type process struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+// startProcess starts one, which waits to be moved into its cgroup.
+func startProcess(ctx context.Context, j job) (*process, error) {
+	spec, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, HolderCommand, string(spec))
+	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=20"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the owner, who ends the holder
+	if j.Role != "" {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // the holder must outlive its owner, to clean up; its own need not
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a process of the lab: %w", err)
+	}
+	return &process{cmd, in, bufio.NewReader(out)}, nil
+}
+
+// answer is what a process says once.
+type answer struct {
+	Truth Truth
+	Err   string
+}
+
+func (p *process) plant() (Truth, error) {
+	if _, err := io.WriteString(p.in, "go\n"); err != nil {
+		return Truth{}, fmt.Errorf("holder: %w", err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return Truth{}, errors.New("the holder ended before it held anything (killed at the limit?)")
+	}
+	var a answer
+	if err := json.Unmarshal(line, &a); err != nil {
+		return Truth{}, fmt.Errorf("holder said %q: %w", line, err)
+	}
+	if a.Err != "" {
+		return Truth{}, errors.New(a.Err)
+	}
+	return a.Truth, nil
+}
+
+func (p *process) end() {
+	_, _ = io.WriteString(p.in, "done\n")
+	p.in.Close()
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// roles are what further processes do; their amount is the job's.
+var roles = map[string]func(job) error{}
+
+// assistants are the processes that this one started.
+var assistants []*process
+
+// assistant starts a further process in the cgroup at dir, and returns when it
+// has done its part; it stays until it is ended, or the holder is.
+func (j job) assistant(role, dir string, bytes int64) (*process, error) {
+	j.Role, j.CgroupDir, j.Bytes = role, dir, bytes
+	p, err := startProcess(context.Background(), j)
+	if err != nil {
+		return nil, err
+	}
+	if err := write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(p.cmd.Process.Pid)); err != nil {
+		p.end()
+		return nil, fmt.Errorf("move a %s into its cgroup: %w", role, err)
+	}
+	if _, err := p.plant(); err != nil {
+		p.end()
+		return nil, fmt.Errorf("%s: %w", role, err)
+	}
+	assistants = append(assistants, p)
+	return p, nil
+}
