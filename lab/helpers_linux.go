@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,6 +75,33 @@ func fill(f *os.File, bytes int64) error {
 		}
 	}
 	return nil
+}
+
+// resident is how much of a file is in memory.
+func resident(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return 0, fmt.Errorf("map %s: %w", path, err)
+	}
+	defer unix.Munmap(mem) //nolint:errcheck // nothing is lost
+	pages := make([]byte, wholePages(st.Size())/pageSize)
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&mem[0])), uintptr(len(mem)), uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+		return 0, fmt.Errorf("mincore %s: %w", path, errno)
+	}
+	var n int64
+	for _, p := range pages {
+		n += int64(p & 1)
+	}
+	return n * pageSize, nil
 }
 
 // slabSize is the size of an object of a slab cache, as the kernel lists it.

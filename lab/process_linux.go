@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // HolderCommand is the hidden argument by which this executable becomes a
@@ -26,7 +27,7 @@ type process struct {
 }
 
 // startProcess starts one, which waits to be moved into its cgroup.
-func startProcess(ctx context.Context, j job) (*process, error) {
+func startProcess(j job) (*process, error) {
 	spec, err := json.Marshal(j)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func startProcess(ctx context.Context, j job) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, HolderCommand, string(spec))
+	cmd := exec.Command(self, HolderCommand, string(spec))
 	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=20"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the owner, who ends the holder
 	if j.Role != "" {
@@ -61,7 +62,10 @@ type answer struct {
 	Err   string
 }
 
-func (p *process) plant() (Truth, error) {
+// plant lets the process do its part. One that is told to stop meanwhile does not
+// hear it, and is killed.
+func (p *process) plant(ctx context.Context) (Truth, error) {
+	defer context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })()
 	if _, err := io.WriteString(p.in, "go\n"); err != nil {
 		return Truth{}, fmt.Errorf("holder: %w", err)
 	}
@@ -79,10 +83,11 @@ func (p *process) plant() (Truth, error) {
 	return a.Truth, nil
 }
 
+// end ends the process, after those that it started itself.
 func (p *process) end() {
 	_, _ = io.WriteString(p.in, "done\n")
 	p.in.Close()
-	_ = p.cmd.Process.Kill()
+	defer time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() }).Stop()
 	_ = p.cmd.Wait()
 }
 
@@ -96,7 +101,7 @@ var assistants []*process
 // has done its part; it stays until it is ended, or the holder is.
 func (j job) assistant(role, dir string, bytes int64) (*process, error) {
 	j.Role, j.CgroupDir, j.Bytes = role, dir, bytes
-	p, err := startProcess(context.Background(), j)
+	p, err := startProcess(j)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +109,7 @@ func (j job) assistant(role, dir string, bytes int64) (*process, error) {
 		p.end()
 		return nil, fmt.Errorf("move a %s into its cgroup: %w", role, err)
 	}
-	if _, err := p.plant(); err != nil {
+	if _, err := p.plant(context.Background()); err != nil {
 		p.end()
 		return nil, fmt.Errorf("%s: %w", role, err)
 	}

@@ -32,7 +32,7 @@ func Run(ctx context.Context, scenario string, opt Options, ready func(Truth) er
 	if err != nil {
 		return err
 	}
-	holder, err := startProcess(ctx, *r)
+	holder, err := startProcess(*r)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func Run(ctx context.Context, scenario string, opt Options, ready func(Truth) er
 	if err := write(filepath.Join(r.CgroupDir, "cgroup.procs"), strconv.Itoa(holder.cmd.Process.Pid)); err != nil {
 		return fmt.Errorf("move the holder into its cgroup: %w", err)
 	}
-	t, err := holder.plant()
+	t, err := holder.plant(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,291 @@
+// Package judge owns the comparison of what a lab planted with what memwhy
+// reported: one memwhy.truth/v1 against one memwhy.report/v1. It is pure, and it
+// must not know how either was made, nor use any package of the project.
+//
+// Amounts are bytes.
+package judge
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Verdict is what a report is worth against a truth.
+type Verdict struct {
+	Scenario         string   `json:"scenario"`
+	NotHere          string   `json:"notHere,omitempty"` // why the kernel cannot show it; then there are no cells
+	Cells            []Cell   `json:"cells"`
+	UnexplainedBytes int64    `json:"unexplainedBytes"`
+	BoundBytes       int64    `json:"boundBytes"` // of it, by the report; -1 when it has none
+	Problems         []string `json:"problems"`   // none: the report is right
+}
+
+// Cell is one amount that was compared.
+type Cell struct {
+	Account   string `json:"account"`         // of the truth; those that the report has in one are joined by " + "
+	Compared  string `json:"compared"`        // the report's account, or class
+	State     string `json:"state,omitempty"` // the margin; empty: the account itself
+	Planted   int64  `json:"planted"`
+	Reported  int64  `json:"reported"`
+	Error     int64  `json:"error"` // reported minus planted
+	Tolerance int64  `json:"tolerance"`
+}
+
+// OK says whether the amount is the planted one.
+func (c Cell) OK() bool { return c.Error <= c.Tolerance && c.Error >= -c.Tolerance }
+
+func (c Cell) String() string {
+	name := c.Account
+	if c.Compared != c.Account {
+		name += " in " + c.Compared
+	}
+	if c.State != "" {
+		name += ", " + c.State
+	}
+	return fmt.Sprintf("%s: planted %d, reported %d, off by %d of %d", name, c.Planted, c.Reported, c.Error, c.Tolerance)
+}
+
+type truth struct {
+	Schema, Scenario, Cgroup, NotHere string
+	Accounts                          []struct {
+		Path   string
+		Bytes  int64
+		State  map[string]int64
+		Within []string
+	}
+	ToleranceBytes                    int64
+	LimitOwner, KillAtLeast, Throttle string
+	OOMKills                          int
+}
+
+type account struct {
+	Path  string
+	Bytes int64
+	State map[string]int64
+}
+
+type report struct {
+	Schema string
+	Host   struct{ CPUs int }
+	Target struct{ Cgroup string }
+	// A number that could not be had is null.
+	Numbers struct {
+		UsageBytes *int64
+		LimitOwner *string
+	}
+	Accounts    []account
+	Unexplained struct {
+		Bytes      int64
+		BoundBytes *int64
+	}
+	Risks struct {
+		Kill, Throttle struct{ Level, Because string }
+	}
+}
+
+// Compare judges a report by a truth. The error is about the messages themselves;
+// what is wrong with the report is in the verdict. Where the truth says that the
+// kernel cannot show it, the report may be missing.
+func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
+	var t truth
+	if err := decode(truthJSON, &t, func() string { return t.Schema }, "memwhy.truth/v1"); err != nil {
+		return Verdict{}, err
+	}
+	c := &comparison{t: t, v: Verdict{Scenario: t.Scenario, NotHere: t.NotHere, BoundBytes: -1, Cells: []Cell{}, Problems: []string{}}}
+	if len(reportJSON) == 0 && t.NotHere != "" {
+		return c.v, nil
+	}
+	if err := decode(reportJSON, &c.r, func() string { return c.r.Schema }, "memwhy.report/v1"); err != nil {
+		return Verdict{}, err
+	}
+	if c.r.Target.Cgroup != t.Cgroup {
+		c.problem("the report is about %q, the truth about %q", c.r.Target.Cgroup, t.Cgroup)
+	}
+	c.balance()
+	switch {
+	case t.NotHere == "":
+		c.accounts()
+		c.risks()
+	case len(t.Accounts) > 0:
+		c.problem("the truth has accounts of what it says is not here")
+	}
+	return c.v, nil
+}
+
+func decode(b []byte, into any, schema func() string, want string) error {
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%s: %w", want, err)
+	}
+	if got := schema(); got != want {
+		return fmt.Errorf("a message of schema %q, want %s", got, want)
+	}
+	return nil
+}
+
+type comparison struct {
+	t truth
+	r report
+	v Verdict
+}
+
+func (c *comparison) problem(format string, args ...any) {
+	c.v.Problems = append(c.v.Problems, fmt.Sprintf(format, args...))
+}
+
+// balance checks what holds for every report.
+func (c *comparison) balance() {
+	var sum int64
+	seen := map[string]bool{}
+	for _, a := range c.r.Accounts {
+		sum += a.Bytes
+		if a.Bytes < 0 && a.Path != "unexplained" {
+			c.problem("account %s is negative: %d", a.Path, a.Bytes)
+		}
+		if seen[a.Path] {
+			c.problem("account %s is there twice", a.Path)
+		}
+		seen[a.Path] = true
+	}
+	switch usage := c.r.Numbers.UsageBytes; {
+	case usage == nil:
+		c.problem("the report has no usage")
+	case sum != *usage:
+		c.problem("the accounts sum to %d, usage is %d", sum, *usage)
+	}
+	u := c.r.Unexplained.Bytes
+	c.v.UnexplainedBytes = u
+	if a, ok := c.find("unexplained"); !ok || a.Bytes != u {
+		c.problem("unexplained is %d, its account says otherwise", u)
+	}
+	if bound := c.r.Unexplained.BoundBytes; bound == nil {
+		c.problem("unexplained has no bound")
+	} else {
+		c.v.BoundBytes = *bound
+		if max(u, -u) > *bound {
+			c.problem("unexplained %d is beyond its bound %d", u, *bound)
+		}
+	}
+	// Every lab's cgroup is a leaf, and at rest.
+	if c.r.Host.CPUs <= 2 && max(u, -u) > 1<<20 {
+		c.problem("unexplained %d is more than 1 MiB on %d CPUs", u, c.r.Host.CPUs)
+	}
+}
+
+// find returns the account with that path, or the sum of those below it.
+func (c *comparison) find(path string) (sum account, found bool) {
+	sum = account{Path: path, State: map[string]int64{}}
+	for _, a := range c.r.Accounts {
+		if a.Path == path {
+			return a, true
+		}
+		if strings.HasPrefix(a.Path, path+"/") {
+			found = true
+			sum.Bytes += a.Bytes
+			for k, v := range a.State {
+				sum.State[k] += v
+			}
+		}
+	}
+	return sum, found
+}
+
+// accounts compares the amounts. Accounts of the truth that the report has in one
+// are compared as one.
+func (c *comparison) accounts() {
+	if len(c.t.Accounts) == 0 {
+		c.problem("the truth has no account")
+	}
+	cells := map[string]*Cell{}
+	var order []string
+	for _, a := range c.t.Accounts {
+		got, ok := c.resolve(a.Path, a.Within)
+		if !ok {
+			c.problem("the report has no account %s, nor any of %q", a.Path, a.Within)
+			continue
+		}
+		if cell := cells[got.Path]; cell != nil {
+			cell.Account += " + " + a.Path
+			cell.Planted += a.Bytes
+		} else {
+			cells[got.Path] = &Cell{Account: a.Path, Compared: got.Path, Planted: a.Bytes, Reported: got.Bytes}
+			order = append(order, got.Path)
+		}
+		for _, name := range keys(a.State) {
+			margin, ok := got.State[name]
+			if !ok {
+				c.problem("account %s has no %q in its state", got.Path, name)
+				continue
+			}
+			at := got.Path + "\x00" + name
+			cells[at] = &Cell{Account: a.Path, Compared: got.Path, State: name, Planted: a.State[name], Reported: margin}
+			order = append(order, at)
+		}
+	}
+	c.cells(cells, order)
+}
+
+func (c *comparison) cells(cells map[string]*Cell, order []string) {
+	var most int64
+	for _, at := range order {
+		cell := cells[at]
+		cell.Error, cell.Tolerance = cell.Reported-cell.Planted, c.t.ToleranceBytes
+		c.v.Cells = append(c.v.Cells, *cell)
+		most = max(most, cell.Planted)
+		if !cell.OK() {
+			c.problem("%s", cell)
+		}
+	}
+	if len(order) > 0 && (c.t.ToleranceBytes <= 0 || c.t.ToleranceBytes > most/2) {
+		c.problem("a tolerance of %d proves nothing about %d", c.t.ToleranceBytes, most)
+	}
+}
+
+// resolve returns the report's account for one of the truth: itself or its class,
+// else the first listed of those that hold it on lesser kernels.
+func (c *comparison) resolve(path string, within []string) (account, bool) {
+	for _, p := range append([]string{path}, within...) {
+		if a, ok := c.find(p); ok {
+			return a, true
+		}
+	}
+	return account{}, false
+}
+
+func keys(m map[string]int64) []string {
+	var names []string
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return names
+}
+
+var levels = []string{"none", "low", "raised", "high", "critical"}
+
+var killed = regexp.MustCompile(`([0-9]+) process(?:es)? of it OOM-killed`)
+
+func (c *comparison) risks() {
+	if want := c.t.LimitOwner; want != "" {
+		if got := c.r.Numbers.LimitOwner; got == nil || *got != want {
+			c.problem("the deciding limit is not that of %s", want)
+		}
+	}
+	kill, throttle := c.r.Risks.Kill, c.r.Risks.Throttle
+	if want := c.t.KillAtLeast; want != "" && (!slices.Contains(levels, want) || slices.Index(levels, kill.Level) < slices.Index(levels, want)) {
+		c.problem("the risk of being killed is %q, want %q or worse", kill.Level, want)
+	}
+	if want := c.t.Throttle; want != "" && throttle.Level != want {
+		c.problem("the risk of being throttled is %q, want %q", throttle.Level, want)
+	}
+	count := 0
+	if m := killed.FindStringSubmatch(kill.Because); m != nil {
+		count, _ = strconv.Atoi(m[1])
+	}
+	if count != c.t.OOMKills {
+		c.problem("%d processes were OOM-killed, the report says %q", c.t.OOMKills, kill.Because)
+	}
+}
