@@ -30,7 +30,8 @@ type truth struct {
 		Kind, Name, Path string
 		PID              int
 	}
-	text []byte // the message
+	ToleranceBytes int64
+	text           []byte // the message
 }
 
 // lab runs a scenario until stop is called, or the test ends.

@@ -1,55 +1,215 @@
 package vm
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
+	"flag"
 	"os"
-	"sort"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/memwhy/memwhy/e2e/judge"
 )
+
+var update = flag.Bool("update", false, "write docs/kernels.md and the captures of internal/wire anew; needs the whole matrix")
 
 // elsewhere are the live tests that need more than these machines have: a shell,
 // FUSE, or a processor that is not emulated. TestLabs is what the machines do.
 const elsewhere = "TestLabs|TestTreeOfAnUntouchedNode|TestStuckCommandLine|TestBudget"
 
+const (
+	repository = "../.."
+	page       = repository + "/docs/kernels.md"
+	corpus     = repository + "/internal/wire/testdata/labs"
+)
+
 // TestKernels boots every machine of the matrix, two at a time, and judges what
-// its labs left. KERNEL=6.12 or KERNEL=5.10-v1 picks machines by the beginning
-// of their release.
+// its labs left. KERNEL=6.12, or KERNEL=5.10-v1, picks machines.
 func TestKernels(t *testing.T) {
-	f := Files{Kernels: os.Getenv("MEMWHY_VM") + "/kernels", Bin: os.Getenv("MEMWHY_VM") + "/bin"}
-	only, mode, _ := strings.Cut(os.Getenv("KERNEL"), "-")
+	root := os.Getenv("MEMWHY_VM")
+	if root == "" {
+		t.Fatal("MEMWHY_VM must name the folder with kernels and bin: run make test-vm")
+	}
+	f := Files{Kernels: root + "/kernels", Bin: root + "/bin"}
+	var columns []*Column
 	for _, m := range Machines() {
 		release, err := f.Release(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if only != "" && !strings.HasPrefix(release, only+".") && release != only || mode != "" && mode != m.Cgroup && mode != m.Arch {
+		if c := (&Column{Machine: m, Release: release, Accounts: map[string]string{}, Missing: map[string]string{}}); chosen(c) {
+			columns = append(columns, c)
+		}
+	}
+	if len(columns) == 0 {
+		t.Fatalf("no machine of the matrix is KERNEL=%s", os.Getenv("KERNEL"))
+	}
+	var mu sync.Mutex
+	captures := map[*Column][]byte{}
+	t.Run("machine", func(t *testing.T) {
+		for _, c := range columns {
+			t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+				t.Parallel()
+				run := boot(t, c.Machine, f)
+				judgeLabs(t, c, run)
+				kept := pack(t, run)
+				mu.Lock()
+				captures[c] = kept
+				mu.Unlock()
+			})
+		}
+	})
+	if *update {
+		if t.Failed() || len(columns) < len(Machines()) {
+			t.Fatal("nothing was written: the whole matrix has to pass first")
+		}
+		write(t, columns, captures)
+		return
+	}
+	checkPage(t, columns)
+}
+
+func chosen(c *Column) bool {
+	series, mode, _ := strings.Cut(os.Getenv("KERNEL"), "-")
+	return (series == "" || c.Release == series || strings.HasPrefix(c.Release, series+".")) &&
+		(mode == "" || mode == c.Cgroup || mode == c.Arch)
+}
+
+func boot(t *testing.T, m Machine, f Files) *Run {
+	t.Helper()
+	skip := elsewhere
+	if m.Suite != "sid" {
+		skip += "|TestHostileNames" // half a minute under emulation: once is enough
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	run, err := Boot(ctx, m, f, t.TempDir(), "memwhy.bytes=24M", "memwhy.tests="+skip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.1f s\n%s", run.Wall.Seconds(), run.Console)
+	for name, said := range run.Files {
+		if strings.HasSuffix(name, ".failed") || name == "error" {
+			t.Errorf("%s: %s", name, said)
+		}
+	}
+	if !strings.Contains(string(run.Files["tests"]), "\nPASS") && run.Files["tests.failed"] == nil {
+		t.Errorf("the live tests did not run: %s", run.Files["tests"])
+	}
+	return run
+}
+
+// judgeLabs compares each report with its truth.
+func judgeLabs(t *testing.T, c *Column, run *Run) {
+	t.Helper()
+	for _, dir := range labDirs(run) {
+		truth, report := run.Files[dir+"truth.json"], run.Files[dir+"report.json"]
+		v, err := judge.Compare(truth, report)
+		if err != nil {
+			t.Errorf("%s: %v", dir, err)
 			continue
 		}
-		skip := elsewhere
-		if m.Suite != "sid" {
-			skip += "|TestHostileNames" // half a minute under emulation: once is enough
+		for _, p := range v.Problems {
+			t.Errorf("%s: %s", v.Scenario, p)
 		}
-		t.Run(release+"-"+m.Arch+"-"+m.Cgroup, func(t *testing.T) {
-			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-			defer cancel()
-			run, err := Boot(ctx, m, f, t.TempDir(), "memwhy.bytes=24M", "memwhy.tests="+skip)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var names []string
-			for n := range run.Files {
-				names = append(names, n)
-			}
-			sort.Strings(names)
-			t.Logf("%.1f s\n%s\n%s", run.Wall.Seconds(), strings.Join(names, " "), run.Console)
-			for _, n := range names {
-				if strings.HasSuffix(n, ".failed") || n == "error" {
-					t.Errorf("%s: %s", n, run.Files[n])
-				}
-			}
-		})
+		c.Labs = append(c.Labs, v)
+		if v.NotHere != "" {
+			t.Logf("%s: not here: %s", v.Scenario, v.NotHere)
+			continue
+		}
+		if err := c.see(report); err != nil {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if len(c.Labs) < 4 {
+		t.Errorf("%d labs ran", len(c.Labs))
+	}
+}
+
+func labDirs(run *Run) []string {
+	var dirs []string
+	for name := range run.Files {
+		if dir, ok := strings.CutSuffix(name, "truth.json"); ok {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return dirs
+}
+
+// pack makes one archive of the trimmed captures of a machine.
+func pack(t *testing.T, run *Run) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	w := tar.NewWriter(z)
+	for _, dir := range labDirs(run) {
+		c, ok := run.Files[dir+"capture"]
+		if !ok {
+			continue
+		}
+		small, err := trim(c)
+		if err == nil {
+			err = w.WriteHeader(&tar.Header{Name: filepath.Base(dir) + ".capture", Mode: 0o644, Size: int64(len(small)), Format: tar.FormatUSTAR})
+		}
+		if err == nil {
+			_, err = w.Write(small)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", dir, err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func write(t *testing.T, columns []*Column, captures map[*Column][]byte) {
+	t.Helper()
+	if err := os.WriteFile(page, []byte(document(columns)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(corpus); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(corpus, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range columns {
+		name := strings.ReplaceAll(c.Name(), " ", "-") + ".tar.gz"
+		if err := os.WriteFile(filepath.Join(corpus, name), captures[c], 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkPage compares what this run showed with what docs/kernels.md says of the
+// same kernels. A series that is not on the page yet is no failure: Debian has
+// moved on.
+func checkPage(t *testing.T, columns []*Column) {
+	t.Helper()
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := cells(document(columns))
+	said := cells(string(b))
+	for key, cell := range now {
+		was, ok := said[key]
+		if !ok {
+			t.Logf("docs/kernels.md does not have %s yet: make kernels", key)
+		} else if was != cell {
+			t.Errorf("docs/kernels.md says %q of %s, this run showed %q: make kernels", was, key, cell)
+		}
 	}
 }
