@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Hold is the life of a process of a lab: wait to be moved into the cgroup,
@@ -27,7 +29,11 @@ func Hold(args []string, stdin io.Reader, stdout io.Writer) int {
 		}
 	}()
 	signal.Ignore(syscall.SIGPIPE) // an owner that is gone must not take the clean-up along
+	smallPages(true)
 	in := bufio.NewReader(stdin)
+	if _, err := io.WriteString(stdout, here); err != nil {
+		return abandoned(j)
+	}
 	if line, _ := in.ReadString('\n'); line != "go\n" {
 		return abandoned(j)
 	}
@@ -42,6 +48,16 @@ func Hold(args []string, stdin io.Reader, stdout io.Writer) int {
 		return abandoned(j)
 	}
 	return 0
+}
+
+// smallPages keeps this process, and those that it starts, from huge pages: with
+// them its own little heap takes megabytes. Kernels without them refuse.
+func smallPages(on bool) {
+	disable := uintptr(0)
+	if on {
+		disable = 1
+	}
+	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, disable, 0, 0, 0)
 }
 
 // blank is the truth before anything is planted.

@@ -26,9 +26,9 @@ var highThrottled = Scenario{
 		if j.Limit > 0 {
 			bytes = min(bytes, wholePages(j.Limit/2))
 		}
-		// 3 % beyond, where one charge waits some milliseconds; at 10 % it would be
-		// a second (linux mm/memcontrol.c calculate_high_delay).
-		if err := write(knob, strconv.FormatInt(wholePages(bytes*97/100), 10)); err != nil {
+		// 2 % beyond, where one charge waits some hundredths of a second; at 10 % it
+		// would be a second (linux mm/memcontrol.c calculate_high_delay).
+		if err := write(knob, strconv.FormatInt(wholePages(bytes*98/100), 10)); err != nil {
 			return fmt.Errorf("set memory.high: %w", err)
 		}
 		if _, err := touched(bytes); err != nil {

@@ -53,8 +53,17 @@ func startProcess(j job) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a process of the lab: %w", err)
 	}
-	return &process{cmd, in, bufio.NewReader(out)}, nil
+	p := &process{cmd, in, bufio.NewReader(out)}
+	// Moved before its runtime has started, it would be charged for that.
+	if line, _ := p.out.ReadString('\n'); line != here {
+		p.end()
+		return nil, fmt.Errorf("a process of the lab said %q at its start", line)
+	}
+	return p, nil
 }
+
+// here is the first word of a process.
+const here = "here\n"
 
 // answer is what a process says once.
 type answer struct {
