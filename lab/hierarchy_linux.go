@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // hierarchy is the mounted memory controller, found by the lab itself.
@@ -134,14 +136,26 @@ func enableMemory(cgroup, dir string) error {
 }
 
 // write writes to an existing file: creating one in a cgroup gives EACCES, which
-// would hide that there is none.
+// would hide that there is none. It does not go through package os, which makes
+// files of cgroups non-blocking: since 6.18 a write of memory.high or memory.max
+// then does not wait for reclaim.
 func write(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	fail := func(op string, err error) error { return &os.PathError{Op: op, Path: path, Err: err} }
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fail("open", err)
 	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Close())
+	defer unix.Close(fd)
+	for {
+		// The runtime's own signals end a write that waits for reclaim.
+		if _, err = unix.Write(fd, []byte(text)); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return fail("write", err)
+	}
+	return nil
 }
 
 // startTime is field 22 of /proc/PID/stat; the name before it may hold spaces.
