@@ -58,6 +58,9 @@ func TestKernels(t *testing.T) {
 				t.Parallel()
 				run := boot(t, c.Machine, f)
 				judgeLabs(t, c, run)
+				if t.Failed() {
+					keep(t, run, filepath.Join(root, "failed", filepath.Base(t.Name())))
+				}
 				kept := pack(t, run)
 				mu.Lock()
 				captures[c] = kept
@@ -130,6 +133,21 @@ func judgeLabs(t *testing.T, c *Column, run *Run) {
 	if len(c.Labs) < 4 {
 		t.Errorf("%d labs ran", len(c.Labs))
 	}
+}
+
+// keep leaves what the guest wrote for a look at it.
+func keep(t *testing.T, run *Run, dir string) {
+	t.Helper()
+	for name, b := range run.Files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("what it left is in %s", dir)
 }
 
 func labDirs(run *Run) []string {
