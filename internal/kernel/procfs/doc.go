@@ -22,6 +22,8 @@
 //   - ParseStatus: fs/proc/array.c proc_pid_status, proc_task_name;
 //     fs/proc/task_mmu.c task_mem
 //   - ParseCmdline: fs/proc/base.c get_mm_cmdline
+//   - ParseSmaps, ParseSmapsRollup, CountMaps: fs/proc/task_mmu.c show_smap,
+//     show_map_vma, show_smaps_rollup
 //   - ParseVersion: fs/proc/version.c version_proc_show
 //   - ParseOnline: drivers/base/cpu.c show_cpus_attr (lib/vsprintf.c
 //     bitmap_list_string)
