@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -56,27 +57,66 @@ func (g *Guard) Origin() Origin { return g.src.Origin() }
 
 // Ask implements Source.
 func (g *Guard) Ask(q Question) Answer {
+	if risky(q) && g.aside != nil {
+		return g.aside.ask(g.ctx, []Question{q}, g.patience)[0]
+	}
+	return g.alone(q)
+}
+
+// AskAll answers many questions; the risky ones cost much less together.
+func (g *Guard) AskAll(qs []Question) []Answer {
+	if g.aside != nil && !slices.ContainsFunc(qs, func(q Question) bool { return !risky(q) }) {
+		return g.aside.ask(g.ctx, qs, g.patience)
+	}
+	answers := make([]Answer, len(qs))
+	for i, q := range qs {
+		answers[i] = g.Ask(q)
+	}
+	return answers
+}
+
+func (g *Guard) alone(q Question) Answer {
 	if risky(q) {
-		if g.aside != nil {
-			return g.aside.ask(g.ctx, q, g.patience)
-		}
-		return g.bounded(q, g.patience)
+		return g.bounded(q, q.patience(g.patience))
 	}
 	return g.bounded(q, 0)
 }
 
-// risky reports whether the question takes another process's mmap lock or
-// reads its memory: everything of a process but its status files.
+// patience is how long to wait for an answer. Large files take their time: the
+// kernel prints some 200 MiB a second of them, on a busy machine much less.
+func (q Question) patience(least time.Duration) time.Duration {
+	if q.Op != Read {
+		return least
+	}
+	return least + time.Duration(q.Max>>20)*100*time.Millisecond
+}
+
+// risky reports whether the question takes another process's mmap lock, reads
+// its memory or asks the file system of one of its files: all about a process
+// but its status files and the texts of the links of its open files.
 func risky(q Question) bool {
-	rest, ok := strings.CutPrefix(q.Path, "/proc/")
-	if !ok || rest == "" || rest[0] < '0' || rest[0] > '9' {
+	pid, file := processFile(q.Path)
+	if pid == "" {
 		return false
 	}
-	switch path.Base(rest) {
+	switch file {
 	case "status", "cgroup", "stat", "comm", "mountinfo":
 		return false
+	case "fd":
+		return q.Op != Links
 	}
 	return true
+}
+
+// processFile takes /proc/PID/FILE apart. Of a path below FILE, FILE is the last
+// part.
+func processFile(p string) (pid, file string) {
+	rest, ok := strings.CutPrefix(p, "/proc/")
+	if !ok || rest == "" || rest[0] < '0' || rest[0] > '9' {
+		return "", ""
+	}
+	pid, _, _ = strings.Cut(rest, "/")
+	return pid, path.Base(rest)
 }
 
 func (g *Guard) bounded(q Question, patience time.Duration) Answer {
@@ -117,6 +157,10 @@ func (g *Guard) bounded(q Question, patience time.Duration) Answer {
 
 func notAsked() Answer {
 	return failed(fmt.Sprintf("not asked: %d reads are stuck already", maxStuck))
+}
+
+func stuckBefore() Answer {
+	return failed("not asked: an earlier read of this process got no answer")
 }
 
 func noAnswer(d time.Duration) Answer {

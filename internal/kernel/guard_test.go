@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -58,6 +60,11 @@ func TestStuckReadsAreBounded(t *testing.T) {
 			g := NewGuard(context.Background(), stub{block: release}, 50*time.Millisecond, command)
 			defer g.Close()
 			for i := range 10 {
+				if command != nil && i > 0 && i < maxStuck {
+					if a := ask(g, fmt.Sprintf("/proc/%d/smaps", i)); !strings.Contains(a.Err, "an earlier read of this process") {
+						t.Errorf("a process that is stuck was asked about again: %+v", a)
+					}
+				}
 				a := ask(g, fmt.Sprintf("/proc/%d/cmdline", i+1))
 				want := "no answer within"
 				if i >= maxStuck {
@@ -86,6 +93,64 @@ func TestReaderProcessAnswers(t *testing.T) {
 	}
 }
 
+// Questions that are sent together are answered in their order, whatever happens
+// to some of them.
+func TestManyQuestions(t *testing.T) {
+	g := NewGuard(context.Background(), stub{block: make(chan struct{})}, 300*time.Millisecond, reader("blocks"))
+	defer g.Close()
+	var qs []Question
+	for i := range 400 {
+		name := "smaps_rollup"
+		if i == 100 || i == 250 {
+			name = "cmdline"
+		}
+		qs = append(qs, Question{Op: Read, Path: fmt.Sprintf("/proc/%d/%s", i/2, name), Max: 100})
+	}
+	for i, a := range AskAll(g, qs) {
+		switch {
+		case i == 100 || i == 250:
+			if !strings.Contains(a.Err, "no answer within") {
+				t.Errorf("question %d: %+v", i, a)
+			}
+		case i == 101 || i == 251:
+			if !strings.Contains(a.Err, "an earlier read") {
+				t.Errorf("question %d: %+v", i, a)
+			}
+		case string(a.Data) != qs[i].Path:
+			t.Errorf("question %d: %+v", i, a)
+		}
+	}
+	if a := AskAll(stub{}, qs[:2]); len(a) != 2 || string(a[1].Data) != qs[1].Path {
+		t.Errorf("%+v", a)
+	}
+}
+
+func TestFrames(t *testing.T) {
+	want := Answer{Data: bytes.Repeat([]byte{0, 1, '\n'}, 100_000), State: snapshot.Denied, Err: "no\x00\n", At: time.Unix(5, 7)}
+	var b bytes.Buffer
+	for _, a := range []Answer{want, {}, {Data: []byte("x"), State: snapshot.Present}} {
+		if err := writeAnswer(&b, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := bufio.NewReader(&b)
+	if a, err := readAnswer(r); err != nil || !bytes.Equal(a.Data, want.Data) || a.State != want.State || a.Err != want.Err || !a.At.Equal(want.At) {
+		t.Errorf("%v: %s %q %s", err, a.State, a.Err, a.At)
+	}
+	if a, err := readAnswer(r); err != nil || a.State != snapshot.Failed || a.Data != nil || !a.At.IsZero() {
+		t.Errorf("%v: %+v", err, a)
+	}
+	q := Question{Op: Stat, Path: "/proc/1/fd/\n", Max: 1 << 40}
+	if got, err := readQuestion(bufio.NewReader(bytes.NewReader(appendQuestion(nil, q)))); err != nil || got != q {
+		t.Errorf("%v: %+v", err, got)
+	}
+	huge := appendQuestion(nil, q)
+	copy(huge, "\xff\xff\xff\xff")
+	if _, err := readQuestion(bufio.NewReader(bytes.NewReader(huge))); err == nil {
+		t.Error("a question of 4 GiB")
+	}
+}
+
 func TestReaderProcessThatCannotStart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -110,11 +175,14 @@ func TestOutOfTime(t *testing.T) {
 func TestRiskyQuestions(t *testing.T) {
 	for path, want := range map[string]bool{
 		"/proc/12/cmdline": true, "/proc/12/exe": true, "/proc/12/smaps": true, "/proc/12/task/13/stack": true,
-		"/proc/12/status": false, "/proc/12/cgroup": false, "/proc/self/mountinfo": false, "/proc/meminfo": false,
+		"/proc/12/fd/7": true, "/proc/12/status": false, "/proc/12/cgroup": false, "/proc/self/mountinfo": false, "/proc/meminfo": false,
 		"/sys/fs/cgroup/cmdline": false, "/proc/": false,
 	} {
 		if got := risky(Question{Path: path}); got != want {
 			t.Errorf("risky(%s) = %v", path, got)
 		}
+	}
+	if risky(Question{Op: Links, Path: "/proc/12/fd"}) || !risky(Question{Op: List, Path: "/proc/12/fd"}) {
+		t.Error("the links of open files need no lock but the table's")
 	}
 }

@@ -3,7 +3,9 @@
 // point. The same questions can be put to a running node, to a recording of one
 // and to a plain directory tree, and the answers look the same.
 //
-// It must not know the format or the meaning of any file. It never writes.
+// It must not know the format or the meaning of any file, but for where an ELF
+// file keeps a section: executables are too large to be read whole. It never
+// writes.
 package kernel
 
 import (
@@ -19,16 +21,26 @@ import (
 // Op is what is asked of a path.
 type Op string
 
-// The three questions.
+// The questions.
 const (
-	Read Op = "read" // the bytes of a file
-	List Op = "list" // the names of the sub-directories (or of the entries of a recorded listing), each followed by a NUL
-	Link Op = "link" // the text of a symbolic link
+	Read  Op = "read"  // the bytes of a file
+	List  Op = "list"  // the names of the sub-directories (or of the entries of a recorded listing), each followed by a NUL
+	Link  Op = "link"  // the text of a symbolic link
+	Links Op = "links" // the name and the text of every symbolic link of a directory, each followed by a NUL
+
+	// Stat is asked of /proc/PID/fd/N alone and looks at the regular file that is
+	// open there, without opening it: lines of a key of snapshot.OpenFile and a
+	// number.
+	Stat Op = "stat"
+	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
+	// where Go says what built the executable. Absent when it has none.
+	BuildInfo Op = "buildinfo"
 )
 
 // Question asks one thing of the node. Path is absolute on the node, whatever
 // prefix the node's root has here. Max bounds the answer: bytes for Read, names
-// for List; more than that is a Failed answer, never a silently shorter one.
+// for List and Links; more than that is a Failed answer, never a silently
+// shorter one. For BuildInfo it is how much of the section is wanted.
 type Question struct {
 	Op   Op
 	Path string
@@ -52,10 +64,33 @@ func (a Answer) Names() []string {
 	return strings.Split(s, "\x00")
 }
 
+// Links splits the answer to Links. A name without a text is left out.
+func (a Answer) Links() []snapshot.LinkText {
+	names := a.Names()
+	links := make([]snapshot.LinkText, 0, len(names)/2)
+	for i := 0; i+1 < len(names); i += 2 {
+		links = append(links, snapshot.LinkText{Name: names[i], Text: names[i+1]})
+	}
+	return links
+}
+
 // Source answers questions. Its methods may be called concurrently.
 type Source interface {
 	Ask(Question) Answer
 	Origin() Origin
+}
+
+// AskAll asks questions that do not depend on each other's answers. A source
+// with a method AskAll may answer them faster together.
+func AskAll(src Source, qs []Question) []Answer {
+	if all, ok := src.(interface{ AskAll([]Question) []Answer }); ok {
+		return all.AskAll(qs)
+	}
+	answers := make([]Answer, len(qs))
+	for i, q := range qs {
+		answers[i] = src.Ask(q)
+	}
+	return answers
 }
 
 // Origin says where answers come from.
@@ -96,7 +131,11 @@ func Fault(err error) (snapshot.State, string) {
 // Value asks for a file and parses it. parse must be total: an error of its own
 // makes the reading Failed.
 func Value[T any](src Source, path string, max int, parse func([]byte) (T, error)) snapshot.Reading[T] {
-	a := src.Ask(Question{Read, path, max})
+	return Parsed(src.Ask(Question{Read, path, max}), path, parse)
+}
+
+// Parsed makes the answer about path a reading.
+func Parsed[T any](a Answer, path string, parse func([]byte) (T, error)) snapshot.Reading[T] {
 	r := snapshot.Reading[T]{State: a.State, Source: path, At: a.At, Err: a.Err}
 	if a.State != snapshot.Present {
 		return r

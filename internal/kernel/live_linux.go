@@ -59,6 +59,12 @@ func (l *Live) Ask(q Question) Answer {
 		var s string
 		s, err = l.root.Readlink(relative(q.Path))
 		a.Data = []byte(s)
+	case Links:
+		a.Data, err = l.links(q)
+	case Stat:
+		a.Data, err = l.stat(q)
+	case BuildInfo:
+		a.Data, err = l.buildInfo(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

@@ -1,0 +1,154 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"regexp"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// goBuildInfo is the section that debug/buildinfo reads.
+const goBuildInfo = ".go.buildinfo"
+
+var (
+	fdLink  = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
+	exeLink = regexp.MustCompile(`^/proc/[0-9]+/exe$`)
+)
+
+// directory opens the directory of p for looking up names in it.
+func (l *Live) directory(p string) (fd int, err error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	dir := path.Dir(path.Clean("/" + p))
+	if l.own {
+		fd, err = unix.Open(dir, flags, 0)
+	} else {
+		var f *os.File
+		if f, err = l.root.OpenFile(relative(dir), unix.O_DIRECTORY|openFlags, 0); err == nil {
+			defer f.Close()
+			fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		}
+	}
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// links reads all links of a directory. One that vanishes meanwhile, and what is
+// no link, is left out.
+func (l *Live) links(q Question) ([]byte, error) {
+	f, err := l.open(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(q.Max + 1)
+	if len(names) > q.Max {
+		return nil, fmt.Errorf("more than %d links", q.Max)
+	}
+	if err != nil && len(names) > 0 {
+		return nil, err
+	}
+	var out []byte
+	text := make([]byte, 4<<10)
+	for _, name := range names {
+		n, err := unix.Readlinkat(int(f.Fd()), name, text)
+		switch {
+		case err == nil:
+			out = append(append(append(append(out, name...), 0), text[:n]...), 0)
+		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EINVAL):
+		default:
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// stat follows the link of an open file to the file itself: a magic link, which
+// leads to the very file that the process has open, whatever mounts there are.
+// What the kernel has at hand is enough: a file system over a network or in user
+// space is not asked (AT_STATX_DONT_SYNC).
+func (l *Live) stat(q Question) ([]byte, error) {
+	if !fdLink.MatchString(q.Path) {
+		return nil, errors.New("only asked of /proc/PID/fd/N")
+	}
+	dir, err := l.directory(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	var st unix.Statx_t
+	name := path.Base(q.Path)
+	if err := statx(dir, name, &st); err != nil {
+		return nil, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, errors.New("not a regular file")
+	}
+	var out []byte
+	line := func(key string, n uint64) {
+		out = append(append(out, key...), ' ')
+		out = append(strconv.AppendUint(out, n, 10), '\n')
+	}
+	line(snapshot.FileDevice, unix.Mkdev(st.Dev_major, st.Dev_minor))
+	line(snapshot.FileInode, st.Ino)
+	line(snapshot.FileMode, uint64(st.Mode))
+	line(snapshot.FileLinks, uint64(st.Nlink))
+	line(snapshot.FileBytes, st.Size)
+	line(snapshot.FileAllocated, 512*min(st.Blocks, 1<<50))
+	var fs unix.Statfs_t
+	if unix.Statfs("/proc/self/fd/"+strconv.Itoa(dir)+"/"+name, &fs) == nil {
+		line(snapshot.FileSystem, uint64(uint32(fs.Type)))
+	}
+	return out, nil
+}
+
+// statx is statx(2), or what kernels before 4.11 have of it.
+func statx(dir int, name string, st *unix.Statx_t) error {
+	err := unix.Statx(dir, name, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS, st)
+	if !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	var old unix.Stat_t
+	if err := unix.Fstatat(dir, name, &old, unix.AT_NO_AUTOMOUNT); err != nil {
+		return err
+	}
+	st.Mode, st.Nlink, st.Ino = uint16(old.Mode), uint32(old.Nlink), old.Ino
+	st.Size, st.Blocks = uint64(old.Size), uint64(old.Blocks)
+	st.Dev_major, st.Dev_minor = unix.Major(uint64(old.Dev)), unix.Minor(uint64(old.Dev))
+	return nil
+}
+
+// buildInfo opens what a process executes, which is a regular file, and reads a
+// few pages of it, without reading ahead.
+func (l *Live) buildInfo(q Question) ([]byte, error) {
+	if !exeLink.MatchString(q.Path) {
+		return nil, errors.New("only asked of /proc/PID/exe")
+	}
+	dir, err := l.directory(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat(dir, path.Base(q.Path), openFlags|unix.O_NOATIME, 0)
+	if errors.Is(err, unix.EPERM) { // O_NOATIME is for owners
+		fd, err = unix.Openat(dir, path.Base(q.Path), openFlags, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), q.Path)
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	_ = unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)
+	return elfSection(f, goBuildInfo, q.Max)
+}
