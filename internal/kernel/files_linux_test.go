@@ -111,7 +111,7 @@ func TestELFSections(t *testing.T) {
 	be.PutUint32(rows[16:], 144)
 	be.PutUint32(rows[20:], 4)
 	be.PutUint32(rows[56:], 148)
-	be.PutUint32(rows[60:], 16)
+	be.PutUint32(rows[60:], 15)
 	o.Write(rows)
 	o.WriteString("DATA\x00.go.buildinfo\x00")
 	if s, err := elfSection(bytes.NewReader(o.Bytes()), goBuildInfo, 3); err != nil || string(s) != "DAT" {
