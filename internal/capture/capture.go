@@ -100,6 +100,27 @@ func (r *Recorder) Ask(q kernel.Question) kernel.Answer {
 	return a
 }
 
+// AskAll implements kernel.AskAll.
+func (r *Recorder) AskAll(qs []kernel.Question) []kernel.Answer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var unknown []kernel.Question
+	for _, q := range qs {
+		if _, ok := r.answers[key{q.Op, q.Path}]; !ok {
+			unknown = append(unknown, q)
+		}
+	}
+	for i, a := range kernel.AskAll(r.src, unknown) {
+		r.answers[key{unknown[i].Op, unknown[i].Path}] = a
+	}
+	answers := make([]kernel.Answer, len(qs))
+	for i, q := range qs {
+		answers[i] = r.answers[key{q.Op, q.Path}]
+		answers[i].Data = bytes.Clone(answers[i].Data)
+	}
+	return answers
+}
+
 // Archive returns what was recorded so far.
 func (r *Recorder) Archive(m Meta) *Archive {
 	r.mu.Lock()
@@ -294,7 +315,7 @@ func parseHeader(line []byte) (k key, a kernel.Answer, size int, err error) {
 		return k, a, 0, fmt.Errorf("%.80q is not one", line)
 	}
 	switch k.op = kernel.Op(op); k.op {
-	case "meta", kernel.Read, kernel.List, kernel.Link:
+	case "meta", kernel.Read, kernel.List, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo:
 	default:
 		return k, a, 0, fmt.Errorf("unknown operation %q", op)
 	}

@@ -74,6 +74,14 @@ func (t *Tree) answer(q kernel.Question, name string) ([]byte, error) {
 		return []byte(s), err
 	case kernel.List:
 		return t.list(name, q.Max)
+	case kernel.Links:
+		b, err := t.read(name+".ls", 64<<20)
+		if err != nil {
+			return nil, err
+		}
+		return listedLinks(b, q.Max)
+	case kernel.Stat, kernel.BuildInfo: // nothing that people copy says it
+		return nil, os.ErrNotExist
 	}
 	return nil, fmt.Errorf("no such question: %q", q.Op)
 }
@@ -134,6 +142,22 @@ func listing(b []byte, max int) ([]byte, error) {
 		names = append(append(names, name...), 0)
 	}
 	return names, nil
+}
+
+func listedLinks(b []byte, max int) ([]byte, error) {
+	var links []byte
+	count := 0
+	for line := range strings.Lines(string(b)) {
+		name, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " -> ")
+		if !ok {
+			continue
+		}
+		if count++; count > max {
+			return nil, fmt.Errorf("more than %d links", max)
+		}
+		links = append(append(append(append(links, name...), 0), text...), 0)
+	}
+	return links, nil
 }
 
 func (t *Tree) holdsFiles(dir string) bool {

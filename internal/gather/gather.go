@@ -25,6 +25,7 @@ const (
 	maxCommands    = 20     // processes whose command line and executable are read: the largest
 	maxCgroups     = 50_000 // cgroups of a list
 	maxFile        = 16 << 20
+	maxCommand     = 2 << 20 // bytes of a command line
 )
 
 // Options are what the caller knows beyond the target.
@@ -189,8 +190,9 @@ func node(src kernel.Source, pageSize int64) snapshot.Node {
 	}
 }
 
-// processes reads the status of every process, and the command line and the
-// executable of the largest.
+// processes reads the status of every process, and of the largest the command
+// line, the executable, what they have mapped and which deleted files they keep
+// open.
 func processes(src kernel.Source, s *snapshot.Snapshot) {
 	s.Processes = s.Processes[:min(len(s.Processes), maxStatuses)]
 	bySize := make([]*snapshot.Process, len(s.Processes))
@@ -204,7 +206,7 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 		if p.Status.State != snapshot.Present {
 			continue
 		}
-		p.Command = kernel.Value(src, procFile(p.PID, "cmdline"), maxFile, func(b []byte) ([]string, error) {
+		p.Command = kernel.Value(src, procFile(p.PID, "cmdline"), maxCommand, func(b []byte) ([]string, error) {
 			args, err := procfs.ParseCmdline(b)
 			return identity.TrimCommand(args), err
 		})
@@ -213,6 +215,8 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 		}
 		p.Exe = link(src, procFile(p.PID, "exe"))
 	}
+	readMappings(src, s, bySize)
+	readOpenFiles(src, bySize)
 }
 
 func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }

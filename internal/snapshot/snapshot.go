@@ -176,6 +176,12 @@ type Process struct {
 	Status  Reading[Status] // Absent and Gone when it ended meanwhile
 	Command Reading[[]string]
 	Exe     Reading[string]
+
+	Mappings  Reading[int] // count, by /proc/PID/maps: what reading smaps would cost
+	Smaps     Reading[Smaps]
+	Rollup    Reading[Stat]   // smaps_rollup, where smaps were not read
+	GoVersion Reading[string] // of what built the executable; Absent when it is no Go program
+	OpenFiles Reading[[]OpenFile]
 }
 
 // Status is /proc/PID/status.
