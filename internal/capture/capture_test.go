@@ -172,10 +172,18 @@ func private() fake {
 		"read /proc/self/mountinfo": "1 0 8:1 / /home/acme rw - ext4 /dev/acme rw\n" +
 			"2 1 0:1 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n" +
 			"3 1 0:2 / /sys/fs/cgroup/x rw - cgroup acme rw,release_agent=/opt/acme/x,name=acme\n",
-		"read /proc/7/cmdline":                             "/opt/acme/payroll\x00-Xmx512m\x00--password=hunter2\x00--db\x00postgres://u:hunter2@acme\x00",
-		"read /proc/7/status":                              "Name:\tpayroll\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\nPPid:\t1\nVmRSS:\t 12 kB\n",
-		"read /proc/7/cgroup":                              "4:memory:/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + "\n1:name=acme:/\n",
-		"link /proc/7/exe":                                 "/opt/acme/payroll",
+		"read /proc/7/cmdline": "/opt/acme/payroll\x00-Xmx512m\x00--password=hunter2\x00--db\x00postgres://u:hunter2@acme\x00",
+		"read /proc/7/status":  "Name:\tpayroll\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t7\nPPid:\t1\nVmRSS:\t 12 kB\n",
+		"read /proc/7/cgroup":  "4:memory:/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + "\n1:name=acme:/\n",
+		"link /proc/7/exe":     "/opt/acme/payroll",
+		"read /proc/7/smaps": "00400000-00452000 r-xp 00000000 08:02 17 /opt/acme/payroll (deleted)\nRss:                   8 kB\n" +
+			"7f00-7f01 rw-p 00000000 00:00 0 [anon:acme pool]\nRss:                   8 kB\n7f01-7f02 rw-p 00000000 00:00 0 [anon: Go: heap]\n" +
+			"7f02-7f03 r-xp 00000000 08:02 17 /opt/acme/libc.so.6\n7f03-7f04 rw-p 00000000 00:00 0 [heap]\n7f04-7f05 rw-s 00000000 00:00 0 /SYSV00acme (deleted)\njunk acme\n",
+		"read /proc/7/maps":                                "00400000-00452000 r-xp 00000000 08:02 17     /opt/acme/x\\012acme\n",
+		"read /proc/7/smaps_rollup":                        "00400000-7f02 ---p 00000000 00:00 0 [rollup]\nPss:                   8 kB\n",
+		"links /proc/7/fd":                                 "3\x00/data/acme/spool (deleted)\x004\x00socket:[77]\x005\x00/memfd:acme (deleted)\x006\x00acme:[x]\x00",
+		"stat /proc/7/fd/3":                                "inode 5\nlinks 0\n",
+		"buildinfo /proc/7/exe":                            "\xff Go buildinf:\x08\x02" + strings.Repeat("\x00", 16) + "\x08go1.26.8\x300w\xaf\x0c\x92t\x08\x02acme\n",
 		"list " + pod:                                      id + "\x00",
 		"read " + pod + "/" + id + "/memory.stat":          "cache 4096\n",
 		"read " + pod + "/" + id + "/memory.kmem.slabinfo": "dentry(3:acme) 1 1 1 1 1 : tunables 0 0 0 : slabdata 1 1 0\n",
@@ -216,7 +224,7 @@ func TestRedaction(t *testing.T) {
 			t.Errorf("a redacted capture holds %q", secret)
 		}
 	}
-	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "cgroup.memory=nokmem", "Linux version 5.4.0", "cgroup cgroup rw,memory\n"} {
+	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "[anon: Go: heap]", "/libc.so.6\n", "[heap]", "[rollup]", "socket:[77]", "go1.26.8", "inode 5", "cgroup.memory=nokmem", "Linux version 5.4.0", "cgroup cgroup rw,memory\n"} {
 		if !bytes.Contains(b, []byte(public)) {
 			t.Errorf("a redacted capture lost %q", public)
 		}

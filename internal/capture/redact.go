@@ -46,6 +46,7 @@ type preparer struct {
 
 var (
 	processFile = regexp.MustCompile(`^/proc/(self|[0-9]+)/([a-z_]+)$`)
+	openFile    = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
 	cgroupFile  = regexp.MustCompile(`^(memory|cgroup)\.[a-z._]+$`)
 )
 
@@ -60,7 +61,14 @@ var numeric = map[string]bool{
 // to be free of names, or is rewritten here, are kept.
 func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 	if m := processFile.FindStringSubmatch(k.path); m != nil {
-		a.Data = p.process(m[2], a.Data)
+		if p.r != nil {
+			a.Err = publicErr(a.Err)
+		}
+		a.Data = p.process(k.op, m[2], a.Data)
+		return k, a, true
+	}
+	if k.op == kernel.Stat && openFile.MatchString(k.path) { // keys and numbers
+		a.Err = publicErr(a.Err)
 		return k, a, true
 	}
 	if p.r == nil || numeric[k.path] {
@@ -119,7 +127,7 @@ func (p *preparer) names(a kernel.Answer) kernel.Answer {
 	return a
 }
 
-func (p *preparer) process(name string, data []byte) []byte {
+func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 	switch name {
 	case "mountinfo":
 		return p.mountinfo(data)
@@ -135,8 +143,14 @@ func (p *preparer) process(name string, data []byte) []byte {
 	case "cgroup":
 		return p.membership(data)
 	case "exe":
-		s := string(data)
-		return []byte(path.Join(p.r.Path(path.Dir(s)), p.r.Name(path.Base(s))))
+		if op == kernel.BuildInfo {
+			return data[:min(len(data), goVersionEnd(data))]
+		}
+		return []byte(p.file(string(data)))
+	case "maps", "smaps", "smaps_rollup":
+		return p.mappings(data)
+	case "fd":
+		return p.links(data)
 	}
 	return nil
 }

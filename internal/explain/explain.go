@@ -50,6 +50,7 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 		r.Doubts = append(r.Doubts, "kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)")
 	}
 	r.Holders, r.Omitted = holders(s, w.Ledger)
+	r.Doubts = append(r.Doubts, processDoubts(s, w.Ledger)...)
 	r.Risks = risks(s, w)
 	r.Verdict = verdict(w)
 	r.NotSeen = notSeen(s, w, r)

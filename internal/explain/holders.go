@@ -11,10 +11,13 @@ import (
 )
 
 // holders opens the accounts that the files at hand can open: anonymous memory
-// by process, slab by cache where the cgroup has a table of its own.
+// by process, slab by cache where the cgroup has a table of its own, files that
+// were deleted and are still open.
 func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.Omitted) {
 	all, omitted := []report.Holder{}, []report.Omitted{}
-	for _, list := range [][]report.Holder{processHolders(s, l), slabHolders(s, l)} {
+	procs := processHolders(s)
+	files, shmem := fileHolders(s, l)
+	for _, list := range [][]report.Holder{procs, slabHolders(s, l), files, shmem} {
 		slices.SortStableFunc(list, func(a, b report.Holder) int { return cmp.Compare(b.Bytes, a.Bytes) })
 		if len(list) > report.MaxHolders {
 			o := report.Omitted{Account: list[0].Account, Count: len(list) - report.MaxHolders}
@@ -26,35 +29,10 @@ func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.
 		}
 		all = append(all, list...)
 	}
-	return all, omitted
-}
-
-func processHolders(s *snapshot.Snapshot, l *ledger.Ledger) []report.Holder {
-	var list []report.Holder
-	for i := range s.Processes {
-		p := &s.Processes[i]
-		st, ok := p.Status.Get()
-		anon, haveAnon := st.Fields.Get("RssAnon")
-		if !ok || !haveAnon || !size.Plausible(anon) {
-			continue
-		}
-		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, PID: p.PID, State: map[string]int64{}}
-		h.Name, _ = name(st.Name)
-		for key, field := range map[string]string{"rss": "VmRSS", "rssFile": "RssFile", "rssShmem": "RssShmem", "swap": "VmSwap"} {
-			if v, ok := st.Fields.Get(field); ok && size.Plausible(v) {
-				h.State[key] = v
-			}
-		}
-		if exe, ok := p.Exe.Get(); ok {
-			h.Path, h.PathBytes = name(exe)
-		}
-		for _, arg := range p.Command.Value {
-			text, _ := name(arg)
-			h.Command = append(h.Command, text)
-		}
-		list = append(list, h)
+	if h, ok := notAttributed(s, l, procs); ok {
+		all = append(all, h)
 	}
-	return list
+	return all, omitted
 }
 
 func slabHolders(s *snapshot.Snapshot, l *ledger.Ledger) []report.Holder {

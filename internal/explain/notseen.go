@@ -162,7 +162,7 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 	groups := map[string]*group{}
 	var order []string
 	note := func(pid int, what, src, why string, st snapshot.State) {
-		if st == snapshot.Present || st == snapshot.Absent || src == "" {
+		if st == snapshot.Present || st == snapshot.Absent && !strings.HasPrefix(why, notAsked) || src == "" {
 			return
 		}
 		key := what + st.String() + why
@@ -177,15 +177,41 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, "names and sizes", p.Status.Source, p.Status.Err, p.Status.State)
 		note(p.PID, "command lines", p.Command.Source, p.Command.Err, p.Command.State)
 		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
+		mappings(p, note)
+		note(p.PID, "deleted open files", p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
+		for _, f := range p.OpenFiles.Value {
+			note(p.PID, "sizes of deleted open files", f.Stat.Source, f.Stat.Err, f.Stat.State)
+		}
 	}
 	for _, key := range order {
 		g := groups[key]
 		why := g.why
-		if len(g.pids) > 1 {
-			why = fmt.Sprintf("%s (and %d more processes)", g.why, len(g.pids)-1)
+		if n := len(g.pids) - 1; n > 0 {
+			why = fmt.Sprintf("%s (and %d more)", g.why, n)
 		}
 		l.add("", g.source, g.state, why, g.what+" of processes")
 	}
+}
+
+// notAsked begins the reasons for what could have been read and was not.
+const notAsked = "not asked: "
+
+// mappings notes what is coarse of a process and what is not known at all: one
+// entry, for whatever stood in did its part.
+func mappings(p *snapshot.Process, note func(pid int, what, src, why string, st snapshot.State)) {
+	if p.Smaps.State == snapshot.Present || p.Smaps.Gone() || p.Rollup.Gone() {
+		return
+	}
+	if p.Rollup.State == snapshot.Present {
+		note(p.PID, "kinds of the anonymous memory", p.Smaps.Source, p.Smaps.Err, p.Smaps.State)
+		return
+	}
+	why, state := p.Smaps.Err, p.Smaps.State
+	if !strings.HasPrefix(why, notAsked) && state != snapshot.Absent || p.Rollup.Source == "" {
+		note(p.PID, "kinds and shares of the anonymous memory", p.Smaps.Source, why, state)
+		return
+	}
+	note(p.PID, "kinds and shares of the anonymous memory", p.Rollup.Source, p.Rollup.Err, p.Rollup.State)
 }
 
 type group struct {

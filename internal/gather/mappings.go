@@ -41,6 +41,7 @@ const (
 const (
 	notLargest   = "not asked: mappings are read of the 50 largest processes"
 	tooManyPages = "not asked: too many resident pages; its mmap lock would be held for more than 40 ms"
+	tooManyMaps  = "not asked: so many mappings that listing them would take more than 100 ms"
 	overSmaps    = "not asked: mappings of all processes would take more than 100 ms"
 	overAll      = "not asked: the time for processes' memory was used up"
 )
@@ -94,10 +95,12 @@ func (r *mappingReader) one(p *snapshot.Process) (why string) {
 	pages := r.pages(p)
 	cost := costFile + time.Duration(n)*costSmaps + pages
 	switch {
-	case r.late || cost > r.all:
-		return overAll
 	case pages > budgetPages:
 		return tooManyPages
+	case cost > budgetSmaps:
+		return tooManyMaps
+	case r.late || cost > r.all:
+		return overAll
 	case cost > r.smaps:
 		return overSmaps
 	}

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 )
@@ -58,20 +60,56 @@ func heldBy(p *page, r *report.Report) {
 	top := slices.Clone(r.Holders)
 	slices.SortStableFunc(top, func(a, b report.Holder) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	var names []string
+	parted := false
 	for _, h := range top[:min(len(top), 3)] {
 		if 50*h.Bytes < r.Numbers.UsageBytes {
 			break
 		}
-		name := h.Name
-		if h.PID != 0 {
-			name = fmt.Sprintf("%s (pid %d)", h.Name, h.PID)
+		text := held(h)
+		if part := largestPart(h); part != "" && !parted {
+			text, parted = text+", "+part, true
 		}
-		class, _, _ := strings.Cut(h.Account, "/")
-		names = append(names, name+" "+class+" "+size.Text(h.Bytes))
+		if line := "  held by " + strings.Join(append(names, text), ", "); len(names) > 0 && p.width > 0 && len([]rune(line)) > p.width {
+			break
+		}
+		names = append(names, text)
 	}
 	if len(names) > 0 {
 		p.line("  held by %s", strings.Join(names, ", "))
 	}
+}
+
+func held(h report.Holder) string {
+	class, _, _ := strings.Cut(h.Account, "/")
+	name := printable.Fit(printable.Text(h.Name), 24)
+	switch {
+	case h.Deleted:
+		name += " (deleted, pid " + strconv.Itoa(h.PID) + ")"
+	case h.PID != 0:
+		name += " (pid " + strconv.Itoa(h.PID) + ")"
+	}
+	if h.AtMost {
+		class += " <="
+	}
+	return name + " " + class + " " + size.Text(h.Bytes)
+}
+
+// largestPart names the kind that most of a process is, in few words.
+func largestPart(h report.Holder) string {
+	if len(h.Parts) == 0 || 2*h.Parts[0].Bytes < h.Bytes {
+		return ""
+	}
+	x := h.Parts[0]
+	word := x.Kind
+	switch x.Kind {
+	case "go-heap":
+		word = "Go heap"
+	case "anon":
+		word = "mmap"
+	case "named", "file-private":
+		word = printable.Fit(printable.Text(x.Name), 20)
+	}
+	return "of it " + word + " " + size.Text(x.Bytes)
 }
 
 func classSum(r *report.Report, class string) (sum int64, found bool) {

@@ -64,7 +64,8 @@ func Text(r *report.Report) []byte {
 	figures(p, r)
 	bar(p, r)
 	heldBy(p, r)
-	saying(p, r)
+	room := Height - strings.Count(p.String(), "\n")
+	saying(p, r, room > len(r.Says)+3)
 	doubts(p, r, Height-strings.Count(p.String(), "\n"))
 	return p.Bytes()
 }
@@ -169,9 +170,14 @@ func margin(r *report.Report) string {
 	return fmt.Sprintf("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
 }
 
-func saying(p *page, r *report.Report) {
+// saying prints what other tools say; the sum of PSS, which few ask for, only
+// where there is room.
+func saying(p *page, r *report.Report, all bool) {
 	p.line("WHO SAYS WHAT, in MiB")
 	for _, s := range r.Says {
+		if strings.HasPrefix(s.Tool, "smem") && !all {
+			continue
+		}
 		v := "unknown"
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)

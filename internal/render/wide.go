@@ -39,7 +39,7 @@ func Wide(r *report.Report) []byte {
 	}{{"kill", r.Risks.Kill}, {"evict", r.Risks.Evict}, {"throttle", r.Risks.Throttle}} {
 		p.line("RISK %-8s %-8s %s", x.name, x.risk.Level, x.risk.Because)
 	}
-	saying(p, r)
+	saying(p, r, true)
 	holders(p, r)
 	p.line("DOUBTS")
 	for _, d := range r.Doubts {
@@ -75,6 +75,20 @@ func state(m map[string]int64) string {
 	return strings.Join(s, " ")
 }
 
+func nonZero(m map[string]int64) map[string]int64 {
+	m = maps.Clone(m)
+	maps.DeleteFunc(m, func(_ string, v int64) bool { return v == 0 })
+	return m
+}
+
+func users(list []report.User) string {
+	var s []string
+	for _, u := range list {
+		s = append(s, fmt.Sprintf("pid %d %s", u.PID, u.How))
+	}
+	return ", open as " + strings.Join(s, ", ")
+}
+
 func holders(p *page, r *report.Report) {
 	p.line("HOLDERS")
 	for _, h := range r.Holders {
@@ -85,7 +99,24 @@ func holders(p *page, r *report.Report) {
 		if len(h.Command) > 0 {
 			what += "  (" + strings.Join(h.Command, " ") + ")"
 		}
-		p.line("  %-12s %12s  %s  %s", h.Account, size.Text(h.Bytes), what, state(h.State))
+		amount := size.Text(h.Bytes)
+		if h.AtMost {
+			amount = "<= " + amount
+		}
+		if h.Deleted {
+			what += "  " + h.Path + " (deleted)" + users(h.UsedBy)
+		}
+		if h.How != "" {
+			what += "  by " + h.How
+		}
+		p.line("  %-12s %12s  %s  %s", h.Account, amount, what, state(h.State))
+		for _, x := range h.Parts {
+			how := ""
+			if x.How != "" {
+				how = " (" + x.How + ")"
+			}
+			p.line("    %-12s %10s  %d x %s%s  %s", x.Kind, size.Text(x.Bytes), x.Count, x.Name, how, state(nonZero(x.State)))
+		}
 	}
 	for _, o := range r.Omitted {
 		p.line("  %-12s %12s  %d more", o.Account, size.Text(o.Bytes), o.Count)

@@ -24,6 +24,8 @@ const (
 const (
 	MaxHolders = 50  // of each account
 	MaxPIDs    = 100 // of a target
+	MaxParts   = 10  // of a process, without the one that is the rest
+	MaxUsers   = 10  // of a file
 )
 
 // Report explains one memory cgroup.
@@ -138,16 +140,36 @@ type Term struct {
 
 // Holder is a thing that holds bytes of an account.
 type Holder struct {
-	Kind      string           `json:"kind" jsonschema:"enum=process,enum=slab-cache,enum=cgroup"`
+	Kind      string           `json:"kind" jsonschema:"enum=process,enum=slab-cache,enum=cgroup,enum=file,enum=not-attributed"`
 	Name      string           `json:"name"`
 	Account   string           `json:"account"`
 	Bytes     int64            `json:"bytes"`
+	AtMost    bool             `json:"atMost,omitempty"`                                                    // bytes is an upper bound: what the file has on disk, not what of it is cached
+	How       string           `json:"how,omitempty" jsonschema:"enum=smaps,enum=smaps_rollup,enum=status"` // of a process: where bytes is from; of status it counts shared pages in full
 	State     map[string]int64 `json:"state"`
 	Deleted   bool             `json:"deleted,omitempty"`
 	PID       int              `json:"pid,omitempty"`
-	Path      string           `json:"path,omitempty"`      // of the executable, for a process
+	Path      string           `json:"path,omitempty"`      // of the executable, for a process; of the file, as the one who opened it sees it
 	PathBytes string           `json:"pathBytes,omitempty"` // base64, when path is not UTF-8
 	Command   []string         `json:"command,omitempty"`   // argv[0] and memory-related flags; nothing else of the command line
+	Parts     []Part           `json:"parts,omitempty"`     // of a process: what its bytes are, the largest first; they sum to bytes
+	UsedBy    []User           `json:"usedBy,omitempty"`    // of a file: who keeps it open
+}
+
+// Part is the anonymous memory of one kind of mappings of a process.
+type Part struct {
+	Kind  string           `json:"kind" jsonschema:"enum=heap,enum=stack,enum=anon,enum=go-heap,enum=named,enum=file-private,enum=rest"`
+	Name  string           `json:"name"`
+	How   string           `json:"how,omitempty"` // how it was recognised, where the kernel does not say
+	Bytes int64            `json:"bytes"`
+	Count int              `json:"count"` // mappings
+	State map[string]int64 `json:"state"`
+}
+
+// User is a process that keeps a file open.
+type User struct {
+	PID int    `json:"pid"`
+	How string `json:"how"` // fd N
 }
 
 // Omitted says what a bounded list left out.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -92,6 +93,9 @@ func All(s *snapshot.Snapshot, usage int64) []Number {
 	all = append(all,
 		Number{Tool: "podman, systemd", Bytes: usage, Known: true, Terms: []Term{u}},
 		summedRSS(s))
+	if pss, ok := summedPSS(s); ok {
+		all = append(all, pss)
+	}
 	if mem, ok := s.Node.Meminfo.Get(); ok {
 		if n, ok := mem.Get("MemAvailable"); ok {
 			all = append(all, Number{Tool: "free, available", Bytes: n, Known: true, Note: "MemAvailable of the whole node"})
@@ -163,6 +167,35 @@ func summedRSS(s *snapshot.Snapshot) Number {
 	}
 	return n
 }
+
+// summedPSS is what smem -t shows: shared pages count once. There is no row
+// where no process says it; with some missing, the sum is not known.
+func summedPSS(s *snapshot.Snapshot) (Number, bool) {
+	n := Number{Tool: PSS, Known: s.Outside == 0 && len(s.Processes) == len(s.PIDs)}
+	read, all := 0, s.Outside+len(s.PIDs)-len(s.Processes)
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		st, ok := p.Status.Get()
+		if _, user := st.Fields.Get("VmSize"); !ok || !user {
+			continue // a zombie has none, or it ended meanwhile
+		}
+		all++
+		bytes, ok := mapping.PSS(p)
+		if ok {
+			read++
+		}
+		n.Known = n.Known && (ok || p.Smaps.Gone() || p.Rollup.Gone())
+		n.Bytes += bytes
+	}
+	n.Note = fmt.Sprintf("Pss of %s: shared pages count once", processes(read))
+	if !n.Known {
+		n.Note = fmt.Sprintf("Pss of only %d of %d processes could be read", read, all)
+	}
+	return n, read > 0
+}
+
+// PSS is the tool that sums proportional set sizes.
+const PSS = "smem -t, PSS"
 
 func processes(n int) string {
 	if n == 1 {

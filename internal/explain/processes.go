@@ -1,0 +1,111 @@
+package explain
+
+import (
+	"fmt"
+
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mapping"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// states are the lines of status that a process holder has.
+var states = map[string]string{"rss": "VmRSS", "rssAnon": "RssAnon", "rssFile": "RssFile", "rssShmem": "RssShmem", "swap": "VmSwap"}
+
+// processHolders lists processes by their anonymous memory, shared pages once
+// where the kernel was asked for shares.
+func processHolders(s *snapshot.Snapshot) []report.Holder {
+	var list []report.Holder
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		st, ok := p.Status.Get()
+		if !ok {
+			continue
+		}
+		anon, how, ok := mapping.Anon(p)
+		if !ok {
+			continue
+		}
+		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, How: how, PID: p.PID, State: map[string]int64{}, Parts: parts(p)}
+		h.Name, _ = name(st.Name)
+		for key, field := range states {
+			if v, ok := st.Fields.Get(field); ok && size.Plausible(v) {
+				h.State[key] = v
+			}
+		}
+		if v, ok := mapping.PSS(p); ok {
+			h.State["pss"] = v
+		}
+		if v, ok := mapping.LazyFree(p); ok {
+			h.State["lazyFree"] = v
+		}
+		if exe, ok := p.Exe.Get(); ok {
+			h.Path, h.PathBytes = name(exe)
+		}
+		for _, arg := range p.Command.Value {
+			text, _ := name(arg)
+			h.Command = append(h.Command, text)
+		}
+		list = append(list, h)
+	}
+	return list
+}
+
+func parts(p *snapshot.Process) []report.Part {
+	var rows []report.Part
+	for _, part := range mapping.Parts(p, report.MaxParts) {
+		row := report.Part{Kind: part.Kind, How: part.How, Bytes: part.Bytes, Count: part.Count, State: part.State}
+		row.Name, _ = name(part.Name)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// anonOf is what the counters say of anonymous memory that processes map.
+func anonOf(l *ledger.Ledger) (bytes int64, known bool) {
+	other, known := l.Account(ledger.AnonOther)
+	lazy, _ := l.Account(ledger.AnonLazyFree)
+	return other.Bytes + lazy.Bytes, known
+}
+
+// slack is how far counters and processes may differ without a reason: they are
+// read one after another, and the kernel counts in batches.
+func slack(l *ledger.Ledger) int64 { return max(l.Bound, 1<<20) }
+
+// notAttributed is the anonymous memory that no process could be found to hold:
+// of processes that ended, that live elsewhere or could not be read.
+func notAttributed(s *snapshot.Snapshot, l *ledger.Ledger, procs []report.Holder) (report.Holder, bool) {
+	anon, known := anonOf(l)
+	h := report.Holder{Kind: "not-attributed", Name: "not attributed", Account: ledger.AnonOther, Bytes: anon, State: map[string]int64{}}
+	for _, p := range procs {
+		h.Bytes -= p.Bytes
+	}
+	return h, known && len(procs) > 0 && h.Bytes > slack(l)
+}
+
+// processDoubts are the contradictions between what processes map and what is
+// charged here.
+func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
+	var doubts []string
+	var sum, lazy int64
+	shares, seen := true, false
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		if n, how, ok := mapping.Anon(p); ok {
+			sum += n
+			shares = shares && how != mapping.ByStatus
+		}
+		if n, ok := mapping.LazyFree(p); ok {
+			lazy, seen = lazy+n, true
+		}
+	}
+	if anon, known := anonOf(l); known && shares && sum > anon+slack(l) {
+		doubts = append(doubts, fmt.Sprintf("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
+	}
+	account, known := l.Account(ledger.AnonLazyFree)
+	if known && seen && lazy > account.Bytes+slack(l) {
+		doubts = append(doubts, fmt.Sprintf("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
+	}
+	return doubts
+}
