@@ -91,12 +91,65 @@ type report struct {
 		Bytes      int64
 		BoundBytes *int64
 	}
-	Holders []struct {
-		Kind, Name, Account string
-		Bytes               int64
-		PID                 int
+	Holders []holder
+	Says    []struct {
+		Tool  string
+		Bytes *int64
 	}
+	Doubts  []string
 	NotSeen []struct{ Key, Source, State, Why string }
+}
+
+type holder struct {
+	Kind, Name, Account, How, Path string
+	Bytes                          int64
+	AtMost, Deleted                bool
+	PID                            int
+	State                          map[string]int64
+	Parts                          []part
+	UsedBy                         []struct {
+		PID int
+		How string
+	}
+}
+
+type part struct {
+	Kind, Name, How string
+	Bytes           int64
+	Count           int
+	State           map[string]int64
+}
+
+// process is the holder that a process is.
+func (r report) process(t *testing.T, pid int) holder {
+	t.Helper()
+	for _, h := range r.Holders {
+		if h.Kind == "process" && h.PID == pid {
+			return h
+		}
+	}
+	t.Fatalf("process %d is no holder of %+v", pid, r.Holders)
+	return holder{}
+}
+
+// part is the largest of a kind.
+func (h holder) part(kind string) part {
+	for _, p := range h.Parts {
+		if p.Kind == kind {
+			return p
+		}
+	}
+	return part{}
+}
+
+// says is what a tool shows.
+func (r report) says(tool string) (bytes int64, known bool) {
+	for _, s := range r.Says {
+		if s.Tool == tool && s.Bytes != nil {
+			return *s.Bytes, true
+		}
+	}
+	return 0, false
 }
 
 func (r report) number(key string) int64 {
@@ -211,9 +264,15 @@ func (h hierarchy) join(t *testing.T, dir string, pid int) {
 // actor starts this test binary in another role, and ends it with the test.
 func actor(t *testing.T, role string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
+	return actorCommand(t, nil, role, append([]string{os.Args[0]}, args...)...)
+}
+
+// actorCommand does the same by way of another command, or with attributes.
+func actorCommand(t *testing.T, attr *syscall.SysProcAttr, role string, command ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "MEMWHY_E2E_ROLE="+role)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -41,6 +41,18 @@ func play(role string) {
 		return
 	case "stuck":
 		holdMmapLock(os.Args[1])
+	case "mappings":
+		makeMappings(number(os.Args[1]))
+	case "heap":
+		touch(mapAnon(number(os.Args[1])<<20, syscall.MADV_NOHUGEPAGE))
+	case "kinds":
+		plantKinds(os.Args[1])
+	case "forks":
+		forkAfter(number(os.Args[1])<<20, number(os.Args[2]))
+	case "churn":
+		go churn()
+	case "apart":
+		plantApart()
 	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)

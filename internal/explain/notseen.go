@@ -178,6 +178,7 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, "command lines", p.Command.Source, p.Command.Err, p.Command.State)
 		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
 		mappings(p, note)
+		note(p.PID, "the Go heap", p.GoVersion.Source, p.GoVersion.Err, p.GoVersion.State)
 		note(p.PID, "deleted open files", p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
 		for _, f := range p.OpenFiles.Value {
 			note(p.PID, "sizes of deleted open files", f.Stat.Source, f.Stat.Err, f.Stat.State)

@@ -52,8 +52,8 @@ type mappingReader struct {
 	huge       float64 // the part of anonymous memory that is huge pages
 	pageSize   int64
 	smaps, all time.Duration // left
-	start      time.Time     // of the first answer
-	late       bool
+	spent      time.Duration // by the times of the answers
+	last       time.Time     // of the last one
 }
 
 // readMappings reads smaps of the largest processes, by size, and smaps_rollup
@@ -85,7 +85,7 @@ func readMappings(src kernel.Source, s *snapshot.Snapshot, bySize []*snapshot.Pr
 // one reads smaps of a process, or returns why not.
 func (r *mappingReader) one(p *snapshot.Process) (why string) {
 	p.Mappings = kernel.Value(r.src, procFile(p.PID, "maps"), maxMaps, procfs.CountMaps)
-	r.clock(p.Mappings.At)
+	r.clock(p.Mappings.At, p.Mappings.State)
 	n, ok := p.Mappings.Get()
 	if !ok {
 		p.Smaps = snapshot.Reading[snapshot.Smaps]{State: p.Mappings.State, Source: p.Mappings.Source, Err: p.Mappings.Err, At: p.Mappings.At}
@@ -99,14 +99,14 @@ func (r *mappingReader) one(p *snapshot.Process) (why string) {
 		return tooManyPages
 	case cost > budgetSmaps:
 		return tooManyMaps
-	case r.late || cost > r.all:
+	case r.late() || cost > r.all:
 		return overAll
 	case cost > r.smaps:
 		return overSmaps
 	}
 	r.smaps, r.all = r.smaps-cost, r.all-cost
 	p.Smaps = kernel.Value(r.src, procFile(p.PID, "smaps"), min(maxSmapsFile, 64<<10+n*smapsBytes), procfs.ParseSmaps)
-	r.clock(p.Smaps.At)
+	r.clock(p.Smaps.At, p.Smaps.State)
 	return ""
 }
 
@@ -127,7 +127,7 @@ func (r *mappingReader) rollups(ps []*snapshot.Process) {
 			switch {
 			case pages > budgetPages:
 				p.Rollup = refused[snapshot.Stat](p, "smaps_rollup", tooManyPages)
-			case r.late || cost > r.all:
+			case r.late() || cost > r.all:
 				p.Rollup = refused[snapshot.Stat](p, "smaps_rollup", overAll)
 			default:
 				r.all -= cost
@@ -137,7 +137,7 @@ func (r *mappingReader) rollups(ps []*snapshot.Process) {
 		}
 		for i, a := range kernel.AskAll(r.src, qs) {
 			asked[i].Rollup = kernel.Parsed(a, qs[i].Path, procfs.ParseSmapsRollup)
-			r.clock(a.At)
+			r.clock(a.At, a.State)
 		}
 	}
 }
@@ -162,12 +162,16 @@ func (r *mappingReader) pages(p *snapshot.Process) time.Duration {
 	return time.Duration((bytes-huge)/r.pageSize+huge/hugePage) * costPage
 }
 
-func (r *mappingReader) clock(at time.Time) {
-	if r.start.IsZero() {
-		r.start = at
+// clock adds the time since the last answer. What was waited for in vain does
+// not count: one process that does not answer must not hide the others.
+func (r *mappingReader) clock(at time.Time, st snapshot.State) {
+	if !r.last.IsZero() && !at.IsZero() && st != snapshot.Failed {
+		r.spent += at.Sub(r.last)
 	}
-	r.late = r.late || !at.IsZero() && at.Sub(r.start) > budgetWall
+	r.last = at
 }
+
+func (r *mappingReader) late() bool { return r.spent > budgetWall }
 
 func refused[T any](p *snapshot.Process, file, why string) snapshot.Reading[T] {
 	st := snapshot.Failed

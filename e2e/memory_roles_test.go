@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"unsafe"
+)
+
+func number(s string) int {
+	n, err := strconv.Atoi(s)
+	must(err)
+	return n
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// mapAnon maps private anonymous memory that has no neighbours, so that it stays
+// a mapping of its own.
+func mapAnon(bytes, advice int) []byte {
+	const apart = 1 << 20
+	b, err := syscall.Mmap(-1, 0, bytes+2*apart, syscall.PROT_NONE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	must(err)
+	b = b[apart : apart+bytes]
+	must(syscall.Mprotect(b, syscall.PROT_READ|syscall.PROT_WRITE))
+	must(syscall.Madvise(b, advice))
+	return b
+}
+
+func touch(b []byte) {
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+}
+
+// makeMappings makes that many mappings, every second one with a page in it.
+func makeMappings(n int) {
+	for range n / 2 {
+		b, err := syscall.Mmap(-1, 0, 2*4096, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+		must(err)
+		b[0] = 1
+		must(syscall.Mprotect(b[4096:], syscall.PROT_NONE))
+	}
+}
+
+// What plantKinds plants, in bytes.
+const (
+	plantedBrk, plantedPlain, plantedCopies = 12 << 20, 40 << 20, 4 << 20
+	plantedLazy, plantedGo, plantedHuge     = 16 << 20, 24 << 20, 8 << 20
+	plantedMemfd, plantedDeleted            = 6 << 20, 3 << 20
+)
+
+var kept []byte
+
+// plantKinds plants anonymous memory of every kind that a program without a C
+// library can make, and deleted files in dir.
+func plantKinds(dir string) {
+	brk(plantedBrk)
+	touch(mapAnon(plantedPlain, syscall.MADV_NOHUGEPAGE))
+	lazy := mapAnon(plantedLazy, syscall.MADV_NOHUGEPAGE)
+	touch(lazy)
+	must(syscall.Madvise(lazy, 8 /* MADV_FREE */))
+	touch(mapAnon(plantedHuge, syscall.MADV_HUGEPAGE))
+	kept = make([]byte, plantedGo)
+	touch(kept)
+
+	copied := create(filepath.Join(dir, "copied"), plantedCopies)
+	b, err := syscall.Mmap(copied, 0, plantedCopies, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE)
+	must(err)
+	touch(b)
+	must(syscall.Close(copied))
+
+	create(filepath.Join(dir, "deleted\n\x1b[31m"), plantedDeleted)
+	must(os.Remove(filepath.Join(dir, "deleted\n\x1b[31m")))
+	create(filepath.Join(dir, "kept (deleted)"), plantedDeleted) // only named like that
+	name := append([]byte("planted"), 0)
+	fd, _, e := syscall.Syscall(319 /* memfd_create */, uintptr(unsafe.Pointer(&name[0])), 0, 0)
+	if e != 0 {
+		panic(e)
+	}
+	fill(int(fd), plantedMemfd)
+	_, err = syscall.Dup(int(fd))
+	must(err)
+}
+
+func brk(bytes uintptr) {
+	now, _, _ := syscall.RawSyscall(syscall.SYS_BRK, 0, 0, 0)
+	end, _, _ := syscall.RawSyscall(syscall.SYS_BRK, now+bytes, 0, 0)
+	if end != now+bytes {
+		panic("brk")
+	}
+	touch(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nil), now)), bytes))
+}
+
+func create(name string, bytes int) (fd int) {
+	fd, err := syscall.Open(name, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC, 0o600)
+	must(err)
+	fill(fd, bytes)
+	return fd
+}
+
+func fill(fd, bytes int) {
+	_, err := syscall.Pwrite(fd, make([]byte, bytes), 0)
+	must(err)
+}
+
+// forkAfter touches memory and forks children that share it.
+func forkAfter(bytes, children int) {
+	runtime.LockOSThread() // children die with this thread
+	touch(mapAnon(bytes, syscall.MADV_NOHUGEPAGE))
+	for range children {
+		pid, _, e := syscall.RawSyscall(syscall.SYS_FORK, 0, 0, 0)
+		if e != 0 {
+			panic(e)
+		}
+		if pid == 0 { // only raw system calls from here on
+			syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
+			for {
+				syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+			}
+		}
+	}
+}
+
+// churn starts processes that end at once, for as long as it lives.
+func churn() {
+	for {
+		_ = exec.Command("/bin/true").Run()
+	}
+}
+
+// plantApart keeps a deleted file open on a tmpfs that nobody else sees.
+func plantApart() {
+	must(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	must(syscall.Mount("none", "/mnt", "tmpfs", 0, ""))
+	create("/mnt/apart", plantedDeleted)
+	must(os.Remove("/mnt/apart"))
+	if os.Getpid() != 1 || os.Getuid() != 0 {
+		panic(fmt.Sprintf("pid %d, uid %d", os.Getpid(), os.Getuid()))
+	}
+}
