@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
 	"time"
@@ -14,6 +15,9 @@ import (
 // ahead is how many bytes of questions are sent before their answers are waited
 // for: far less than a pipe holds, so that sending never waits.
 const ahead = 4 << 10
+
+// greeting is how long a reader process may take to start.
+const greeting = 5 * time.Second
 
 // aside asks questions in a child process. A child that does not answer is
 // killed and left to the kernel; the next question gets a new one. A process
@@ -24,18 +28,28 @@ type aside struct {
 	mu    sync.Mutex
 	child *asideChild
 	stuck map[string]bool // PIDs
+	bytes int64           // of the answers
+	cpu   time.Duration   // of earlier children
+	now   time.Duration   // of this child
 }
 
 type asideChild struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
-	answers chan Answer // the first one is the child's greeting; closed when the child is gone
+	stdout  deadlineReader
+	answers *bufio.Reader // of stdout
+}
+
+// deadlineReader is a pipe: a read of it can be given up.
+type deadlineReader interface {
+	io.ReadCloser
+	SetReadDeadline(time.Time) error
 }
 
 // ServeAside answers the questions that arrive on in until it ends. It is the
 // whole life of the reader process.
 func ServeAside(src Source, in io.Reader, out io.Writer) error {
-	if err := writeAnswer(out, Answer{}); err != nil {
+	if err := writeAnswer(out, Answer{}, 0); err != nil {
 		return err
 	}
 	for r := bufio.NewReader(in); ; {
@@ -46,10 +60,18 @@ func ServeAside(src Source, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := writeAnswer(out, src.Ask(q)); err != nil {
+		a := src.Ask(q)
+		if err := writeAnswer(out, a, src.Origin().Cost.CPU); err != nil {
 			return err
 		}
 	}
+}
+
+// cost is what the children read and spent, as far as they answered.
+func (s *aside) cost() (bytes int64, cpu time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes, s.cpu + s.now
 }
 
 // ask asks questions in their order and returns as many answers.
@@ -118,24 +140,34 @@ func (s *aside) send(ctx context.Context, qs []Question) (int, error) {
 // receive waits for the answer to q; false means that no other one will come.
 func (s *aside) receive(ctx context.Context, q Question, patience time.Duration) (Answer, bool) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, q.patience(patience))
-	defer cancel()
-	select {
-	case a, ok := <-s.child.answers:
-		if !ok {
-			s.drop()
-			return failed("the reader process ended"), false
-		}
+	a, cpu, err := s.child.receive(ctx, start.Add(q.patience(patience)))
+	if err == nil {
+		s.bytes, s.now = s.bytes+int64(len(a.Data)), cpu
 		return a, true
-	case <-ctx.Done():
-		s.drop()
-		if s.stuck == nil {
-			s.stuck = map[string]bool{}
-		}
-		pid, _ := processFile(q.Path)
-		s.stuck[pid] = true
-		return noAnswer(time.Since(start)), false
 	}
+	s.drop()
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return failed("the reader process ended"), false
+	}
+	if s.stuck == nil {
+		s.stuck = map[string]bool{}
+	}
+	pid, _ := processFile(q.Path)
+	s.stuck[pid] = true
+	return noAnswer(time.Since(start)), false
+}
+
+// receive reads one answer until the deadline, or until ctx ends.
+func (c *asideChild) receive(ctx context.Context, deadline time.Time) (a Answer, cpu time.Duration, err error) {
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if err := c.stdout.SetReadDeadline(deadline); err != nil {
+		return Answer{}, 0, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.stdout.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return readAnswer(c.answers)
 }
 
 func (s *aside) start(ctx context.Context) (*asideChild, error) {
@@ -145,52 +177,37 @@ func (s *aside) start(ctx context.Context) (*asideChild, error) {
 	if err != nil {
 		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
+	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
+	}
+	stdout, ok := pipe.(deadlineReader)
+	if !ok {
+		return nil, errors.New("a pipe without deadlines")
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &asideChild{cmd: cmd, stdin: stdin, answers: make(chan Answer, 1)}
-	go func() {
-		defer close(c.answers)
-		for r := bufio.NewReader(stdout); ; {
-			a, err := readAnswer(r)
-			if err != nil {
-				return
-			}
-			c.answers <- a
-		}
-	}()
-	select {
-	case _, ok := <-c.answers:
-		if ok {
-			return c, nil
-		}
-		err = errors.New(s.command[0] + " did not greet")
-	case <-ctx.Done():
-		err = ctx.Err()
+	c := &asideChild{cmd: cmd, stdin: stdin, stdout: stdout, answers: bufio.NewReader(stdout)}
+	if _, _, err := c.receive(ctx, time.Now().Add(greeting)); err != nil { // the first answer says that it is there
+		c.end()
+		return nil, fmt.Errorf("%s did not greet: %w", s.command[0], err)
 	}
-	c.end()
-	return nil, err
+	return c, nil
 }
 
 // drop abandons the child: it may be stuck where no signal reaches it, so
-// nobody waits for it here. What it may still have sent is for nobody.
+// nobody waits for it here.
 func (s *aside) drop() {
 	s.child.end()
 	s.child = nil
+	s.cpu, s.now = s.cpu+s.now, 0
 }
 
 func (c *asideChild) end() {
 	c.stdin.Close()
 	c.cmd.Process.Kill()
-	go func() {
-		for range c.answers { // or its reader would wait for ever to pass one on
-		}
-	}()
-	go c.cmd.Wait()
+	go c.cmd.Wait() // closes stdout
 }
 
 func (s *aside) close() {

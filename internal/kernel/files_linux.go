@@ -41,10 +41,22 @@ func (l *Live) directory(p string) (fd int, err error) {
 	return fd, nil
 }
 
+// folder opens a directory for reading its names.
+func (l *Live) folder(p string) (*os.File, error) {
+	if !l.own {
+		return l.open(p)
+	}
+	fd, err := unix.Open("/"+relative(p), openFlags|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), p), nil
+}
+
 // links reads all links of a directory. One that vanishes meanwhile, and what is
 // no link, is left out.
 func (l *Live) links(q Question) ([]byte, error) {
-	f, err := l.open(q.Path)
+	f, err := l.folder(q.Path)
 	if err != nil {
 		return nil, err
 	}

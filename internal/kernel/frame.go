@@ -14,10 +14,11 @@ import (
 // megabytes at times, so nothing in them is encoded.
 //
 //	question: length of Op u32, length of Path u32, Max i64; Op, Path
-//	answer:   State u8, At in Unix nanoseconds i64 (0: none), length of Err u32, length of Data u32; Err, Data
+//	answer:   State u8, At in Unix nanoseconds i64 (0: none), CPU time so far in nanoseconds i64,
+//	          length of Err u32, length of Data u32; Err, Data
 const (
 	questionHead = 16
-	answerHead   = 17
+	answerHead   = 25
 	maxFrame     = 256 << 20
 )
 
@@ -44,7 +45,7 @@ func readQuestion(r *bufio.Reader) (Question, error) {
 }
 
 // writeAnswer writes a small answer at once, and a large one without a copy.
-func writeAnswer(w io.Writer, a Answer) error {
+func writeAnswer(w io.Writer, a Answer, cpu time.Duration) error {
 	le := binary.LittleEndian
 	var at int64
 	if !a.At.IsZero() {
@@ -53,6 +54,7 @@ func writeAnswer(w io.Writer, a Answer) error {
 	b := make([]byte, 0, 512)
 	b = append(b, byte(a.State))
 	b = le.AppendUint64(b, uint64(at))
+	b = le.AppendUint64(b, uint64(cpu))
 	b = le.AppendUint32(b, uint32(len(a.Err)))
 	b = le.AppendUint32(b, uint32(len(a.Data)))
 	b = append(b, a.Err...)
@@ -67,23 +69,23 @@ func writeAnswer(w io.Writer, a Answer) error {
 	return err
 }
 
-func readAnswer(r *bufio.Reader) (Answer, error) {
+func readAnswer(r *bufio.Reader) (a Answer, cpu time.Duration, err error) {
 	var head [answerHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return Answer{}, err
+		return a, 0, err
 	}
 	le := binary.LittleEndian
-	a := Answer{State: snapshot.State(head[0])}
+	a.State = snapshot.State(head[0])
 	if at := int64(le.Uint64(head[1:])); at != 0 {
 		a.At = time.Unix(0, at)
 	}
-	why, err := body(r, int(le.Uint32(head[9:])), 0)
+	why, err := body(r, int(le.Uint32(head[17:])), 0)
 	if err != nil {
-		return Answer{}, err
+		return a, 0, err
 	}
 	a.Err = string(why)
-	a.Data, err = body(r, int(le.Uint32(head[13:])), 0)
-	return a, err
+	a.Data, err = body(r, int(le.Uint32(head[21:])), 0)
+	return a, time.Duration(le.Uint64(head[9:])), err
 }
 
 // body reads as many bytes as two lengths of a head say.

@@ -52,8 +52,16 @@ func (g *Guard) Close() {
 	}
 }
 
-// Origin implements Source.
-func (g *Guard) Origin() Origin { return g.src.Origin() }
+// Origin implements Source. The cost is that of the reader process too.
+func (g *Guard) Origin() Origin {
+	o := g.src.Origin()
+	if g.aside != nil {
+		bytes, cpu := g.aside.cost()
+		o.Cost.BytesRead += bytes
+		o.Cost.CPU += cpu
+	}
+	return o
+}
 
 // Ask implements Source.
 func (g *Guard) Ask(q Question) Answer {

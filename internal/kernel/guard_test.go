@@ -129,15 +129,15 @@ func TestFrames(t *testing.T) {
 	want := Answer{Data: bytes.Repeat([]byte{0, 1, '\n'}, 100_000), State: snapshot.Denied, Err: "no\x00\n", At: time.Unix(5, 7)}
 	var b bytes.Buffer
 	for _, a := range []Answer{want, {}, {Data: []byte("x"), State: snapshot.Present}} {
-		if err := writeAnswer(&b, a); err != nil {
+		if err := writeAnswer(&b, a, 42*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r := bufio.NewReader(&b)
-	if a, err := readAnswer(r); err != nil || !bytes.Equal(a.Data, want.Data) || a.State != want.State || a.Err != want.Err || !a.At.Equal(want.At) {
+	if a, cpu, err := readAnswer(r); err != nil || cpu != 42*time.Millisecond || !bytes.Equal(a.Data, want.Data) || a.State != want.State || a.Err != want.Err || !a.At.Equal(want.At) {
 		t.Errorf("%v: %s %q %s", err, a.State, a.Err, a.At)
 	}
-	if a, err := readAnswer(r); err != nil || a.State != snapshot.Failed || a.Data != nil || !a.At.IsZero() {
+	if a, _, err := readAnswer(r); err != nil || a.State != snapshot.Failed || a.Data != nil || !a.At.IsZero() {
 		t.Errorf("%v: %+v", err, a)
 	}
 	q := Question{Op: Stat, Path: "/proc/1/fd/\n", Max: 1 << 40}

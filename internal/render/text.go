@@ -65,7 +65,7 @@ func Text(r *report.Report) []byte {
 	bar(p, r)
 	heldBy(p, r)
 	room := Height - strings.Count(p.String(), "\n")
-	saying(p, r, room > len(r.Says)+3)
+	saying(p, r, room > len(r.Says)+2)
 	doubts(p, r, Height-strings.Count(p.String(), "\n"))
 	return p.Bytes()
 }
