@@ -54,7 +54,7 @@ func ServeAside(src Source, in io.Reader, out io.Writer) error {
 	}
 	for r := bufio.NewReader(in); ; {
 		q, err := readQuestion(r)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -188,6 +188,7 @@ func (s *aside) start(ctx context.Context) (*asideChild, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	widen(pipe)
 	c := &asideChild{cmd: cmd, stdin: stdin, stdout: stdout, answers: bufio.NewReader(stdout)}
 	if _, _, err := c.receive(ctx, time.Now().Add(greeting)); err != nil { // the first answer says that it is there
 		c.end()

@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -88,7 +89,7 @@ func (e elf) content(r io.ReaderAt, row []byte, max int) ([]byte, error) {
 
 // notExist makes the end of the file, wherever it was met, "no such section".
 func notExist(err error) error {
-	if err == nil || err == io.EOF || err == io.ErrUnexpectedEOF {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fs.ErrNotExist
 	}
 	return err

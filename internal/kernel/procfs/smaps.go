@@ -272,32 +272,39 @@ func ParseSmapsRollup(b []byte) (snapshot.Stat, error) {
 	if !bytes.HasSuffix(head, []byte("[rollup]")) {
 		return s, fmt.Errorf("%.60q does not begin a rollup", head)
 	}
-	s.Entries = make([]snapshot.Entry, 0, 24)
-	for line := range bytes.Lines(lines) {
-		key, value, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(":"))
+	s.Entries = make([]snapshot.Entry, 0, len(rollupKeys))
+	next, unusual := 0, false // the key that should come, whether another one did
+	for len(lines) > 0 {
+		var line []byte
+		line, lines, _ = bytes.Cut(lines, []byte("\n"))
+		key, value, ok := bytes.Cut(line, []byte(":"))
 		n, kB, isNumber := amount(string(value))
 		if !ok || len(key) == 0 || !isNumber || !kB {
 			s.Malformed++
 			continue
 		}
-		s.Entries = append(s.Entries, snapshot.Entry{Key: rollupKey(key), Value: n})
+		i := next
+		for i < len(rollupKeys) && rollupKeys[i] != string(key) {
+			i++
+		}
+		if i == len(rollupKeys) { // unknown, or out of order, or a second time
+			unusual = true
+			s.Entries = append(s.Entries, snapshot.Entry{Key: string(key), Value: n})
+			continue
+		}
+		next = i + 1
+		s.Entries = append(s.Entries, snapshot.Entry{Key: rollupKeys[i], Value: n})
 	}
-	s.Unique()
+	if unusual {
+		s.Unique()
+	}
 	return s, nil
 }
 
-// rollupKeys cost no string each.
+// rollupKeys cost no string each, and are in the order in which the kernel
+// prints them.
 var rollupKeys = []string{
 	"Rss", "Pss", "Pss_Dirty", "Pss_Anon", "Pss_File", "Pss_Shmem", "Shared_Clean", "Shared_Dirty", "Private_Clean", "Private_Dirty",
 	"Referenced", "Anonymous", "KSM", "LazyFree", "AnonHugePages", "ShmemPmdMapped", "FilePmdMapped", "Shared_Hugetlb", "Private_Hugetlb",
 	"Swap", "SwapPss", "Locked",
-}
-
-func rollupKey(key []byte) string {
-	for _, k := range rollupKeys {
-		if k == string(key) {
-			return k
-		}
-	}
-	return string(key)
 }
