@@ -58,6 +58,9 @@ func fileHolders(s *snapshot.Snapshot, l *ledger.Ledger) (files, shmem []report.
 		if !apart { // this kernel counts it as file
 			h.Account = ledger.File
 		}
+		if a, ok := l.Account(h.Account); ok && h.Bytes > a.Bytes { // in swap, or charged to another cgroup
+			h.Bytes, h.AtMost = a.Bytes, true
+		}
 		shmem = append(shmem, *h)
 	}
 	return files, shmem

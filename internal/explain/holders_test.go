@@ -49,7 +49,11 @@ func TestDeletedFiles(t *testing.T) {
 	if len(shmem) != 1 || shmem[0].AtMost || shmem[0].Bytes != 4<<20 || !shmem[0].Deleted || shmem[0].Name != "a" || shmem[0].Path != "/tmp/a" || !slices.Equal(shmem[0].UsedBy, want) {
 		t.Errorf("%+v", shmem)
 	}
-	_, shmem = fileHolders(s, ledgerOf(0, 0, acc(ledger.File, 1<<20)).Ledger) // el7
+	_, shmem = fileHolders(s, ledgerOf(0, 0, acc(ledger.File, 1<<20), acc(ledger.Shmem, 1<<20)).Ledger)
+	if len(shmem) != 1 || shmem[0].Bytes != 1<<20 || !shmem[0].AtMost {
+		t.Errorf("more than is charged here: %+v", shmem)
+	}
+	_, shmem = fileHolders(s, ledgerOf(0, 0, acc(ledger.File, 9<<20)).Ledger) // el7
 	if len(shmem) != 1 || shmem[0].Account != ledger.File || shmem[0].AtMost {
 		t.Errorf("without an account for tmpfs: %+v", shmem)
 	}

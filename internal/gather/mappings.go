@@ -29,6 +29,7 @@ const (
 const (
 	maxSmaps     = 50                     // processes, the largest: as many as a report lists
 	maxMaps      = 4 << 20                // bytes of maps
+	longMaps     = maxMaps / 50           // mappings, where maps was longer: a line has 50 bytes at least
 	maxSmapsFile = 24 << 20               // bytes of smaps
 	budgetSmaps  = 100 * time.Millisecond // for smaps of all processes
 	budgetPages  = 40 * time.Millisecond  // for the pages of one process: about 4 GiB, its mmap lock is held meanwhile
@@ -84,10 +85,16 @@ func readMappings(src kernel.Source, s *snapshot.Snapshot, bySize []*snapshot.Pr
 
 // one reads smaps of a process, or returns why not.
 func (r *mappingReader) one(p *snapshot.Process) (why string) {
+	if r.late() || r.all < costFile {
+		return overAll
+	}
 	p.Mappings = kernel.Value(r.src, procFile(p.PID, "maps"), maxMaps, procfs.CountMaps)
 	r.clock(p.Mappings.At, p.Mappings.State)
 	n, ok := p.Mappings.Get()
 	if !ok {
+		if p.Mappings.State == snapshot.Failed { // longer than is read, or no answer
+			r.all -= longMaps * costMaps
+		}
 		p.Smaps = snapshot.Reading[snapshot.Smaps]{State: p.Mappings.State, Source: p.Mappings.Source, Err: p.Mappings.Err, At: p.Mappings.At}
 		return ""
 	}
@@ -121,6 +128,9 @@ func (r *mappingReader) rollups(ps []*snapshot.Process) {
 			n, counted := p.Mappings.Get()
 			if !counted {
 				n = usualMaps
+				if p.Mappings.Source != "" && p.Mappings.State == snapshot.Failed {
+					n = longMaps
+				}
 			}
 			pages := r.pages(p)
 			cost := costFile + time.Duration(n)*costRollup + pages

@@ -79,7 +79,8 @@ func TestBudgets(t *testing.T) {
 		"4 GiB of small pages":           {1, func(int) (int, int64) { return 100, 4 << 30 }, tally{smaps: 1}, ""},
 		"20 GiB of small pages":          {1, func(int) (int, int64) { return 100, 20 << 30 }, tally{status: 1}, tooManyPages},
 		"6 GiB of small pages":           {1, func(int) (int, int64) { return 100, 6 << 30 }, tally{status: 1}, tooManyPages},
-		"maps alone too long":            {1, func(int) (int, int64) { return maxMaps, 2 << 20 }, tally{rollups: 1}, "longer than"},
+		"maps alone too long":            {1, func(int) (int, int64) { return maxMaps/2 + 1, 2 << 20 }, tally{rollups: 1}, "longer than"},
+		"maps too long, many of them":    {8, func(int) (int, int64) { return maxMaps/2 + 1, 2 << 20 }, tally{status: 8}, overAll},
 		"a large one among a small ones": {11, func(pid int) (int, int64) { return 40, int64(pid-999) << 10 }, tally{smaps: 11}, ""},
 	} {
 		got := count(t, bounded{crowd(c.n, c.of)})
