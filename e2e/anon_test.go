@@ -232,8 +232,7 @@ func TestOtherNamespaces(t *testing.T) {
 	cgroup, dir := h.group(t, unique("apart"))
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids}
-	cmd := actorCommand(t, attr, "apart", os.Args[0])
-	h.join(t, dir, cmd.Process.Pid)
+	cmd := joinedAs(t, h, dir, attr, "apart")
 	rep := explain(t, cgroup)
 	p := rep.process(t, cmd.Process.Pid)
 	if p.How != "smaps" || len(p.Parts) == 0 {

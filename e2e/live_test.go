@@ -379,6 +379,9 @@ func TestTreeOfAnUntouchedNode(t *testing.T) {
 	if got, _ := tree.account("shmem"); got < tr.Accounts[0].Bytes-tr.ToleranceBytes || tree.Verdict.Account != live.Verdict.Account || len(tree.Holders) != len(live.Holders) {
 		t.Errorf("live %+v, tree %+v", live, tree)
 	}
+	if h := tree.Holders[0]; h.How != "smaps_rollup" {
+		t.Errorf("%+v", h)
+	}
 	for _, n := range tree.NotSeen {
 		if n.State == "failed" {
 			t.Errorf("not in the tree: %+v", n)
