@@ -79,6 +79,9 @@ func notAttributed(s *snapshot.Snapshot, l *ledger.Ledger, procs []report.Holder
 	anon, known := anonOf(l)
 	h := report.Holder{Kind: "not-attributed", Name: "not attributed", Account: ledger.AnonOther, Bytes: anon, State: map[string]int64{}}
 	for _, p := range procs {
+		if h.Bytes < 0 {
+			break
+		}
 		h.Bytes -= p.Bytes
 	}
 	return h, known && len(procs) > 0 && h.Bytes > slack(l)
@@ -93,10 +96,12 @@ func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	for i := range s.Processes {
 		p := &s.Processes[i]
 		if n, how, ok := mapping.Anon(p); ok {
-			sum += n
-			shares = shares && how != mapping.ByStatus
+			shares = shares && how != mapping.ByStatus && size.Plausible(sum)
+			if shares {
+				sum += n
+			}
 		}
-		if n, ok := mapping.LazyFree(p); ok {
+		if n, ok := mapping.LazyFree(p); ok && size.Plausible(lazy) {
 			lazy, seen = lazy+n, true
 		}
 	}

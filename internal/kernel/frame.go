@@ -19,7 +19,7 @@ import (
 const (
 	questionHead = 16
 	answerHead   = 25
-	maxFrame     = 256 << 20
+	maxFrame     = 64 << 20
 )
 
 func appendQuestion(b []byte, q Question) []byte {
@@ -90,7 +90,7 @@ func readAnswer(r *bufio.Reader) (a Answer, cpu time.Duration, err error) {
 
 // body reads as many bytes as two lengths of a head say.
 func body(r io.Reader, first, second int) ([]byte, error) {
-	if first+second > maxFrame {
+	if first < 0 || second < 0 || first > maxFrame || second > maxFrame {
 		return nil, fmt.Errorf("a frame of %d bytes", first+second)
 	}
 	if first+second == 0 {

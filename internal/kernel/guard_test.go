@@ -186,3 +186,25 @@ func TestRiskyQuestions(t *testing.T) {
 		t.Error("the links of open files need no lock but the table's")
 	}
 }
+
+func FuzzFrames(f *testing.F) {
+	var b bytes.Buffer
+	_ = writeAnswer(&b, Answer{Data: []byte("data"), State: snapshot.Present, Err: "e", At: time.Unix(1, 2)}, 3)
+	f.Add(b.Bytes())
+	f.Add(appendQuestion(nil, Question{Op: Read, Path: "/proc/1/smaps", Max: 7}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if q, err := readQuestion(bufio.NewReader(bytes.NewReader(b))); err == nil {
+			if again := appendQuestion(nil, q); !bytes.HasPrefix(b, again) {
+				t.Errorf("%+v read from %q, written as %q", q, b, again)
+			}
+		}
+		for i := 17; i < len(b) && i < answerHead; i++ {
+			if i == 19 || i == 20 || i == 23 || i == 24 { // lengths above 64 KiB only test the machine
+				b[i] = 0
+			}
+		}
+		if a, _, err := readAnswer(bufio.NewReader(bytes.NewReader(b))); err == nil && len(a.Data)+len(a.Err) > len(b) {
+			t.Errorf("%d bytes of %d", len(a.Data), len(b))
+		}
+	})
+}

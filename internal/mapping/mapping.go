@@ -26,7 +26,7 @@ const (
 func Anon(p *snapshot.Process) (bytes int64, how string, ok bool) {
 	if s, ok := p.Smaps.Get(); ok && s.Has.All(snapshot.SmapsPss|snapshot.SmapsAnonymous) {
 		for i := range s.Maps {
-			bytes += anonShare(&s.Maps[i], s.Has)
+			bytes = sum(bytes, anonShare(&s.Maps[i], s.Has))
 		}
 		return bytes, BySmaps, size.Plausible(bytes)
 	}
@@ -48,7 +48,7 @@ func Anon(p *snapshot.Process) (bytes int64, how string, ok bool) {
 func PSS(p *snapshot.Process) (bytes int64, ok bool) {
 	if s, ok := p.Smaps.Get(); ok && s.Has.All(snapshot.SmapsPss) {
 		for i := range s.Maps {
-			bytes += s.Maps[i].Pss
+			bytes = sum(bytes, s.Maps[i].Pss)
 		}
 		return bytes, size.Plausible(bytes)
 	}
@@ -62,13 +62,21 @@ func PSS(p *snapshot.Process) (bytes int64, ok bool) {
 func LazyFree(p *snapshot.Process) (bytes int64, ok bool) {
 	if s, ok := p.Smaps.Get(); ok {
 		for i := range s.Maps {
-			bytes += s.Maps[i].LazyFree
+			bytes = sum(bytes, s.Maps[i].LazyFree)
 		}
 		return bytes, s.Has.All(snapshot.SmapsLazyFree) && size.Plausible(bytes)
 	}
 	r, _ := p.Rollup.Get()
 	bytes, ok = r.Get("LazyFree")
 	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
+}
+
+// sum stops above what is plausible, so that no sum overflows.
+func sum(a, b int64) int64 {
+	if !size.Plausible(a) {
+		return a
+	}
+	return a + b
 }
 
 // anonShare is the share of m that is anonymous. A mapping of a file may hold
@@ -146,7 +154,7 @@ func Parts(p *snapshot.Process, max int) []Part {
 }
 
 func (p *Part) add(m *snapshot.Mapping, has snapshot.SmapsKeys) {
-	p.Bytes += anonShare(m, has)
+	p.Bytes = sum(p.Bytes, anonShare(m, has))
 	p.Count++
 	for _, v := range []struct {
 		key   string
@@ -159,7 +167,7 @@ func (p *Part) add(m *snapshot.Mapping, has snapshot.SmapsKeys) {
 		{"swap", snapshot.SmapsSwap, m.Swap},
 	} {
 		if has.All(v.bit) {
-			p.State[v.key] += v.bytes
+			p.State[v.key] = sum(p.State[v.key], v.bytes)
 		}
 	}
 }
@@ -170,10 +178,10 @@ func together(parts []Part, max int) []Part {
 	}
 	rest := Part{Kind: Rest, State: map[string]int64{}}
 	for _, p := range parts[max:] {
-		rest.Bytes += p.Bytes
+		rest.Bytes = sum(rest.Bytes, p.Bytes)
 		rest.Count += p.Count
 		for k, v := range p.State {
-			rest.State[k] += v
+			rest.State[k] = sum(rest.State[k], v)
 		}
 	}
 	return append(parts[:max:max], rest)

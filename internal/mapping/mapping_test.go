@@ -221,3 +221,32 @@ func TestManyParts(t *testing.T) {
 		t.Error("what the kernel does not print became a 0")
 	}
 }
+
+// Whatever the mappings are, parts sum to the whole and hide nothing.
+func FuzzParts(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdef"), uint8(3))
+	f.Fuzz(func(t *testing.T, b []byte, threads uint8) {
+		names := []string{"", "", "[heap]", "[stack]", "/f", "/lib/libc.so.6", "[anon:x]", "[anon: Go: heap]"}
+		perms := []string{"rw-p", "---p", "rw-s", "r-xp"}
+		var maps []snapshot.Mapping
+		at := uint64(1 << 32)
+		for len(b) >= 4 {
+			m := vma(at, at+uint64(b[0]%4+1)*arenaBytes/4, perms[b[1]%4], names[b[1]/4%8], int64(b[2])<<12)
+			m.Anonymous = int64(b[3]) << 12
+			m.SharedDirty, m.PrivateDirty = m.Rss/2, m.Rss/2
+			m.Pss = m.PrivateDirty + m.SharedDirty/4
+			maps, at, b = append(maps, m), m.End, b[4:]
+		}
+		p := process(int64(threads), "go1.26.8", maps...)
+		var bytes int64
+		for _, x := range Parts(p, 3) {
+			if x.Bytes < 0 || x.Count == 0 {
+				t.Errorf("%+v", x)
+			}
+			bytes += x.Bytes
+		}
+		if anon, _, _ := Anon(p); bytes != anon {
+			t.Errorf("parts sum to %d of %d", bytes, anon)
+		}
+	})
+}

@@ -184,8 +184,10 @@ func summedPSS(s *snapshot.Snapshot) (Number, bool) {
 		if ok {
 			read++
 		}
-		n.Known = n.Known && (ok || p.Smaps.Gone() || p.Rollup.Gone())
-		n.Bytes += bytes
+		n.Known = n.Known && (ok || p.Smaps.Gone() || p.Rollup.Gone()) && size.Plausible(n.Bytes)
+		if n.Known {
+			n.Bytes += bytes
+		}
 	}
 	n.Note = fmt.Sprintf("Pss of %s: shared pages count once", processes(read))
 	if !n.Known {

@@ -15,12 +15,16 @@ const (
 	smapsLine = 28
 )
 
+// maxSmapsAmount is more than any machine has, and less than what would make
+// sums overflow at once.
+const maxSmapsAmount = 1 << 56
+
 // smapsVMA is about how many bytes of smaps one mapping takes.
 const smapsVMA = 700
 
 // ParseSmaps parses /proc/PID/smaps. Lines with keys that are not kept are
 // skipped, whatever they hold. What is neither a mapping nor a line of one is an
-// error, and so is a kept line without an amount.
+// error, and so is a kept line without an amount that a machine could have.
 //
 // All mappings of one file have the same lines: Has is that of the first one,
 // and one that lacks a line of the first is an error too.
@@ -116,7 +120,7 @@ func (p *smapsParser) line(line []byte) bool {
 		return true
 	}
 	n, kB, ok := amount(string(line[colon+1:]))
-	if !ok || !kB || p.seen&bit != 0 {
+	if !ok || !kB || n < 0 || n > maxSmapsAmount || p.seen&bit != 0 {
 		return false
 	}
 	p.seen |= bit

@@ -84,6 +84,8 @@ func TestParseSmapsRefusesJunk(t *testing.T) {
 		"twice":       good + "Rss:                   8 kB\n",
 		"other lines": good + "5000-6000 rw-p 00000000 00:00 0 \nRss:                   8 kB\n",
 		"NULs":        "\x00\x00\x00",
+		"negative":    strings.Replace(good, "Rss:                   8 kB", "Rss:                  -8 kB", 1),
+		"too much":    strings.Replace(good, "Rss:                   8 kB", "Rss:       99999999999999 kB", 1),
 	} {
 		if s, err := ParseSmaps([]byte(junk)); err == nil {
 			t.Errorf("%s: %d mappings, want an error", name, len(s.Maps))
