@@ -81,7 +81,7 @@ func (s *aside) ask(ctx context.Context, qs []Question, patience time.Duration) 
 	answers := make([]Answer, 0, len(qs))
 	for len(answers) < len(qs) {
 		rest := qs[len(answers):]
-		if a, ok := s.refuse(rest[0]); ok {
+		if a, ok := s.refuse(ctx, rest[0]); ok {
 			answers = append(answers, a)
 			continue
 		}
@@ -101,9 +101,11 @@ func (s *aside) ask(ctx context.Context, qs []Question, patience time.Duration) 
 	return answers
 }
 
-func (s *aside) refuse(q Question) (Answer, bool) {
+func (s *aside) refuse(ctx context.Context, q Question) (Answer, bool) {
 	pid, _ := processFile(q.Path)
 	switch {
+	case ctx.Err() != nil:
+		return outOfTime(), true
 	case s.stuck[pid]:
 		return stuckBefore(), true
 	case len(s.stuck) >= maxStuck:
@@ -124,7 +126,7 @@ func (s *aside) send(ctx context.Context, qs []Question) (int, error) {
 	var frames []byte
 	n := 0
 	for n < len(qs) && (n == 0 || len(frames) < ahead) {
-		if _, no := s.refuse(qs[n]); no {
+		if _, no := s.refuse(ctx, qs[n]); no {
 			break
 		}
 		frames = appendQuestion(frames, qs[n])

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"regexp"
@@ -65,7 +66,7 @@ func (l *Live) links(q Question) ([]byte, error) {
 	if len(names) > q.Max {
 		return nil, fmt.Errorf("more than %d links", q.Max)
 	}
-	if err != nil && len(names) > 0 {
+	if err != nil && !errors.Is(err, io.EOF) { // the process ended
 		return nil, err
 	}
 	var out []byte

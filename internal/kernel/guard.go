@@ -141,7 +141,7 @@ func (g *Guard) bounded(q Question, patience time.Duration) Answer {
 		defer cancel()
 	}
 	if ctx.Err() != nil {
-		return failed("not asked: out of time")
+		return outOfTime()
 	}
 	start := time.Now()
 	done := make(chan Answer, 1)
@@ -166,6 +166,8 @@ func (g *Guard) bounded(q Question, patience time.Duration) Answer {
 func notAsked() Answer {
 	return failed(fmt.Sprintf("not asked: %d reads are stuck already", maxStuck))
 }
+
+func outOfTime() Answer { return failed("not asked: out of time") }
 
 func stuckBefore() Answer {
 	return failed("not asked: an earlier read of this process got no answer")

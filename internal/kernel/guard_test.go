@@ -170,6 +170,10 @@ func TestOutOfTime(t *testing.T) {
 	if a := ask(g, "/proc/meminfo"); a.State != snapshot.Failed || !strings.Contains(a.Err, "out of time") {
 		t.Errorf("%+v", a)
 	}
+	g = NewGuard(ctx, stub{}, time.Second, []string{"/nonexistent"})
+	if a := ask(g, "/proc/1/smaps"); !strings.Contains(a.Err, "out of time") {
+		t.Errorf("a reader process for nothing: %+v", a)
+	}
 }
 
 func TestRiskyQuestions(t *testing.T) {
