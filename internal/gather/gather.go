@@ -210,10 +210,13 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 			args, err := procfs.ParseCmdline(b)
 			return identity.TrimCommand(args), err
 		})
+		p.Exe = link(src, procFile(p.PID, "exe"))
 		if _, user := p.Status.Value.Fields.Get("VmSize"); user && p.Command.State == snapshot.Present && len(p.Command.Value) == 0 {
 			p.Command.State, p.Command.Err = snapshot.Failed, "empty: the process hides it, or its pages cannot be read"
+			if p.Exe.State == snapshot.Absent { // it has no memory any more
+				p.Command.State, p.Command.Err = snapshot.Absent, snapshot.Vanished
+			}
 		}
-		p.Exe = link(src, procFile(p.PID, "exe"))
 	}
 	readMappings(src, s, bySize)
 	readOpenFiles(src, bySize)

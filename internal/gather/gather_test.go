@@ -217,3 +217,21 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+// An empty command line is hidden by a process that lives, and of one that ends
+// it is no news.
+func TestEmptyCommandLines(t *testing.T) {
+	n := fake()
+	n.files["/proc/7/cmdline"], n.files["/proc/9/cmdline"] = "", ""
+	n.files["/proc/7/exe"] = "/bin/x"
+	s, err := Explain(n, id, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Processes[0].Command; c.State != snapshot.Failed {
+		t.Errorf("%+v", c)
+	}
+	if c := s.Processes[2].Command; !c.Gone() {
+		t.Errorf("%+v", c)
+	}
+}
