@@ -176,6 +176,23 @@ func TestKernelWithoutRollups(t *testing.T) {
 	}
 }
 
+// An executable that may not be read leaves its heap without a name, and the
+// reading says so.
+func TestGoVersions(t *testing.T) {
+	n := crowd(3, func(int) (int, int64) { return 40, 2 << 20 })
+	n.files["/proc/1000/exe"] = "\xff Go buildinf:\x08\x02" + strings.Repeat("\x00", 16) + "\x08go1.26.8"
+	n.faults["/proc/1001/exe"] = kernel.Answer{State: snapshot.Denied, Err: "permission denied"}
+	s, err := Explain(n, id, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []snapshot.State{snapshot.Present, snapshot.Denied, snapshot.Absent} {
+		if got := s.Processes[i].GoVersion; got.State != want || got.Value != map[int]string{0: "go1.26.8"}[i] {
+			t.Errorf("process %d: %+v", i, got)
+		}
+	}
+}
+
 func TestNamelessOpenFiles(t *testing.T) {
 	n := crowd(3, func(int) (int, int64) { return 40, 2 << 20 })
 	links := func(pid, count int) string {
