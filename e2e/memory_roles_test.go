@@ -82,7 +82,8 @@ func plantKinds(dir string) {
 	must(os.Remove(filepath.Join(dir, "deleted\n\x1b[31m")))
 	create(filepath.Join(dir, "kept (deleted)"), plantedDeleted) // only named like that
 	name := append([]byte("planted"), 0)
-	fd, _, e := syscall.Syscall(319 /* memfd_create */, uintptr(unsafe.Pointer(&name[0])), 0, 0)
+	memfdCreate := map[string]uintptr{"amd64": 319, "arm64": 279}[runtime.GOARCH]
+	fd, _, e := syscall.Syscall(memfdCreate, uintptr(unsafe.Pointer(&name[0])), 0, 0)
 	if e != 0 {
 		panic(e)
 	}
@@ -117,14 +118,14 @@ func forkAfter(bytes, children int) {
 	runtime.LockOSThread() // children die with this thread
 	touch(mapAnon(bytes, syscall.MADV_NOHUGEPAGE))
 	for range children {
-		pid, _, e := syscall.RawSyscall(syscall.SYS_FORK, 0, 0, 0)
+		pid, _, e := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
 		if e != 0 {
 			panic(e)
 		}
 		if pid == 0 { // only raw system calls from here on
 			syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0)
 			for {
-				syscall.RawSyscall(syscall.SYS_PAUSE, 0, 0, 0)
+				syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, 0, 0, 0, 0) // nothing, for ever
 			}
 		}
 	}

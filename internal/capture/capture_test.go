@@ -276,6 +276,18 @@ func TestTree(t *testing.T) {
 	if got := src.Ask(kernel.Question{Op: kernel.List, Path: "/sys/kernel/slab", Max: 10}).Names(); len(got) != 3 || got[1] != "dentry" {
 		t.Errorf("listing %q", got)
 	}
+	links := src.Ask(kernel.Question{Op: kernel.Links, Path: "/sys/kernel/slab", Max: 10})
+	if got := links.Links(); len(got) != 2 || got[1] != (snapshot.LinkText{Name: "kmalloc-8", Text: ":0000"}) {
+		t.Errorf("links %q", got)
+	}
+	if got := src.Ask(kernel.Question{Op: kernel.Links, Path: "/sys/kernel/slab", Max: 1}); got.State != snapshot.Failed {
+		t.Errorf("more links than asked for: %+v", got)
+	}
+	for _, op := range []kernel.Op{kernel.Stat, kernel.BuildInfo, kernel.Links} {
+		if got := src.Ask(kernel.Question{Op: op, Path: "/proc/7/x", Max: 10}); got.State == snapshot.Present {
+			t.Errorf("%s of a tree: %+v", op, got)
+		}
+	}
 	if got := src.Ask(kernel.Question{Op: kernel.List, Path: "/sys/fs/cgroup/a", Max: 10}).Names(); len(got) != 1 || got[0] != "b" {
 		t.Errorf("directories %q", got)
 	}

@@ -15,6 +15,9 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
+// maxLinkText bounds an answer to Links: paths may be long on purpose.
+const maxLinkText = 1 << 20
+
 // goBuildInfo is the section that debug/buildinfo reads.
 const goBuildInfo = ".go.buildinfo"
 
@@ -76,6 +79,9 @@ func (l *Live) links(q Question) ([]byte, error) {
 		switch {
 		case err == nil:
 			out = append(append(append(append(out, name...), 0), text[:n]...), 0)
+			if len(out) > maxLinkText {
+				return nil, fmt.Errorf("longer than %d bytes", maxLinkText)
+			}
 		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.EINVAL):
 		default:
 			return nil, err
