@@ -19,7 +19,7 @@ import (
 // images from files to files, and then the night comes.
 var imageService = Scenario{
 	Name:    "image-service",
-	Summary: "a service that renders images from files to files, and then idles",
+	Summary: "a service that renders images into files, and then idles",
 	Finding: "cache.cold",
 	needs:   disk,
 	plant:   renderImages,

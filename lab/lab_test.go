@@ -20,8 +20,11 @@ func TestNamesLeadBackToTheirOwner(t *testing.T) {
 func TestScenariosAreComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range All() {
-		if s.Name == "" || s.plant == nil || seen[s.Name] {
+		if s.Name == "" || s.Finding == "" || s.plant == nil || seen[s.Name] {
 			t.Errorf("%+v", s)
+		}
+		if s.Summary == "" || len(s.Name) > 16 || len(s.Summary) > 80-17 {
+			t.Errorf("%s: %q is not one line of a list", s.Name, s.Summary)
 		}
 		seen[s.Name] = true
 		if got, ok := Find(s.Name); !ok || got.Name != s.Name {
@@ -39,5 +42,19 @@ func TestTolerance(t *testing.T) {
 	}
 	if got := tolerance(1 << 30); got != 1<<30/50 {
 		t.Errorf("of 1 GiB: %d", got)
+	}
+}
+
+func TestTruthAddsUp(t *testing.T) {
+	var tr Truth
+	tr.add("kernel/stacks", 3, "kernel/other", "kernel/undivided")
+	a := tr.add("file", 4)
+	a.state("active", 2)
+	a.state("dirty", 1)
+	if got := tr.planted(); got != 7 {
+		t.Errorf("planted %d", got)
+	}
+	if s := tr.Accounts[1].State; s["active"] != 2 || s["dirty"] != 1 || len(tr.Accounts[0].Within) != 2 {
+		t.Errorf("%+v", tr.Accounts)
 	}
 }

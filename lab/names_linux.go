@@ -45,12 +45,12 @@ func eachName(dir string, bytes int64, f func(path string) error) (planted int64
 // dentries notes dentries, which no process holds.
 func (t *Truth) dentries(bytes int64) {
 	t.add(slabReclaimable, bytes, withinSlab...)
-	t.ToleranceBytes = max(bytes/12, 2<<20)
+	t.ToleranceBytes = smallTolerance(bytes)
 }
 
 var tempNames = Scenario{
 	Name:    "temp-names",
-	Summary: "many unique names, made and removed again: their dentries stay",
+	Summary: "unique names, made and removed again: their dentries stay",
 	Finding: "slab.dentry-negative",
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
@@ -110,7 +110,7 @@ var manyInodes = Scenario{
 		}
 		t.add("kernel/slab-unreclaimable", n*inode, withinSlab...)
 		t.add(slabReclaimable, n*dentry, withinSlab...)
-		t.ToleranceBytes = max(t.planted()/12, 2<<20)
+		t.ToleranceBytes = smallTolerance(t.planted())
 		return nil
 	},
 }

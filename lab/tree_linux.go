@@ -10,7 +10,7 @@ import (
 // parentFull is a target with room of its own below a parent that others fill.
 var parentFull = Scenario{
 	Name:    "parent-full",
-	Summary: "a cgroup at an eighth of its parent's limit, which siblings fill",
+	Summary: "an eighth of a parent's limit, which siblings fill",
 	Finding: "limit.parent",
 	limit: func(opt Options) int64 {
 		if opt.Limit > 0 {
@@ -49,7 +49,7 @@ var parentFull = Scenario{
 // dyingChildren leaves page cache that was charged to cgroups which are gone.
 var dyingChildren = Scenario{
 	Name:    "dying-children",
-	Summary: "cgroups that filled page cache and were removed: it stays in the parent",
+	Summary: "cgroups that filled page cache and were removed: it stays",
 	Finding: "cgroup.dying",
 	needs:   disk,
 	plant: func(j job, t *Truth) error {

@@ -91,7 +91,11 @@ standard output, hold until Enter (or for the time of --for), remove everything.
 				if err := a.writeTruth(t, truth); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.stderr, "holding; try: memwhy explain %s\n", t.Cgroup)
+				if t.NotHere != "" {
+					fmt.Fprintf(a.stderr, "holding nothing: %s\n", t.NotHere)
+				} else {
+					fmt.Fprintf(a.stderr, "holding; try: memwhy explain %s\n", t.Cgroup)
+				}
 				hold(cmd.Context(), stdin, duration)
 				return nil
 			})
