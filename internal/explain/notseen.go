@@ -162,7 +162,7 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 	groups := map[string]*group{}
 	var order []string
 	note := func(pid int, what, src, why string, st snapshot.State) {
-		if st == snapshot.Present || st == snapshot.Absent && !strings.HasPrefix(why, notAsked) || src == "" {
+		if st == snapshot.Present || st == snapshot.Absent && why != snapshot.NoCommand && !strings.HasPrefix(why, notAsked) || src == "" {
 			return
 		}
 		key := what + st.String() + why

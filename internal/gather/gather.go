@@ -212,9 +212,9 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 		})
 		p.Exe = link(src, procFile(p.PID, "exe"))
 		if _, user := p.Status.Value.Fields.Get("VmSize"); user && p.Command.State == snapshot.Present && len(p.Command.Value) == 0 {
-			p.Command.State, p.Command.Err = snapshot.Failed, "empty: the process hides it, or its pages cannot be read"
-			if p.Exe.State == snapshot.Absent { // it has no memory any more
-				p.Command.State, p.Command.Err = snapshot.Absent, snapshot.Vanished
+			p.Command.State, p.Command.Err = snapshot.Absent, snapshot.NoCommand
+			if p.Exe.State == snapshot.Absent { // its memory is gone, it has all but ended
+				p.Command.Err = snapshot.Vanished
 			}
 		}
 	}

@@ -218,8 +218,8 @@ func TestList(t *testing.T) {
 	}
 }
 
-// An empty command line is hidden by a process that lives, and of one that ends
-// it is no news.
+// An empty command line is said of a process that lives; of one that ends it is
+// no news.
 func TestEmptyCommandLines(t *testing.T) {
 	n := fake()
 	n.files["/proc/7/cmdline"], n.files["/proc/9/cmdline"] = "", ""
@@ -228,7 +228,7 @@ func TestEmptyCommandLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := s.Processes[0].Command; c.State != snapshot.Failed {
+	if c := s.Processes[0].Command; c.State != snapshot.Absent || c.Err != snapshot.NoCommand {
 		t.Errorf("%+v", c)
 	}
 	if c := s.Processes[2].Command; !c.Gone() {

@@ -169,12 +169,15 @@ type PressureLine struct {
 	Total                time.Duration
 }
 
+// NoCommand is the Err of an empty command line of a process that has memory.
+const NoCommand = "empty: the process hides it, is just starting, or its pages cannot be read"
+
 // Process is one process of the target.
 type Process struct {
 	PID     int
-	Cgroup  string          // the memory cgroup whose cgroup.procs lists it
-	Status  Reading[Status] // Absent and Gone when it ended meanwhile
-	Command Reading[[]string]
+	Cgroup  string            // the memory cgroup whose cgroup.procs lists it
+	Status  Reading[Status]   // Absent and Gone when it ended meanwhile
+	Command Reading[[]string] // Absent with NoCommand when the kernel gives nothing
 	Exe     Reading[string]
 
 	Mappings  Reading[int] // count, by /proc/PID/maps: what reading smaps would cost
