@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +23,7 @@ func TestKindsOfAnonymousMemory(t *testing.T) {
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("kinds"))
 	files := t.TempDir()
-	pid := joined(t, h, dir, "kinds", files)
+	pid := actorIn(t, nil, dir, "kinds", files).Process.Pid
 	rep := explain(t, cgroup)
 	p := rep.process(t, pid)
 	var parts int64
@@ -54,19 +53,6 @@ func TestKindsOfAnonymousMemory(t *testing.T) {
 	deletedFiles(t, rep, pid, files)
 	checkScreen(t, run(t, "explain", cgroup).want(t, 0).out)
 	replays(t, cgroup, "planted", filepath.Base(filepath.Dir(files)))
-}
-
-// joined starts an actor in a cgroup of memory, so that it is charged there.
-func joined(t *testing.T, h hierarchy, dir, role string, args ...string) (pid int) {
-	t.Helper()
-	return joinedAs(t, h, dir, nil, role, args...).Process.Pid
-}
-
-func joinedAs(t *testing.T, h hierarchy, dir string, attr *syscall.SysProcAttr, role string, args ...string) *exec.Cmd {
-	t.Helper()
-	procs := filepath.Join(dir, "cgroup.procs")
-	script := fmt.Sprintf("echo $$ >'%s'; exec \"$0\" \"$@\"", procs)
-	return actorCommand(t, attr, role, append([]string{"/bin/sh", "-c", script, os.Args[0]}, args...)...)
 }
 
 func deletedFiles(t *testing.T, rep report, pid int, dir string) {
@@ -126,7 +112,7 @@ func replays(t *testing.T, cgroup string, secrets ...string) {
 func TestForksAreCountedOnce(t *testing.T) {
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("forks"))
-	joined(t, h, dir, "forks", "32", "4")
+	actorIn(t, nil, dir, "forks", "32", "4")
 	rep := explain(t, cgroup)
 	var sum int64
 	processes := 0
@@ -151,7 +137,7 @@ func TestManyMappings(t *testing.T) {
 		how, why string
 	}{{20_000, "smaps", ""}, {60_000, "smaps_rollup", "so many mappings"}} {
 		cgroup, dir := h.group(t, unique("mappings-"+strconv.Itoa(c.mappings)))
-		pid := joined(t, h, dir, "mappings", strconv.Itoa(c.mappings))
+		pid := actorIn(t, nil, dir, "mappings", strconv.Itoa(c.mappings)).Process.Pid
 		r := run(t, "explain", cgroup, "-o", "json").want(t, 0)
 		p := explain(t, cgroup).process(t, pid)
 		rss := peakRSS(t, "explain", cgroup, "-o", "json")
@@ -168,7 +154,7 @@ func TestManyMappings(t *testing.T) {
 func TestLargeHeap(t *testing.T) {
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("heap"))
-	pid := joined(t, h, dir, "heap", "512")
+	pid := actorIn(t, nil, dir, "heap", "512").Process.Pid
 	r := run(t, "explain", cgroup, "-o", "json").want(t, 0)
 	p := explain(t, cgroup).process(t, pid)
 	t.Logf("explain of 512 MiB of small pages: %.1f ms wall, by %s", float64(r.wall.Microseconds())/1000, p.How)
@@ -213,7 +199,7 @@ func TestChurningContainer(t *testing.T) {
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("churn"))
 	for range 3 {
-		joined(t, h, dir, "churn")
+		actorIn(t, nil, dir, "churn")
 	}
 	for range 20 {
 		rep := explain(t, cgroup)
@@ -232,7 +218,7 @@ func TestOtherNamespaces(t *testing.T) {
 	cgroup, dir := h.group(t, unique("apart"))
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids}
-	cmd := joinedAs(t, h, dir, attr, "apart")
+	cmd := actorIn(t, attr, dir, "apart")
 	rep := explain(t, cgroup)
 	p := rep.process(t, cmd.Process.Pid)
 	if p.How != "smaps" || len(p.Parts) == 0 {

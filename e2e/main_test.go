@@ -23,6 +23,11 @@ import (
 var binary = os.Getenv("MEMWHY_BIN")
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("MEMWHY_E2E_JOIN"); dir != "" {
+		must(os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0))
+		must(os.Unsetenv("MEMWHY_E2E_JOIN"))
+		must(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+	}
 	if role := os.Getenv("MEMWHY_E2E_ROLE"); role != "" {
 		play(role)
 		return
@@ -264,14 +269,15 @@ func (h hierarchy) join(t *testing.T, dir string, pid int) {
 // actor starts this test binary in another role, and ends it with the test.
 func actor(t *testing.T, role string, args ...string) *exec.Cmd {
 	t.Helper()
-	return actorCommand(t, nil, role, append([]string{os.Args[0]}, args...)...)
+	return actorIn(t, nil, "", role, args...)
 }
 
-// actorCommand does the same by way of another command, or with attributes.
-func actorCommand(t *testing.T, attr *syscall.SysProcAttr, role string, command ...string) *exec.Cmd {
+// actorIn does the same with attributes, and with the cgroup whose directory is
+// dir joined before it runs, so that all of its memory is charged there.
+func actorIn(t *testing.T, attr *syscall.SysProcAttr, dir, role string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "MEMWHY_E2E_ROLE="+role)
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "MEMWHY_E2E_ROLE="+role, "MEMWHY_E2E_JOIN="+dir)
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -134,7 +134,9 @@ func forkAfter(bytes, children int) {
 // churn starts processes that end at once, for as long as it lives.
 func churn() {
 	for {
-		_ = exec.Command("/bin/true").Run()
+		quit := exec.Command(os.Args[0])
+		quit.Env = []string{"MEMWHY_E2E_ROLE=quitter"}
+		_ = quit.Run()
 	}
 }
 
