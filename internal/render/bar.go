@@ -84,7 +84,7 @@ func held(h report.Holder) string {
 	name := printable.Fit(printable.Text(h.Name), 24)
 	switch {
 	case h.Deleted:
-		name += " (deleted, pid " + strconv.Itoa(h.PID) + ")"
+		name += " (deleted)"
 	case h.PID != 0:
 		name += " (pid " + strconv.Itoa(h.PID) + ")"
 	}
