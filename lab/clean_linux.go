@@ -89,6 +89,10 @@ func killAll(dir string) error {
 func workDirs() map[string]bool {
 	dirs := map[string]bool{}
 	for _, parent := range []string{"/var/tmp", os.TempDir()} {
+		// The mount table has no symbolic links, and each may lead to the other.
+		if real, err := filepath.EvalSymlinks(parent); err == nil {
+			parent = real
+		}
 		found, _ := filepath.Glob(filepath.Join(parent, prefix+"*"))
 		for _, d := range found {
 			dirs[d] = false
