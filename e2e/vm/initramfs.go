@@ -19,7 +19,7 @@ func initramfs(init []byte) []byte {
 		b.Write(data)
 		pad(&b)
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "tmp", "disk", "var", "etc"} {
+	for _, dir := range []string{"dev", "proc", "sys", "tmp", "disk", "var", "etc", "mnt"} {
 		entry(dir, 0o040755, 0, nil)
 	}
 	entry("dev/console", 0o020600, 5<<8|1, nil)

@@ -264,7 +264,7 @@ func (r *runner) tests(skip string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/disk/e2e.test", "-test.v", "-test.skip", skip)
-	cmd.Dir, cmd.Env = "/tmp", append(os.Environ(), "MEMWHY_BIN="+memwhy, "TMPDIR=/tmp")
+	cmd.Dir, cmd.Env = "/tmp", append(os.Environ(), "MEMWHY_BIN="+memwhy, "TMPDIR=/disk/tmp")
 	out, err := cmd.CombinedOutput()
 	fmt.Printf("guest: %-24s %6.2f s\n", "live tests", time.Since(start).Seconds())
 	if err != nil {
