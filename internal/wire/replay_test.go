@@ -1,10 +1,15 @@
 package wire
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,8 +32,18 @@ var update = flag.Bool("update", false, "rewrite the goldens")
 func captures(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.capture")
-	if err != nil || len(files) < 23 {
+	if err != nil || len(files) < 15 {
 		t.Fatalf("%d captures, %v", len(files), err)
+	}
+	return files
+}
+
+// machines are the archives of the kernel matrix, one capture a lab.
+func machines(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/labs/*.tar.gz")
+	if err != nil || len(files) < 7 {
+		t.Fatalf("%d machines, %v", len(files), err)
 	}
 	return files
 }
@@ -41,6 +56,59 @@ func open(t *testing.T, from string) *Node {
 	}
 	t.Cleanup(n.Close)
 	return n
+}
+
+// labs gives the captures of one machine by lab, in the order of the archive.
+func labs(t *testing.T, file string) (names []string, nodes map[string]*Node) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes = map[string]*Node{}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := capture.Parse(b)
+		if err != nil {
+			t.Fatalf("%s: %s: %v", file, h.Name, err)
+		}
+		name := strings.TrimSuffix(h.Name, ".capture")
+		names = append(names, name)
+		nodes[name] = &Node{Source: a, ctx: context.Background()}
+	}
+	if len(names) < 20 {
+		t.Fatalf("%s: %d labs", file, len(names))
+	}
+	return names, nodes
+}
+
+// everyNode calls check with each recorded node.
+func everyNode(t *testing.T, check func(t *testing.T, name string, n *Node)) {
+	t.Helper()
+	for _, file := range captures(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) { check(t, file, open(t, file)) })
+	}
+	for _, file := range machines(t) {
+		names, nodes := labs(t, file)
+		for _, name := range names {
+			t.Run(filepath.Base(file)+"/"+name, func(t *testing.T) { check(t, file+"/"+name, nodes[name]) })
+		}
+	}
 }
 
 // raw reads a number straight out of a capture's answers, past the code under
@@ -63,43 +131,40 @@ func raw(t *testing.T, n *Node, file, key string) (int64, bool) {
 // On every capture the leaves sum to the usage within the bound, the working
 // set is cAdvisor's, and what the kernel cannot show is absent, not 0.
 func TestCapturesBalance(t *testing.T) {
-	for _, file := range captures(t) {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			n := open(t, file)
-			r, err := n.Explain("")
-			if err != nil {
-				t.Fatal(err)
-			}
-			dir := cgroupDir(r)
-			var sum int64
-			paths := map[string]bool{}
-			for _, a := range r.Accounts {
-				sum += a.Bytes
-				paths[a.Path] = true
-			}
-			if sum != r.Numbers.UsageBytes {
-				t.Errorf("leaves sum to %d, usage is %d", sum, r.Numbers.UsageBytes)
-			}
-			if b := r.Unexplained; b.BoundBytes == nil { // the tree came without the list of CPUs
-				if r.Host.CPUs != nil || b.Bytes != 0 {
-					t.Errorf("unexplained %+v", b)
-				}
-			} else if b.Bytes > *b.BoundBytes || -b.Bytes > *b.BoundBytes {
+	everyNode(t, func(t *testing.T, file string, n *Node) {
+		r, err := n.Explain("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := cgroupDir(r)
+		var sum int64
+		paths := map[string]bool{}
+		for _, a := range r.Accounts {
+			sum += a.Bytes
+			paths[a.Path] = true
+		}
+		if sum != r.Numbers.UsageBytes {
+			t.Errorf("leaves sum to %d, usage is %d", sum, r.Numbers.UsageBytes)
+		}
+		if b := r.Unexplained; b.BoundBytes == nil { // the tree came without the list of CPUs
+			if r.Host.CPUs != nil || b.Bytes != 0 {
 				t.Errorf("unexplained %+v", b)
 			}
-			checkWorkingSet(t, n, r, dir)
-			if strings.Contains(file, "el7") {
-				for _, never := range []string{"shmem", "sock", "kernel/percpu", "hugetlb", "anon/lazyfree"} {
-					if paths[never] {
-						t.Errorf("account %s, which el7 cannot show", never)
-					}
-				}
-				if r.Host.Kernel != "" && r.Host.LRU != "classic" || r.Target.CgroupVersion != "v1" {
-					t.Errorf("host %+v", r.Host)
+		} else if b.Bytes > *b.BoundBytes || -b.Bytes > *b.BoundBytes {
+			t.Errorf("unexplained %+v", b)
+		}
+		checkWorkingSet(t, n, r, dir)
+		if strings.Contains(file, "el7") {
+			for _, never := range []string{"shmem", "sock", "kernel/percpu", "hugetlb", "anon/lazyfree"} {
+				if paths[never] {
+					t.Errorf("account %s, which el7 cannot show", never)
 				}
 			}
-		})
-	}
+			if r.Host.Kernel != "" && r.Host.LRU != "classic" || r.Target.CgroupVersion != "v1" {
+				t.Errorf("host %+v", r.Host)
+			}
+		}
+	})
 }
 
 func cgroupDir(r *report.Report) string {
@@ -128,8 +193,8 @@ func checkWorkingSet(t *testing.T, n *Node, r *report.Report, dir string) {
 
 // Every null has an entry in notSeen with the same key.
 func TestNullsAreExplained(t *testing.T) {
-	for _, file := range captures(t) {
-		r, err := open(t, file).Explain("")
+	everyNode(t, func(t *testing.T, file string, n *Node) {
+		r, err := n.Explain("")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +215,7 @@ func TestNullsAreExplained(t *testing.T) {
 				t.Errorf("%s: %s is null and notSeen does not say why", file, key)
 			}
 		}
-	}
+	})
 }
 
 func nulls(v any, at string) (keys []string) {
@@ -185,6 +250,24 @@ func TestGoldens(t *testing.T) {
 		}
 		got := bytes.Join([][]byte{text, render.Wide(r), render.List(l, true)}, []byte("\n"))
 		golden(t, strings.TrimSuffix(file, ".capture")+".golden", got)
+	}
+}
+
+// The screens of all labs on all kernels, one golden a machine.
+func TestLabGoldens(t *testing.T) {
+	for _, file := range machines(t) {
+		names, nodes := labs(t, file)
+		var got bytes.Buffer
+		for _, name := range names {
+			r, err := nodes[name].Explain("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := render.Text(r)
+			checkScreen(t, file+"/"+name, text)
+			fmt.Fprintf(&got, "=== %s\n%s\n", name, text)
+		}
+		golden(t, strings.TrimSuffix(file, ".tar.gz")+".golden", got.Bytes())
 	}
 }
 
@@ -236,8 +319,8 @@ func checkScreen(t *testing.T, name string, text []byte) {
 
 // Live and replayed answers are the same bytes, of every command and form.
 func TestReplayIsTheSameBytes(t *testing.T) {
-	for _, file := range captures(t) {
-		rec := capture.NewRecorder(open(t, file).Source)
+	everyNode(t, func(t *testing.T, file string, n *Node) {
+		rec := capture.NewRecorder(n.Source)
 		s, err := gather.Explain(rec, "", gather.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +335,7 @@ func TestReplayIsTheSameBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameReports(t, file, &Node{Source: rec, ctx: context.Background()}, &Node{Source: again, ctx: context.Background()}, s.Target().Path)
-	}
+	})
 }
 
 func sameReports(t *testing.T, name string, first, second *Node, target string) {
