@@ -108,7 +108,7 @@ func (j job) enter(name string) error {
 // moment after its last process.
 func removeCgroup(dir string) error {
 	var err error
-	for range 100 {
+	for range 250 {
 		if err = removeOnce(dir); err == nil {
 			return nil
 		}

@@ -81,6 +81,7 @@ var threads = Scenario{
 		t.add("kernel/stacks", n*stack, withinKernel...)
 		t.add("kernel/slab-unreclaimable", n*(task+pid+2*objectPointer), withinSlab...)
 		t.process("kernel/stacks", n*stack)
+		t.ToleranceBytes = smallTolerance(t.planted())
 		return nil
 	},
 }
