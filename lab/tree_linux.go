@@ -20,13 +20,10 @@ var parentFull = Scenario{
 	},
 	plant: func(j job, t *Truth) error {
 		const siblings = 2
-		if err := errors.Join(j.noSwap(j.CgroupDir), j.divide("target"), j.child("target"), j.enter("target")); err != nil {
+		if err := errors.Join(j.noSwap(j.CgroupDir), j.divide("start")); err != nil {
 			return err
 		}
 		own := wholePages(min(j.Bytes, j.Limit/8))
-		if _, err := touched(own); err != nil {
-			return err
-		}
 		for i := range siblings {
 			name := fmt.Sprintf("sibling-%d", i+1)
 			if err := j.child(name); err != nil {
@@ -37,6 +34,13 @@ var parentFull = Scenario{
 				return err
 			}
 			t.Holders = append(t.Holders, Holder{Kind: "process", Name: name, Account: anonOther, PID: p.cmd.Process.Pid})
+		}
+		// Only now: what a process takes while it starts is charged to where it does.
+		if err := errors.Join(j.child("target"), j.enter("target")); err != nil {
+			return err
+		}
+		if _, err := touched(own); err != nil {
+			return err
 		}
 		t.LimitOwner, t.KillAtLeast = j.Cgroup, "high"
 		t.Cgroup, t.CgroupDir = filepath.Join(j.Cgroup, "target"), filepath.Join(j.CgroupDir, "target")
