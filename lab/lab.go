@@ -72,10 +72,11 @@ type Truth struct {
 
 // Account is an amount in a leaf of the ledger.
 type Account struct {
-	Path   string           `json:"path"`
-	Bytes  int64            `json:"bytes"`
-	State  map[string]int64 `json:"state,omitempty"`  // margins of the account, by their names in the report
-	Within []string         `json:"within,omitempty"` // where the bytes are when the kernel has no such account, nearest first
+	Path   string            `json:"path"`
+	Bytes  int64             `json:"bytes"`
+	State  map[string]int64  `json:"state,omitempty"`  // margins of the account, by their names in the report
+	Unseen map[string]string `json:"unseen,omitempty"` // margins that this kernel cannot show, and why
+	Within []string          `json:"within,omitempty"` // where the bytes are when the kernel has no such account, nearest first
 }
 
 // Holder is a thing that holds an amount.

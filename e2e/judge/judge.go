@@ -26,9 +26,10 @@ type Verdict struct {
 
 // Cell is one amount that was compared.
 type Cell struct {
-	Account   string `json:"account"`         // of the truth; those that the report has in one are joined by " + "
-	Compared  string `json:"compared"`        // the report's account, or class
-	State     string `json:"state,omitempty"` // the margin; empty: the account itself
+	Account   string `json:"account"`          // of the truth; those that the report has in one are joined by " + "
+	Compared  string `json:"compared"`         // the report's account, or class
+	State     string `json:"state,omitempty"`  // the margin; empty: the account itself
+	Unseen    string `json:"unseen,omitempty"` // why this kernel cannot show it; then nothing was compared
 	Planted   int64  `json:"planted"`
 	Reported  int64  `json:"reported"`
 	Error     int64  `json:"error"` // reported minus planted
@@ -55,6 +56,7 @@ type truth struct {
 		Path   string
 		Bytes  int64
 		State  map[string]int64
+		Unseen map[string]string
 		Within []string
 	}
 	ToleranceBytes                    int64
@@ -224,6 +226,9 @@ func (c *comparison) accounts() {
 			cells[at] = &Cell{Account: a.Path, Compared: got.Path, State: name, Planted: a.State[name], Reported: margin}
 			order = append(order, at)
 		}
+		for _, name := range keys(a.Unseen) {
+			c.v.Cells = append(c.v.Cells, Cell{Account: a.Path, Compared: got.Path, State: name, Unseen: a.Unseen[name]})
+		}
 	}
 	c.cells(cells, order)
 }
@@ -255,7 +260,7 @@ func (c *comparison) resolve(path string, within []string) (account, bool) {
 	return account{}, false
 }
 
-func keys(m map[string]int64) []string {
+func keys[V any](m map[string]V) []string {
 	var names []string
 	for k := range m {
 		names = append(names, k)

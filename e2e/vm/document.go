@@ -59,6 +59,18 @@ func (c *Column) see(report []byte) error {
 	return nil
 }
 
+// without says where an account is on a kernel that does not have it.
+func (c *Column) without(path string) string {
+	if strings.HasPrefix(path, "kernel/") {
+		for _, rest := range []string{"kernel/undivided", "kernel/other"} {
+			if how := c.Accounts[rest]; rest != path && (how == "derived" || how != "" && rest == "kernel/undivided") {
+				return "in `" + rest + "`"
+			}
+		}
+	}
+	return "-"
+}
+
 // document is docs/kernels.md. The first two tables say what is shown, and hold
 // from run to run; the last one has the figures of one run.
 func document(columns []*Column) string {
@@ -69,7 +81,7 @@ func document(columns []*Column) string {
 	d.line("two emulated processors and runs every lab of `memwhy lab list` in it, with 24 MiB")
 	d.line("planted where the lab lets one choose. The labs write down the truth without the")
 	d.line("engine; `e2e/judge` compares. `make test` does the same and fails where a report is")
-	d.line("off by more than a lab allows (4 MiB or 2 %, less where that is said), or where")
+	d.line("off by more than a lab allows (4 MiB or 2 %%, less where that is said), or where")
 	d.line("more than 1 MiB of a cgroup at rest is unexplained.")
 	d.accounts(columns)
 	d.labs(columns)
@@ -122,7 +134,8 @@ func (d *markdown) accounts(columns []*Column) {
 	d.line("")
 	d.line("## Accounts")
 	d.line("")
-	d.line("`counter`: the kernel counts it. `derived`: what nothing else explains.")
+	d.line("`counter`: the kernel counts it. `derived`: what nothing else explains. `-`: the")
+	d.line("kernel has no such thing, or charges it to nobody.")
 	d.line("")
 	d.head("account", columns)
 	for _, path := range slices.Sorted(maps.Keys(all)) {
@@ -130,7 +143,7 @@ func (d *markdown) accounts(columns []*Column) {
 		for _, c := range columns {
 			cell := c.Accounts[path]
 			if cell == "" {
-				cell = "-"
+				cell = c.without(path)
 				if why := c.Missing[path]; why != "" {
 					cell += " " + d.note(why)
 				}
@@ -144,6 +157,7 @@ func (d *markdown) accounts(columns []*Column) {
 
 // labs has one row for each account of each lab.
 func (d *markdown) labs(columns []*Column) {
+	d.line("")
 	d.line("## Labs")
 	d.line("")
 	d.line("`shown`: in that account. Otherwise the account that holds it on this kernel, or")
@@ -166,6 +180,9 @@ func (d *markdown) labs(columns []*Column) {
 				cell := "shown"
 				if x.Compared != x.Account {
 					cell = "in `" + x.Compared + "`"
+				}
+				if x.Unseen != "" {
+					cell = "n/a " + d.note(x.Unseen)
 				}
 				row := v.Scenario + ": `" + label(x) + "`"
 				put(row, c, cell)
@@ -213,7 +230,7 @@ func (d *markdown) figures(columns []*Column) {
 				continue
 			}
 			for _, x := range v.Cells {
-				if e := abs(x.Error); e > error {
+				if e := abs(x.Error); x.Unseen == "" && e > error {
 					error = e
 					worst = fmt.Sprintf("%d KiB of %d (%s: `%s`)", x.Error>>10, x.Planted>>10, v.Scenario, label(x))
 				}

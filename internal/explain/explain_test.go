@@ -19,6 +19,10 @@ func ledgerOf(reclaimFile, reclaimSwap int64, accounts ...ledger.Account) *ledge
 
 func acc(path string, bytes int64) ledger.Account { return ledger.Account{Path: path, Bytes: bytes} }
 
+func dirty(bytes, unwritten int64) ledger.Account {
+	return ledger.Account{Path: ledger.File, Bytes: bytes, State: map[string]int64{"dirty": unwritten}}
+}
+
 func TestVerdicts(t *testing.T) {
 	for name, c := range map[string]struct {
 		w             *ledger.Whole
@@ -26,6 +30,9 @@ func TestVerdicts(t *testing.T) {
 		says          string
 	}{
 		"cache":            {ledgerOf(90, 0, acc("file", 90), acc("anon/other", 10)), "file", "can", "Mostly file cache"},
+		"unwritten cache":  {ledgerOf(90, 0, dirty(90, 85)), "file", "can", "once it is written"},
+		"partly unwritten": {ledgerOf(90, 0, dirty(90, 20)), "file", "can", "20 B of it once written"},
+		"hardly unwritten": {ledgerOf(90, 0, dirty(90, 5)), "file", "can", "take it back."},
 		"locked files":     {ledgerOf(0, 0, acc("file", 90), acc("anon/other", 10)), "file", "cannot", "none of it"},
 		"half locked":      {ledgerOf(40, 0, acc("file", 90), acc("anon/other", 10)), "file", "partly", "40 B of it"},
 		"heap, no swap":    {ledgerOf(0, 0, acc("anon/other", 90)), "anon", "cannot", "no swap"},

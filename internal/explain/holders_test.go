@@ -86,6 +86,32 @@ func TestNotAttributed(t *testing.T) {
 	}
 }
 
+// Before 5.12 the counter of huge pages lags by many of them.
+func TestHugePagesThatNoCounterHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		mapped, counted, anon int64
+		doubt                 bool
+	}{
+		"counted":         {40 << 20, 40 << 20, 50 << 20, false},
+		"not yet":         {40 << 20, 0, 50 << 20, true},
+		"a few of many":   {8 << 20, 0, 50 << 20, false},
+		"charged before":  {40 << 20, 0, 2 << 20, false},
+		"none of either":  {0, 0, 50 << 20, false},
+		"partly counted":  {40 << 20, 10 << 20, 50 << 20, true},
+		"more than there": {90 << 20, 48 << 20, 50 << 20, false},
+	} {
+		p := holding(7, 50<<20)
+		p.Rollup.Value.Entries = append(p.Rollup.Value.Entries, snapshot.Entry{Key: "AnonHugePages", Value: c.mapped})
+		other := acc(ledger.AnonOther, c.anon)
+		other.State = map[string]int64{"thp": c.counted}
+		w := ledgerOf(0, 0, other)
+		got := strings.Contains(strings.Join(processDoubts(&snapshot.Snapshot{Processes: []snapshot.Process{p}}, w.Ledger), "\n"), "huge pages")
+		if got != c.doubt {
+			t.Errorf("%s: doubt %v", name, got)
+		}
+	}
+}
+
 // One entry a kind of trouble, with how many processes; what was done coarsely
 // is no failure.
 func TestNotSeenOfMappings(t *testing.T) {

@@ -91,7 +91,7 @@ func notAttributed(s *snapshot.Snapshot, l *ledger.Ledger, procs []report.Holder
 // charged here.
 func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	var doubts []string
-	var sum, lazy int64
+	var sum, lazy, huge int64
 	shares, seen := true, false
 	for i := range s.Processes {
 		p := &s.Processes[i]
@@ -104,13 +104,23 @@ func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
 		if n, ok := mapping.LazyFree(p); ok && size.Plausible(lazy) {
 			lazy, seen = lazy+n, true
 		}
+		if n, ok := mapping.Huge(p); ok && size.Plausible(huge) {
+			huge += n
+		}
 	}
-	if anon, known := anonOf(l); known && shares && sum > anon+slack(l) {
+	anon, known := anonOf(l)
+	if known && shares && sum > anon+slack(l) {
 		doubts = append(doubts, fmt.Sprintf("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
 	}
 	account, known := l.Account(ledger.AnonLazyFree)
 	if known && seen && lazy > account.Bytes+slack(l) {
 		doubts = append(doubts, fmt.Sprintf("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
+	}
+	other, _ := l.Account(ledger.AnonOther)
+	thp, counted := other.State["thp"]
+	mapped := min(huge-max(0, sum-anon), other.Bytes) // but for what is charged elsewhere
+	if counted && shares && mapped > thp+max(slack(l), 4<<20, other.Bytes/4) {
+		doubts = append(doubts, fmt.Sprintf("huge pages: the counter says %s, its processes map %s: before 5.12 each CPU keeps up to 32 huge pages to itself", size.Text(thp), size.Text(mapped)))
 	}
 	return doubts
 }

@@ -73,7 +73,7 @@ func canTake(l *ledger.Ledger, c class) (answer, why string) {
 		case !l.ReclaimKnown:
 			return "unknown", "whether it can be taken back is not known"
 		case 10*l.ReclaimableFile >= 9*c.bytes:
-			return "can", "the kernel can take it back"
+			return "can", "the kernel can take it back" + unwritten(l)
 		case l.ReclaimableFile == 0:
 			return "cannot", "none of it is on a list that reclaim looks at"
 		}
@@ -108,6 +108,20 @@ func canTake(l *ledger.Ledger, c class) (answer, why string) {
 		return "cannot", "it stays until its owner frees it"
 	}
 	return "unknown", "no counter of this kernel names it"
+}
+
+// unwritten says how much of the file cache has to be written first, where that
+// is a tenth or more.
+func unwritten(l *ledger.Ledger) string {
+	file, _ := l.Account(ledger.File)
+	dirty := min(file.State["dirty"]+file.State["writeback"], file.Bytes)
+	switch {
+	case 10*dirty >= 9*file.Bytes:
+		return " once it is written to disk"
+	case 10*dirty >= file.Bytes:
+		return ", " + size.Text(dirty) + " of it once written to disk"
+	}
+	return ""
 }
 
 func count(n int64, what string) string {

@@ -71,6 +71,20 @@ func LazyFree(p *snapshot.Process) (bytes int64, ok bool) {
 	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
 }
 
+// Huge is the anonymous memory that p maps as huge pages. Those that several
+// processes map count in full.
+func Huge(p *snapshot.Process) (bytes int64, ok bool) {
+	if s, ok := p.Smaps.Get(); ok {
+		for i := range s.Maps {
+			bytes = sum(bytes, s.Maps[i].AnonHuge)
+		}
+		return bytes, s.Has.All(snapshot.SmapsAnonHuge) && size.Plausible(bytes)
+	}
+	r, _ := p.Rollup.Get()
+	bytes, ok = r.Get("AnonHugePages")
+	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
+}
+
 // sum stops above what is plausible, so that no sum overflows.
 func sum(a, b int64) int64 {
 	if !size.Plausible(a) {

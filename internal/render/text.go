@@ -167,6 +167,10 @@ func margin(r *report.Report) string {
 	if l == nil || r.Numbers.UnreclaimableBytes == nil {
 		return ""
 	}
+	if l.Cgroup != r.Target.Cgroup {
+		return fmt.Sprintf("%s: %s, %s, %s to go", strings.TrimPrefix(ancestor(r), "the cgroup "), size.Text(l.UnreclaimableBytes),
+			size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
+	}
 	return fmt.Sprintf("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
 }
 
