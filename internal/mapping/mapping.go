@@ -46,42 +46,31 @@ func Anon(p *snapshot.Process) (bytes int64, how string, ok bool) {
 
 // PSS is the proportional set size of p.
 func PSS(p *snapshot.Process) (bytes int64, ok bool) {
-	if s, ok := p.Smaps.Get(); ok && s.Has.All(snapshot.SmapsPss) {
-		for i := range s.Maps {
-			bytes = sum(bytes, s.Maps[i].Pss)
-		}
-		return bytes, size.Plausible(bytes)
-	}
-	r, _ := p.Rollup.Get()
-	bytes, ok = r.Get("Pss")
-	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
+	return total(p, snapshot.SmapsPss, "Pss", func(m *snapshot.Mapping) int64 { return m.Pss })
 }
 
 // LazyFree is what p gave back with MADV_FREE and the kernel has not taken yet.
 // Pages that several processes map count in full.
 func LazyFree(p *snapshot.Process) (bytes int64, ok bool) {
-	if s, ok := p.Smaps.Get(); ok {
-		for i := range s.Maps {
-			bytes = sum(bytes, s.Maps[i].LazyFree)
-		}
-		return bytes, s.Has.All(snapshot.SmapsLazyFree) && size.Plausible(bytes)
-	}
-	r, _ := p.Rollup.Get()
-	bytes, ok = r.Get("LazyFree")
-	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
+	return total(p, snapshot.SmapsLazyFree, "LazyFree", func(m *snapshot.Mapping) int64 { return m.LazyFree })
 }
 
 // Huge is the anonymous memory that p maps as huge pages. Those that several
 // processes map count in full.
 func Huge(p *snapshot.Process) (bytes int64, ok bool) {
-	if s, ok := p.Smaps.Get(); ok {
+	return total(p, snapshot.SmapsAnonHuge, "AnonHugePages", func(m *snapshot.Mapping) int64 { return m.AnonHuge })
+}
+
+// total is the sum of one line of smaps, or that line of smaps_rollup.
+func total(p *snapshot.Process, bit snapshot.SmapsKeys, line string, of func(*snapshot.Mapping) int64) (bytes int64, ok bool) {
+	if s, ok := p.Smaps.Get(); ok && s.Has.All(bit) {
 		for i := range s.Maps {
-			bytes = sum(bytes, s.Maps[i].AnonHuge)
+			bytes = sum(bytes, of(&s.Maps[i]))
 		}
-		return bytes, s.Has.All(snapshot.SmapsAnonHuge) && size.Plausible(bytes)
+		return bytes, size.Plausible(bytes)
 	}
 	r, _ := p.Rollup.Get()
-	bytes, ok = r.Get("AnonHugePages")
+	bytes, ok = r.Get(line)
 	return bytes, ok && p.Rollup.State == snapshot.Present && size.Plausible(bytes)
 }
 
