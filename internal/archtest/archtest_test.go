@@ -22,6 +22,7 @@ var arrows = map[string]string{
 	"kernel":          "snapshot",
 	"kernel/procfs":   "snapshot",
 	"kernel/cgroupfs": "kernel snapshot size",
+	"kernel/kmsg":     "size snapshot",
 	"gather":          "identity kernel kernel/cgroupfs kernel/procfs printable size snapshot",
 	"capture":         "identity kernel snapshot",
 	"ledger":          "size snapshot",
