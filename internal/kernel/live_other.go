@@ -2,7 +2,10 @@
 
 package kernel
 
-import "errors"
+import (
+	"errors"
+	"io"
+)
 
 // Live is the running node; only Linux has one.
 type Live struct{ Source }
@@ -12,6 +15,23 @@ type Live struct{ Source }
 func OpenLive(string) (*Live, error) {
 	return nil, errors.New("a running node can only be read on Linux; use --from with a capture")
 }
+
+// Log is the kernel's own log; only Linux has one.
+type Log struct {
+	io.Reader
+	Overruns int64
+}
+
+// OpenLog always fails here.
+func OpenLog(string) (*Log, error) {
+	return nil, errors.New("the log of a running kernel can only be read on Linux; parse a saved one")
+}
+
+// Close does nothing.
+func (l *Log) Close() error { return nil }
+
+// PageSize is that of most machines.
+func PageSize() int64 { return 4096 }
 
 func widen(any) {}
 
