@@ -29,9 +29,10 @@ var arrows = map[string]string{
 	"mapping":         "size snapshot",
 	"says":            "ledger mapping size snapshot",
 	"report":          "",
+	"oom":             "identity printable report size snapshot",
 	"explain":         "identity ledger mapping printable report says size snapshot",
 	"render":          "printable report size",
-	"wire":            "capture explain gather kernel report snapshot",
+	"wire":            "capture explain gather identity kernel kernel/kmsg oom report snapshot",
 	"cli":             "explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"archtest":        "",
 	"/lab":            "",
@@ -55,7 +56,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab"}
+var pure = []string{"ledger", "mapping", "says", "report", "explain", "oom", "render", "identity", "snapshot", "size", "printable", "/lab"}
 
 type pkg struct {
 	ImportPath                         string

@@ -1,0 +1,94 @@
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/kmsg"
+	"github.com/memwhy/memwhy/internal/oom"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// ParseLog tells what a saved kernel log holds. pageSize is that of the machine
+// which wrote it.
+func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool) (*report.OOM, error) {
+	log, err := readLog(ctx, in, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	return tell(&log, redact), nil
+}
+
+// NodeLog tells what the running kernel's log holds.
+func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
+	ring, err := kernel.OpenLog(opt.HostRoot)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	defer cancel()
+	log, err := readLog(ctx, ring, kernel.PageSize())
+	if err != nil {
+		return nil, err // the reader may still be at it: the process ends soon
+	}
+	log.Overruns = ring.Overruns
+	return tell(&log, opt.Redact), ring.Close()
+}
+
+// readLog reads to the end, or until ctx ends: a pipe may never.
+func readLog(ctx context.Context, in io.Reader, pageSize int64) (snapshot.KernelLog, error) {
+	p := kmsg.New(pageSize)
+	done := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 256<<10)
+		for ctx.Err() == nil {
+			n, err := in.Read(buf)
+			_, _ = p.Write(buf[:n])
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- ctx.Err()
+	}()
+	select {
+	case err := <-done:
+		if errors.Is(err, io.EOF) {
+			return p.Close(), nil
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = ErrOutOfTime
+		}
+		return snapshot.KernelLog{}, fmt.Errorf("read the log: %w", err)
+	case <-ctx.Done():
+		// A read that comes back at the same moment is no reason to lose the answer.
+		select {
+		case err := <-done:
+			if errors.Is(err, io.EOF) {
+				return p.Close(), nil
+			}
+		case <-time.After(10 * time.Millisecond):
+		}
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return snapshot.KernelLog{}, fmt.Errorf("read the log: %w", ErrOutOfTime)
+		}
+		return snapshot.KernelLog{}, fmt.Errorf("read the log: %w", ctx.Err())
+	}
+}
+
+func tell(log *snapshot.KernelLog, redact bool) *report.OOM {
+	var hide *identity.Redactor
+	if redact {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		hide = identity.NewRedactor(key)
+	}
+	return oom.Report(log, hide)
+}
