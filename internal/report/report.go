@@ -1,5 +1,5 @@
-// Package report owns the message memwhy.report/v1 and its sibling
-// memwhy.list/v1: the fields, their names, units and codec. It must not know
+// Package report owns the message memwhy.report/v1 and its siblings
+// memwhy.list/v1 and memwhy.oom/v1: the fields, their names, units and codec. It must not know
 // how a number came to be or how it will look on a screen.
 //
 // Amounts are bytes. A null is a number that could not be had; notSeen has an

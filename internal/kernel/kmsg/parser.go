@@ -144,7 +144,7 @@ func previous(b []byte, pos int) []byte {
 
 // anchors: every line that begins a record, or stands alone, has one of these.
 var anchors = [...][]byte{
-	[]byte("oom"), []byte("memory"), []byte("Memory limit"), []byte("Killed proc"), []byte("as a result of limit of"),
+	[]byte("oom"), []byte("memory"), []byte("Killed proc"), []byte("as a result of limit of"),
 	[]byte("allocation failure"), []byte("callbacks suppressed"), []byte("mkdir /sys/fs/cgroup"),
 }
 
