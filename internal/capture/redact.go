@@ -94,6 +94,14 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		a.Data = onlyLines(a.Data, "ID=", "VERSION_ID=", "PRETTY_NAME=")
 		return k, a, true
 	}
+	if k.op == kernel.Marks { // texts and versions that memwhy chose to look for
+		a.Err = publicErr(a.Err)
+		return k, a, true
+	}
+	if k.path == "/sys/kernel/slab" {
+		a.Data = p.slabNames(a.Data)
+		return k, a, true
+	}
 	if k.op == kernel.List {
 		return key{k.op, p.r.Path(k.path)}, p.names(a), true
 	}
@@ -142,7 +150,12 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 		return p.status(data)
 	case "cgroup":
 		return p.membership(data)
+	case "comm":
+		return []byte(p.r.Name(strings.TrimSuffix(string(data), "\n")) + "\n")
 	case "exe":
+		if op == kernel.Marks {
+			return data
+		}
 		if op == kernel.BuildInfo {
 			return data[:min(len(data), goVersionEnd(data))]
 		}
@@ -234,13 +247,23 @@ func (p *preparer) membership(data []byte) []byte {
 
 // clone is the suffix of a per-cgroup slab cache of an old kernel,
 // `dentry(101:NAME)`.
-var clone = regexp.MustCompile(`\((\d+):([^)]*)\)`)
+var clone = regexp.MustCompile(`\((\d+):(.*)\)`)
 
 func (p *preparer) slabinfo(data []byte) []byte {
 	return clone.ReplaceAllFunc(data, func(m []byte) []byte {
 		f := clone.FindSubmatch(m)
 		return []byte("(" + string(f[1]) + ":" + p.r.Path(string(f[2])) + ")")
 	})
+}
+
+// slabNames rewrites a listing of /sys/kernel/slab: a clone's cgroup gets the
+// hash that the last part of its path gets elsewhere.
+func (p *preparer) slabNames(data []byte) []byte {
+	names := bytes.Split(data, []byte{0})
+	for i, n := range names {
+		names[i] = p.slabinfo(n)
+	}
+	return bytes.Join(names, []byte{0})
 }
 
 // firstWords hashes the first word of each line but the heading: the device or

@@ -74,13 +74,19 @@ func (t *Tree) answer(q kernel.Question, name string) ([]byte, error) {
 		return []byte(s), err
 	case kernel.List:
 		return t.list(name, q.Max)
+	case kernel.Names:
+		b, err := t.read(name+".ls", 64<<20)
+		if err != nil {
+			return nil, err
+		}
+		return listing(b, q.Max)
 	case kernel.Links:
 		b, err := t.read(name+".ls", 64<<20)
 		if err != nil {
 			return nil, err
 		}
 		return listedLinks(b, q.Max)
-	case kernel.Stat, kernel.BuildInfo: // nothing that people copy says it
+	case kernel.Stat, kernel.BuildInfo, kernel.Marks: // nothing that people copy says it
 		return nil, os.ErrNotExist
 	}
 	return nil, fmt.Errorf("no such question: %q", q.Op)

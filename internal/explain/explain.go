@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/printable"
@@ -53,6 +54,11 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	r.Doubts = append(r.Doubts, processDoubts(s, w.Ledger)...)
 	r.Risks = risks(s, w)
 	r.Verdict = verdict(w)
+	judged, err := advisory.ForTarget(s)
+	if err != nil {
+		return nil, err
+	}
+	r.Advisories = advisories(judged)
 	r.NotSeen = notSeen(s, w, r)
 	return r, nil
 }

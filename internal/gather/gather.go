@@ -58,6 +58,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	members(src, s)
 	s.Host = host(src, h)
 	s.Node = node(src, s.Host.PageSize)
+	nodeOfTarget(src, h, s)
 	processes(src, s)
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost

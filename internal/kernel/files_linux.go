@@ -90,6 +90,27 @@ func (l *Live) links(q Question) ([]byte, error) {
 	return out, nil
 }
 
+// names lists a directory, whatever its entries are.
+func (l *Live) names(q Question) ([]byte, error) {
+	f, err := l.folder(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(q.Max + 1)
+	if len(names) > q.Max {
+		return nil, fmt.Errorf("more than %d names", q.Max)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var out []byte
+	for _, name := range names {
+		out = append(append(out, name...), 0)
+	}
+	return out, nil
+}
+
 // stat follows the link of an open file to the file itself: a magic link, which
 // leads to the very file that the process has open, whatever mounts there are.
 // What the kernel has at hand is enough: a file system over a network or in user
@@ -145,9 +166,20 @@ func statx(dir int, name string, st *unix.Statx_t) error {
 	return nil
 }
 
-// buildInfo opens what a process executes, which is a regular file, and reads a
-// few pages of it, without reading ahead.
+// buildInfo opens what a process executes and reads a few pages of it, without
+// reading ahead.
 func (l *Live) buildInfo(q Question) ([]byte, error) {
+	f, err := l.executable(q)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM)
+	return elfSection(f, goBuildInfo, q.Max)
+}
+
+// executable opens what a process executes, which is a regular file.
+func (l *Live) executable(q Question) (*os.File, error) {
 	if !exeLink.MatchString(q.Path) {
 		return nil, errors.New("only asked of /proc/PID/exe")
 	}
@@ -164,10 +196,28 @@ func (l *Live) buildInfo(q Question) ([]byte, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), q.Path)
-	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
 		return nil, errors.New("not a regular file")
 	}
-	_ = unix.Fadvise(fd, 0, 0, unix.FADV_RANDOM)
-	return elfSection(f, goBuildInfo, q.Max)
+	return f, nil
+}
+
+// marks reads an executable once from end to end, be it that of a process or a
+// file of the node's root.
+func (l *Live) marks(q Question) ([]byte, error) {
+	open := l.executable
+	if !exeLink.MatchString(q.Path) {
+		open = func(q Question) (*os.File, error) { return l.open(q.Path) }
+	}
+	f, err := open(q)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	return searchMarks(f, st.Size(), q.Max)
 }

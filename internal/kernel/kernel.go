@@ -3,9 +3,9 @@
 // point. The same questions can be put to a running node, to a recording of one
 // and to a plain directory tree, and the answers look the same.
 //
-// It must not know the format or the meaning of any file, but for where an ELF
-// file keeps a section: executables are too large to be read whole. It never
-// writes.
+// It must not know the format or the meaning of any file, but for executables,
+// which are too large to be handed on: where an ELF file keeps a section, and
+// whether a text is in it. It never writes.
 package kernel
 
 import (
@@ -28,6 +28,9 @@ const (
 	Link  Op = "link"  // the text of a symbolic link
 	Links Op = "links" // the name and the text of every symbolic link of a directory, each followed by a NUL
 
+	// Names lists a directory of sysfs: the names of all entries, each followed by
+	// a NUL.
+	Names Op = "names"
 	// Stat is asked of /proc/PID/fd/N alone and looks at the regular file that is
 	// open there, without opening it: lines of a key of snapshot.OpenFile and a
 	// number.
@@ -35,11 +38,15 @@ const (
 	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
 	// where Go says what built the executable. Absent when it has none.
 	BuildInfo Op = "buildinfo"
+	// Marks is asked of an executable: which of a few texts are in it, and what
+	// Go says of its build; see searchMarks for the lines of the answer. Max is
+	// how large it may be.
+	Marks Op = "marks"
 )
 
 // Question asks one thing of the node. Path is absolute on the node, whatever
 // prefix the node's root has here. Max bounds the answer: bytes for Read, names
-// for List and Links; more than that is a Failed answer, never a silently
+// for List, Names and Links; more than that is a Failed answer, never a silently
 // shorter one. For BuildInfo it is how much of the section is wanted.
 type Question struct {
 	Op   Op
@@ -55,7 +62,7 @@ type Answer struct {
 	At    time.Time
 }
 
-// Names splits the answer to List.
+// Names splits the answer to List or Names.
 func (a Answer) Names() []string {
 	s := strings.TrimSuffix(string(a.Data), "\x00")
 	if s == "" {

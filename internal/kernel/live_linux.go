@@ -67,6 +67,10 @@ func (l *Live) Ask(q Question) Answer {
 		a.Data, err = l.stat(q)
 	case BuildInfo:
 		a.Data, err = l.buildInfo(q)
+	case Names:
+		a.Data, err = l.names(q)
+	case Marks:
+		a.Data, err = l.marks(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

@@ -61,6 +61,7 @@ func (p *page) fold(indent string, max int, s string) {
 func Text(r *report.Report) []byte {
 	p := &page{width: Width}
 	head(p, r)
+	known(p, r)
 	figures(p, r)
 	bar(p, r)
 	heldBy(p, r)

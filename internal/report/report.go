@@ -1,5 +1,6 @@
 // Package report owns the message memwhy.report/v1 and its siblings
-// memwhy.list/v1 and memwhy.oom/v1: the fields, their names, units and codec. It must not know
+// memwhy.list/v1, memwhy.oom/v1 and memwhy.advisories/v1: the fields, their names,
+// units and codec. It must not know
 // how a number came to be or how it will look on a screen.
 //
 // Amounts are bytes. A null is a number that could not be had; notSeen has an
@@ -18,6 +19,8 @@ import (
 const (
 	Schema     = "memwhy.report/v1"
 	ListSchema = "memwhy.list/v1"
+
+	AdvisoriesSchema = "memwhy.advisories/v1"
 )
 
 // Bounds of the lists in a message.
@@ -43,7 +46,8 @@ type Report struct {
 	Holders     []Holder    `json:"holders"`
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
-	Doubts      []string    `json:"doubts"` // what was seen and is strange
+	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
+	Doubts      []string    `json:"doubts"`     // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`
 	Cost        Cost        `json:"cost"`
 }
@@ -52,7 +56,7 @@ type Report struct {
 type Host struct {
 	Kernel        string `json:"kernel"` // empty when unknown
 	Distro        string `json:"distro"`
-	CgroupMode    string `json:"cgroupMode" jsonschema:"enum=v1,enum=v2,enum=hybrid"`
+	CgroupMode    string `json:"cgroupMode" jsonschema:"enum=v1,enum=v2,enum=hybrid,enum=unknown"`
 	LRU           string `json:"lru" jsonschema:"enum=classic,enum=mglru,enum=unknown"` // the page reclaim engine; working sets of different engines do not compare
 	CPUs          *int   `json:"cpus" jsonschema:"nullable"`                            // online
 	MemTotalBytes *int64 `json:"memTotalBytes" jsonschema:"nullable"`
@@ -200,6 +204,30 @@ type NotSeen struct {
 	State     string `json:"state" jsonschema:"enum=absent,enum=denied,enum=failed"`
 	Why       string `json:"why"`
 	WouldShow string `json:"wouldShow"`
+}
+
+// Advisory is what a known fault means for the node.
+type Advisory struct {
+	ID       string     `json:"id"`
+	Title    string     `json:"title"`
+	Verdict  string     `json:"verdict" jsonschema:"enum=not-affected,enum=version-only,enum=version-and-evidence,enum=evidence-despite-version,enum=mitigated,enum=unknown"`
+	Evidence []Evidence `json:"evidence"`
+}
+
+// Evidence is a statement, where to read it again, and what stood there.
+type Evidence struct {
+	Statement string `json:"statement"`
+	Source    string `json:"source"`
+	Value     string `json:"value"`
+}
+
+// Advisories are all known faults, applied to a node.
+type Advisories struct {
+	Schema     string     `json:"schema" jsonschema:"enum=memwhy.advisories/v1"`
+	Generated  *time.Time `json:"generated" jsonschema:"nullable"`
+	Host       Host       `json:"host"`
+	Advisories []Advisory `json:"advisories"` // what matters most first
+	NotSeen    []NotSeen  `json:"notSeen"`
 }
 
 // Cost is what the reading took.

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Replayed  bool      // read from a capture or a tree, not from the running kernel
 	Host      Host
 	Node      Node
+	Kmem      Kmem
 	Path      []Cgroup  // the target first, then its ancestors up to the root of the hierarchy
 	Processes []Process // of the target and its descendants, by PID; bounded, see PIDs
 	PIDs      []int     // every process of the target and its descendants, ascending
@@ -31,7 +32,7 @@ type Snapshot struct {
 	Cost      Cost
 }
 
-// Target is the cgroup asked about.
+// Target is the cgroup asked about. A snapshot of a node alone has none.
 func (s *Snapshot) Target() *Cgroup { return &s.Path[0] }
 
 // Host identifies the machine.

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,33 +62,13 @@ func open(t *testing.T, from string) *Node {
 // labs gives the captures of one machine by lab, in the order of the archive.
 func labs(t *testing.T, file string) (names []string, nodes map[string]*Node) {
 	t.Helper()
-	f, err := os.Open(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	nodes = map[string]*Node{}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name, b := range unpack(t, file) {
 		a, err := capture.Parse(b)
 		if err != nil {
-			t.Fatalf("%s: %s: %v", file, h.Name, err)
+			t.Fatalf("%s: %s: %v", file, name, err)
 		}
-		name := strings.TrimSuffix(h.Name, ".capture")
+		name = strings.TrimSuffix(name, ".capture")
 		names = append(names, name)
 		nodes[name] = &Node{Source: a, ctx: context.Background()}
 	}
@@ -95,6 +76,37 @@ func labs(t *testing.T, file string) (names []string, nodes map[string]*Node) {
 		t.Fatalf("%s: %d labs", file, len(names))
 	}
 	return names, nodes
+}
+
+// unpack gives the files of an archive, in its order.
+func unpack(t testing.TB, file string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for r := tar.NewReader(z); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(h.Name, b) {
+				return
+			}
+		}
+	}
 }
 
 // everyNode calls check with each recorded node.

@@ -122,6 +122,23 @@ func (n *Node) List(order explain.Sort) (*report.List, error) {
 	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
 }
 
+// Advisories applies the catalogue of known faults to the node.
+func (n *Node) Advisories() (*report.Advisories, error) {
+	src, hide := n.source()
+	s := gather.Node(src, n.opt)
+	if hide != nil {
+		hidden, err := hide(meta(s, ""))
+		if err != nil {
+			return nil, err
+		}
+		s = gather.Node(hidden, n.opt)
+	}
+	if err := n.ctx.Err(); err != nil {
+		return nil, n.late(err)
+	}
+	return explain.Advisories(s)
+}
+
 // source is what to read from. With redaction it is a recorder, and hide gives
 // the redacted recording to read again.
 func (n *Node) source() (src kernel.Source, hide func(capture.Meta) (kernel.Source, error)) {
@@ -139,7 +156,7 @@ type CaptureOptions struct {
 	Version  string // of memwhy
 }
 
-// Capture records the answers that Explain and List need.
+// Capture records the answers that Explain, List and Advisories need.
 func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, error) {
 	rec := capture.NewRecorder(n.Source)
 	s, err := gather.Explain(rec, target, n.opt)
@@ -152,6 +169,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := gather.List(rec, n.opt); err != nil {
 		return nil, n.late(err)
 	}
+	gather.Node(rec, n.opt)
 	m := meta(s, s.Target().Path)
 	m.Memwhy = opt.Version
 	return rec.Archive(m).Prepare(opt.Redact, opt.WithArgs)

@@ -1,0 +1,305 @@
+package advisory
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/kversion"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// facts is a snapshot as the predicates see it.
+type facts struct {
+	s         *snapshot.Snapshot
+	kernel    kversion.Version
+	known     bool // kernel is a release
+	release   string
+	source    string // of release
+	noRelease string
+
+	dead   deadOwners
+	kmemOn accounting
+}
+
+func newFacts(s *snapshot.Snapshot) *facts {
+	f := &facts{s: s}
+	switch r, ok := s.Release(); {
+	case ok:
+		f.release, f.source = r, release
+		if s.Host.Kernel.State != snapshot.Present {
+			f.source = s.Node.Version.Source
+		}
+		f.kernel, f.known = kversion.Parse(r)
+	default:
+		f.noRelease = "the release of the kernel was not read: " + s.Host.Kernel.Err
+	}
+	f.dead = f.countDead()
+	f.kmemOn = f.accounting()
+	return f
+}
+
+// old reports an el7 kernel, or one that may be: that does not say what it is,
+// or that somebody built from 3.x.
+func (f *facts) old() bool {
+	k := f.kernel
+	return !f.known || k.Vendor == kversion.EL7 || k.Vendor == kversion.Custom && k.Base[0] == 3
+}
+
+// counted is how many memory cgroups /proc/cgroups counts: on el7 the live
+// ones alone, later the dying ones too.
+func (f *facts) counted() (int64, Evidence, bool) {
+	r := f.s.Node.Controllers
+	for _, c := range r.Value {
+		if c.Name == "memory" && r.State == snapshot.Present {
+			return c.Groups, Evidence{Source: r.Source, Value: "memory num_cgroups " + strconv.FormatInt(c.Groups, 10)}, true
+		}
+	}
+	return 0, Evidence{}, false
+}
+
+// listed is how many directories of memory cgroups there are, the root among
+// them, when all were listed.
+func (f *facts) listed() (int64, bool) {
+	groups, ok := f.s.Kmem.Groups.Get()
+	n := int64(len(groups))
+	if counted, _, is := f.counted(); is && n < counted-counted/8-16 && f.old() {
+		return 0, false // a tree of files with some of them left out
+	}
+	return n, ok
+}
+
+// deadOwners are removed cgroups that slab clones keep.
+type deadOwners struct {
+	known    bool
+	seen     int64 // at least so many
+	byIndex  int64 // at least so many when the cgroup with that index was made; 0 without
+	clones   int64
+	source   string // of clones
+	evidence []Evidence
+}
+
+// leaking is from how many dead owners on there is a leak. Fewer may just be on
+// their way out.
+const leaking = 10
+
+func (d deadOwners) leak() bool { return d.known && d.seen >= leaking }
+
+// ids is the best lower bound of ids that the dead hold.
+func (d deadOwners) ids() int64 { return max(d.seen, d.byIndex) }
+
+func (f *facts) countDead() deadOwners {
+	c, ok := f.s.Kmem.Clones.Get()
+	if !ok {
+		return f.deadByCaches()
+	}
+	d := deadOwners{known: true, clones: int64(c.Clones), source: f.s.Kmem.Clones.Source}
+	owners := int64(len(c.Owners))
+	source := f.s.Kmem.Clones.Source
+	if live, ok := f.listed(); ok {
+		names := map[string]bool{}
+		for _, g := range f.s.Kmem.Groups.Value {
+			names[path.Base(g)] = true
+		}
+		index := 0
+		for _, o := range c.Owners {
+			if !names[o.Name] {
+				d.seen++
+			}
+			index = max(index, o.Index)
+		}
+		d.evidence = append(d.evidence, Evidence{
+			fmt.Sprintf("%s own slab clones and are no directory any more (%d live); at least, for a dead pod above them has no clone of its own", count(d.seen, "removed cgroup"), live),
+			source, fmt.Sprintf("%d names CACHE(N:CGROUP) of %d owners", c.Clones, owners),
+		})
+		if below := int64(index) - live; d.leak() && below > 0 {
+			d.byIndex = below
+			d.evidence = append(d.evidence, Evidence{
+				fmt.Sprintf("a cgroup got the index %d: so many slots were taken when it was made, %d more than cgroups live now; dead pods are among them", index, below),
+				source, "largest N: " + strconv.Itoa(index),
+			})
+		}
+		return d
+	}
+	if n, e, ok := f.counted(); ok && f.old() {
+		d.seen = max(0, owners-n)
+		e.Statement = fmt.Sprintf("%d owners of slab clones and at most %d live cgroups: at least %s", owners, n, count(d.seen, "removed cgroup"))
+		d.evidence = append(d.evidence, e, Evidence{"the directories could not be compared name by name: " + cmp.Or(f.s.Kmem.Groups.Err, "not all of them were listed"), source, strconv.Itoa(c.Clones) + " clones"})
+		return d
+	}
+	d.known = owners == 0
+	return d
+}
+
+// deadByCaches is for nodes whose names in /sys/kernel/slab were not read: every
+// clone is an object of the cache kmem_cache, and no cgroup has more clones than
+// there are caches.
+func (f *facts) deadByCaches() deadOwners {
+	var d deadOwners
+	table, ok := f.s.Node.Slabs.Get()
+	live, e, counted := f.counted()
+	if !ok || !counted || !f.old() || len(table) == 0 {
+		return d
+	}
+	objects, caches := int64(0), int64(len(table))
+	for _, c := range table {
+		if c.Name == "kmem_cache" {
+			objects = c.ActiveObjects
+		}
+	}
+	// Twice the caches and a few pages of free objects are no sign of anything.
+	clones := objects - 2*caches - 64
+	if owners := clones / caches; owners > live {
+		d.known, d.clones, d.seen, d.source = true, clones, owners-live, f.s.Node.Slabs.Source
+		d.evidence = []Evidence{
+			{
+				fmt.Sprintf("at least %d slab clones, and so at least %s beside %d live ones: none has more clones than there are caches", clones, count(d.seen, "removed cgroup"), live),
+				f.s.Node.Slabs.Source, fmt.Sprintf("kmem_cache: %d active objects, %d caches", objects, caches),
+			}, e,
+		}
+		d.evidence[1].Statement = "on el7 these are the live cgroups alone"
+	}
+	return d
+}
+
+func count(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.FormatInt(n, 10) + " " + noun + "s"
+}
+
+// accounting is whether kernel memory of containers is accounted, read from
+// behaviour first and from executables where that says nothing.
+type accounting struct {
+	on, off  bool // neither: it cannot be told
+	evidence []Evidence
+}
+
+const slabinfoFile = "memory.kmem.slabinfo"
+
+func (f *facts) accounting() accounting {
+	var a accounting
+	if !f.old() {
+		return a
+	}
+	on, off, example := 0, 0, ""
+	for _, p := range f.s.Kmem.Probes {
+		switch {
+		case p.Slabs.State == snapshot.Present:
+			if on++; on == 1 {
+				example = p.Slabs.Source
+			}
+		case inputOutput(p.Slabs.Err):
+			if off++; on == 0 {
+				example = p.Slabs.Source
+			}
+		}
+	}
+	what := fmt.Sprintf("of %d containers looked at, %s of %d is readable", len(f.s.Kmem.Probes), slabinfoFile, on)
+	switch {
+	case on > 0:
+		a.on = true
+		a.evidence = []Evidence{{"kernel memory accounting is on: " + what, example, "readable"}}
+	case off > 0 && off == len(f.s.Kmem.Probes):
+		a.off = true
+		a.evidence = []Evidence{{fmt.Sprintf("kernel memory accounting is off: %s of all %s gives an error", slabinfoFile, count(int64(off), "container")), example, "Input/output error"}}
+	case f.dead.clones > 0:
+		a.on = true
+		a.evidence = []Evidence{{"kernel memory accounting is or was on: there are slab clones of cgroups", f.dead.source, fmt.Sprintf("at least %d clones", f.dead.clones)}}
+	default:
+		f.byBuilds(&a)
+		return a
+	}
+	for _, b := range f.s.Kmem.Builds {
+		a.evidence = append(a.evidence, f.build(b))
+	}
+	return a
+}
+
+func inputOutput(err string) bool {
+	return strings.Contains(strings.ToLower(err), "input/output error")
+}
+
+// byBuilds decides by what kubelet and runc were built with, both of them.
+func (f *facts) byBuilds(a *accounting) {
+	without := 0
+	for _, b := range f.s.Kmem.Builds {
+		a.evidence = append(a.evidence, f.build(b))
+		switch known, nokmem := Nokmem(b); {
+		case known && nokmem:
+			without++
+		case known:
+			a.on = true
+		}
+	}
+	a.off = without == len(f.s.Kmem.Builds) && without > 0
+	if !a.on && !a.off {
+		a.evidence = append(a.evidence, Evidence{
+			"whether kernel memory is accounted cannot be told: no cgroup of a container says it, nor kubelet and runc both", slabinfoFile, "no container",
+		})
+	}
+}
+
+// Nokmem says whether a build leaves kernel memory accounting alone. A Go
+// program without the traces of either may be new enough to have neither.
+func Nokmem(b snapshot.Build) (known, nokmem bool) {
+	m, ok := b.Marks.Get()
+	if !ok {
+		return false, false
+	}
+	for _, t := range m.Texts {
+		switch t {
+		case "kernel memory accounting disabled in this runc build", "kmem_disabled.go", "-tags=nokmem":
+			return true, true
+		}
+	}
+	return slices.Contains(m.Texts, "cgroups/fs/kmem.go"), false
+}
+
+func (f *facts) build(b snapshot.Build) Evidence {
+	e := Evidence{Source: b.Path, Value: strings.Join(b.Marks.Value.Texts, ", ")}
+	if b.Marks.Value.Go != "" {
+		e.Value = strings.TrimPrefix(e.Value+", "+b.Marks.Value.Go, ", ")
+	}
+	switch known, nokmem := Nokmem(b); {
+	case known && nokmem:
+		e.Statement = b.Program + " was built with the tag nokmem: it leaves kernel memory accounting alone"
+	case known:
+		e.Statement = b.Program + " was built without the tag nokmem: it switches kernel memory accounting on"
+	case b.Marks.State != snapshot.Present:
+		e.Statement = b.Program + " was not looked at"
+		e.Value = b.Marks.Err
+	case b.Marks.Value.Go != "" && !b.Marks.Value.Tags:
+		e.Statement = b.Program + " does not say whether it was built with the tag nokmem: Go names tags since 1.18"
+	default:
+		e.Statement = b.Program + " has no trace of the tag nokmem, nor of what it switches off"
+	}
+	return e
+}
+
+// nokmem reports the boot option cgroup.memory=nokmem.
+func (f *facts) nokmem() (given, known bool) {
+	args, ok := f.s.Node.BootArgs.Get()
+	for _, w := range strings.Fields(args) {
+		if v, is := strings.CutPrefix(w, "cgroup.memory="); is && slices.Contains(strings.Split(v, ","), "nokmem") {
+			return true, ok
+		}
+	}
+	return false, ok
+}
+
+func (f *facts) bootOption() Evidence {
+	given, known := f.nokmem()
+	e := Evidence{Source: "/proc/cmdline", Statement: "cgroup.memory=nokmem is not on the kernel's command line", Value: "no such word"}
+	switch {
+	case given:
+		e.Statement, e.Value = "cgroup.memory=nokmem is on the kernel's command line", "cgroup.memory=nokmem"
+	case !known:
+		e.Statement, e.Value = "the kernel's command line was not read", f.s.Node.BootArgs.Err
+	}
+	return e
+}

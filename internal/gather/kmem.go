@@ -1,0 +1,191 @@
+package gather
+
+import (
+	"path"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/kernel/procfs"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Bounds of what advisories need.
+const (
+	maxSlabNames  = 250_000 // a node that leaked 42 000 cgroups has 56 000
+	maxGroups     = 70_000  // 65 534 is the most that there are on cgroup v1
+	maxProbes     = 64      // cgroups of containers whose kernel memory is looked at
+	maxComms      = 2_000   // processes outside of containers whose name is read
+	maxExecutable = 256 << 20
+)
+
+// Node reads what advisories need, without a target. A node whose memory
+// controller cannot be found is read as far as it goes.
+func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
+	s := &snapshot.Snapshot{}
+	h, err := cgroupfs.Find(src, opt.ForeignRoot)
+	s.Host = host(src, h)
+	s.Node = node(src, s.Host.PageSize)
+	s.Kmem = kmem(src, h, err, oldKernel(s))
+	if err == nil {
+		s.Kmem.Groups = groups(src, h)
+		s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+		if oldKernel(s) {
+			s.Kmem.Builds = builds(src, h, s.Kmem.Groups.Value)
+		}
+	}
+	o := src.Origin()
+	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
+	return s
+}
+
+// nodeOfTarget reads the part of it that an explanation can afford: where no
+// kernel keeps slab for removed cgroups, nothing.
+func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot) {
+	old := oldKernel(s)
+	s.Kmem = kmem(src, h, nil, old)
+	if !old {
+		s.Kmem.Groups = notRead[[]string](h.Point)
+		return
+	}
+	s.Kmem.Groups = groups(src, h)
+	s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+}
+
+// oldKernel is one that clones slab caches into /sys/kernel/slab itself, or one
+// that does not say.
+func oldKernel(s *snapshot.Snapshot) bool {
+	release, ok := s.Release()
+	return !ok || strings.TrimSpace(release) == "" || strings.HasPrefix(release, "3.")
+}
+
+func notRead[T any](source string) snapshot.Reading[T] {
+	return snapshot.Reading[T]{State: snapshot.Absent, Source: source, Err: "not read: this kernel does not keep it there"}
+}
+
+func kmem(src kernel.Source, h cgroupfs.Hierarchy, noController error, old bool) snapshot.Kmem {
+	const slab = "/sys/kernel/slab"
+	k := snapshot.Kmem{
+		Clones: notRead[snapshot.SlabClones](slab),
+		Groups: snapshot.Reading[[]string]{Source: "/sys/fs/cgroup/memory"},
+		Root:   notRead[snapshot.Stat]("/sys/fs/cgroup/cgroup.stat"),
+	}
+	if old {
+		a := src.Ask(kernel.Question{Op: kernel.Names, Path: slab, Max: maxSlabNames})
+		k.Clones = snapshot.Reading[snapshot.SlabClones]{State: a.State, Source: slab, At: a.At, Err: a.Err}
+		if a.State == snapshot.Present {
+			k.Clones.Value = procfs.CountClones(a.Names())
+		}
+	}
+	if noController != nil {
+		k.Groups.Err = noController.Error()
+		return k
+	}
+	k.Version = h.Version
+	if h.Version == snapshot.V2 {
+		k.Root = kernel.Value(src, path.Join(h.Point, "cgroup.stat"), maxFile, parseStat)
+	}
+	return k
+}
+
+// groups lists the live cgroups.
+func groups(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Reading[[]string] {
+	r := snapshot.Reading[[]string]{State: snapshot.Present, Source: h.Point}
+	dirs, complete, err := cgroupfs.Walk(src, h.Point, maxGroups)
+	for _, d := range dirs {
+		if c, ok := h.Cgroup(d); ok {
+			r.Value = append(r.Value, c)
+		}
+	}
+	switch {
+	case err != nil:
+		r.State, r.Err = snapshot.Failed, err.Error()
+	case !complete:
+		r.State, r.Err = snapshot.Failed, "the directories could not all be listed"
+	}
+	return r
+}
+
+// probes asks the cgroups of containers for their kernel memory.
+func probes(src kernel.Source, h cgroupfs.Hierarchy, all []string) (list []snapshot.KmemProbe, total int) {
+	if h.Version != snapshot.V1 {
+		return nil, 0
+	}
+	for _, cgroup := range all {
+		if identity.Parse(cgroup).ID == "" {
+			continue
+		}
+		if total++; total > maxProbes {
+			continue
+		}
+		dir, _ := h.Dir(cgroup)
+		file := func(name string) string { return path.Join(dir, name) }
+		list = append(list, snapshot.KmemProbe{
+			Cgroup: cgroup,
+			Slabs: kernel.Value(src, file("memory.kmem.slabinfo"), maxFile, func(b []byte) (int, error) {
+				caches, err := procfs.ParseSlabinfo(b, src.Origin().PageSize)
+				return len(caches), err
+			}),
+			Stat:     kernel.Value(src, file("memory.stat"), maxFile, parseStat),
+			Limit:    kernel.Value(src, file("memory.limit_in_bytes"), maxFile, cgroupfs.ParseLimit),
+			Kmem:     kernel.Value(src, file("memory.kmem.usage_in_bytes"), maxFile, cgroupfs.ParseNumber),
+			KmemFail: kernel.Value(src, file("memory.kmem.failcnt"), maxFile, cgroupfs.ParseNumber),
+		})
+	}
+	return list, total
+}
+
+func parseStat(b []byte) (s snapshot.Stat, err error) {
+	err = cgroupfs.ParseStat(b, &s)
+	return s, err
+}
+
+// creators are the programs that create cgroups of containers, where they are
+// usually installed. A container runs under runc for a moment only.
+var creators = map[string][]string{
+	"kubelet": {"/usr/bin/kubelet", "/usr/local/bin/kubelet", "/opt/bin/kubelet", "/opt/kubernetes/bin/kubelet"},
+	"runc":    {"/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc", "/usr/bin/docker-runc", "/usr/libexec/docker/docker-runc-current"},
+}
+
+// builds searches the executables of kubelet and runc: those that run outside of
+// containers, or else the first that is where it is usually installed.
+func builds(src kernel.Source, h cgroupfs.Hierarchy, all []string) (list []snapshot.Build) {
+	running := map[string]string{}
+	asked := 0
+	for _, cgroup := range all {
+		if id := identity.Parse(cgroup); id.ID != "" || id.PodUID != "" {
+			continue
+		}
+		dir, _ := h.Dir(cgroup)
+		for _, pid := range cgroupfs.ReadProcs(src, dir).Value {
+			if asked++; pid == 0 || asked > maxComms {
+				continue
+			}
+			comm := kernel.Value(src, procFile(pid, "comm"), 64, func(b []byte) (string, error) { return strings.TrimSuffix(string(b), "\n"), nil })
+			if _, wanted := creators[comm.Value]; wanted && running[comm.Value] == "" {
+				running[comm.Value] = procFile(pid, "exe")
+			}
+		}
+	}
+	for _, program := range []string{"kubelet", "runc"} {
+		files := creators[program]
+		if exe := running[program]; exe != "" {
+			files = append([]string{exe}, files...)
+		}
+		list = append(list, build(src, program, files))
+	}
+	return list
+}
+
+func build(src kernel.Source, program string, files []string) snapshot.Build {
+	var b snapshot.Build
+	for _, file := range files {
+		a := src.Ask(kernel.Question{Op: kernel.Marks, Path: file, Max: maxExecutable})
+		b = snapshot.Build{Program: program, Path: file, Marks: kernel.Parsed(a, file, procfs.ParseMarks)}
+		if a.State == snapshot.Present {
+			return b
+		}
+	}
+	return b
+}
