@@ -32,7 +32,7 @@ lint: ## gofumpt, go vet, staticcheck, errorlint; nothing may be left
 bench: ## ratios against the bare loop and opencontainers/cgroups (root, cgroup v1)
 	@scripts/bench
 
-schema: ## write docs/{report,list,oom}.schema.json anew from internal/report
+schema: ## write docs/*.schema.json anew from internal/report
 	go test ./internal/report -run TestSchema -update
 
 clean: ## remove what was built

@@ -76,7 +76,7 @@ func (f *facts) listed() (int64, bool) {
 type deadOwners struct {
 	known    bool
 	seen     int64 // at least so many
-	byIndex  int64 // at least so many when the cgroup with that index was made; 0 without
+	byIndex  int64 // by the largest index, so many unless live ones went since; 0 without
 	clones   int64
 	source   string // of clones
 	evidence []Evidence
@@ -87,9 +87,6 @@ type deadOwners struct {
 const leaking = 10
 
 func (d deadOwners) leak() bool { return d.known && d.seen >= leaking }
-
-// ids is the best lower bound of ids that the dead hold.
-func (d deadOwners) ids() int64 { return max(d.seen, d.byIndex) }
 
 func (f *facts) countDead() deadOwners {
 	c, ok := f.s.Kmem.Clones.Get()
@@ -118,7 +115,7 @@ func (f *facts) countDead() deadOwners {
 		if below := int64(index) - live; d.leak() && below > 0 {
 			d.byIndex = below
 			d.evidence = append(d.evidence, Evidence{
-				fmt.Sprintf("a cgroup got the index %d: so many slots were taken when it was made, %d more than cgroups live now; dead pods are among them", index, below),
+				fmt.Sprintf("an owner got the index %d: so many slots were taken when it was made, %d more than cgroups live now. Unless live ones were removed without a trace since, so many are dead, their pods included", index, below),
 				source, "largest N: " + strconv.Itoa(index),
 			})
 		}

@@ -88,12 +88,18 @@ func idExhaustion(f *facts) (outcome, []Evidence) {
 	if !counted {
 		return hidden, append(e, f.notCounted())
 	}
-	dead := f.dead.ids()
+	dead := f.dead.seen
 	used := min(live+dead, maxIDs)
 	e = append(e, Evidence{
 		fmt.Sprintf("at least %d of %d ids are taken (%d live and at least %d dead, up to one more a dead pod): at most %d are left", used, maxIDs, live, dead, maxIDs-used),
 		f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, dead, live+dead, 100*float64(used)/maxIDs),
 	})
+	if n := f.dead.byIndex; n > dead {
+		e = append(e, Evidence{
+			fmt.Sprintf("by the largest index rather %d, dead pods included", min(live+n, maxIDs)),
+			f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, n, live+n, 100*float64(min(live+n, maxIDs))/maxIDs),
+		})
+	}
 	switch {
 	case f.dead.leak() || used > maxIDs/2:
 		return biting, e

@@ -7,10 +7,11 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 )
 
-// Advisories renders the judgement of a node, one line an advisory; those that
-// do not apply only with all. What was seen to be wrong comes with its evidence.
+// Advisories renders the judgement of a node, one line an advisory, whatever its
+// length; those that do not apply only with all. The evidence of what was seen to
+// be wrong follows.
 func Advisories(r *report.Advisories, all bool) []byte {
-	p := &page{width: Width}
+	p, table := &page{width: Width}, &page{}
 	p.line("kernel %s, cgroup %s", orUnknown(r.Host.Kernel), r.Host.CgroupMode)
 	rows := 0
 	for _, a := range r.Advisories {
@@ -18,13 +19,15 @@ func Advisories(r *report.Advisories, all bool) []byte {
 			continue
 		}
 		rows++
-		p.line("%-27s %-24s %s", a.ID, a.Verdict, a.Title)
+		table.line("%-31s %-24s %s", a.ID, a.Verdict, a.Title)
+	}
+	p.Write(table.Bytes())
+	for _, a := range r.Advisories {
 		if !bites(a) {
 			continue
 		}
-		for _, e := range a.Evidence {
-			p.fold("    ", 4, "  - "+e.Statement+" ["+e.Source+": "+e.Value+"]")
-		}
+		p.line("%s", "WHY "+a.ID)
+		p.evidence(a)
 	}
 	if rows == 0 {
 		p.line("no known fault applies")
@@ -39,6 +42,12 @@ func Advisories(r *report.Advisories, all bool) []byte {
 	return p.Bytes()
 }
 
+func (p *page) evidence(a report.Advisory) {
+	for _, e := range a.Evidence {
+		p.fold("    ", 6, "  - "+e.Statement+" ["+e.Source+": "+e.Value+"]")
+	}
+}
+
 func bites(a report.Advisory) bool {
 	return a.Verdict == string(advisory.VersionAndEvidence) || a.Verdict == string(advisory.EvidenceDespiteVersion)
 }
@@ -48,7 +57,11 @@ func bites(a report.Advisory) bool {
 func known(p *page, r *report.Report) {
 	for _, a := range r.Advisories {
 		if bites(a) && (strings.Contains(a.ID, "leak") || strings.Contains(a.ID, "exhaustion") || strings.Contains(a.ID, "dying") || strings.Contains(a.ID, "reclaimable")) {
-			p.line("KNOWN FAULT %s: see memwhy advisories", a.ID)
+			why := "see memwhy advisories"
+			if len(a.Evidence) > 1 { // the first is the version
+				why = a.Evidence[1].Statement
+			}
+			p.line("KNOWN FAULT %s: %s", a.ID, why)
 			return
 		}
 	}

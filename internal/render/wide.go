@@ -41,6 +41,13 @@ func Wide(r *report.Report) []byte {
 	}
 	saying(p, r, true)
 	holders(p, r)
+	if len(r.Advisories) > 0 {
+		p.line("ADVISORIES")
+	}
+	for _, a := range r.Advisories {
+		p.line("  %-31s %-24s %s", a.ID, a.Verdict, a.Title)
+		p.evidence(a)
+	}
 	p.line("DOUBTS")
 	for _, d := range r.Doubts {
 		p.line("  %s", d)
