@@ -196,14 +196,14 @@ func (f *facts) accounting() accounting {
 			}
 		}
 	}
-	what := fmt.Sprintf("of %d containers looked at, %s of %d is readable", len(f.s.Kmem.Probes), slabinfoFile, on)
+	what := fmt.Sprintf("of %d containers looked at, of %d, %s of %d is readable", len(f.s.Kmem.Probes), f.s.Kmem.Total, slabinfoFile, on)
 	switch {
 	case on > 0:
 		a.on = true
 		a.evidence = []Evidence{{"kernel memory accounting is on: " + what, example, "readable"}}
 	case off > 0 && off == len(f.s.Kmem.Probes):
 		a.off = true
-		a.evidence = []Evidence{{fmt.Sprintf("kernel memory accounting is off: %s of all %s gives an error", slabinfoFile, count(int64(off), "container")), example, "Input/output error"}}
+		a.evidence = []Evidence{{fmt.Sprintf("kernel memory accounting is off: %s gives an error in all %s looked at, of %d", slabinfoFile, count(int64(off), "container"), f.s.Kmem.Total), example, "Input/output error"}}
 	case f.dead.clones > 0:
 		a.on = true
 		a.evidence = []Evidence{{"kernel memory accounting is or was on: there are slab clones of cgroups", f.dead.source, fmt.Sprintf("at least %d clones", f.dead.clones)}}
@@ -267,6 +267,9 @@ func (f *facts) build(b snapshot.Build) Evidence {
 		e.Statement = b.Program + " was built with the tag nokmem: it leaves kernel memory accounting alone"
 	case known:
 		e.Statement = b.Program + " was built without the tag nokmem: it switches kernel memory accounting on"
+	case b.Marks.State == snapshot.Absent:
+		e.Statement = b.Program + " does not run and is not where it is usually installed"
+		e.Value = b.Marks.Err
 	case b.Marks.State != snapshot.Present:
 		e.Statement = b.Program + " was not looked at"
 		e.Value = b.Marks.Err

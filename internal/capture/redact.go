@@ -117,6 +117,9 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 // publicErr keeps the words of memwhy and of the operating system, never a
 // parse error that quotes content.
 func publicErr(err string) string {
+	if eio := "input/output error"; strings.Contains(strings.ToLower(err), eio) {
+		return eio // how old kernels say that kernel memory is not accounted
+	}
 	if strings.ContainsAny(err, `"/`) {
 		return "failed"
 	}

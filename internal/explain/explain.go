@@ -90,7 +90,8 @@ func generated(s *snapshot.Snapshot) *time.Time {
 
 func host(s *snapshot.Snapshot) report.Host {
 	h := report.Host{CgroupMode: s.Host.CgroupMode, LRU: lru(s)}
-	h.Kernel, _ = printable.UTF8(s.Host.Kernel.Value)
+	release, _ := s.Release()
+	h.Kernel, _ = printable.UTF8(release)
 	h.Distro, _ = printable.UTF8(s.Host.Distro.Value)
 	if n, ok := s.Host.CPUs.Get(); ok {
 		h.CPUs = &n

@@ -178,14 +178,18 @@ func builds(src kernel.Source, h cgroupfs.Hierarchy, all []string) (list []snaps
 	return list
 }
 
-func build(src kernel.Source, program string, files []string) snapshot.Build {
-	var b snapshot.Build
-	for _, file := range files {
+// build takes the first executable that can be searched, or else tells of the
+// first that is there.
+func build(src kernel.Source, program string, files []string) (first snapshot.Build) {
+	for i, file := range files {
 		a := src.Ask(kernel.Question{Op: kernel.Marks, Path: file, Max: maxExecutable})
-		b = snapshot.Build{Program: program, Path: file, Marks: kernel.Parsed(a, file, procfs.ParseMarks)}
+		b := snapshot.Build{Program: program, Path: file, Marks: kernel.Parsed(a, file, procfs.ParseMarks)}
 		if a.State == snapshot.Present {
 			return b
 		}
+		if i == 0 || first.Marks.State == snapshot.Absent && a.State != snapshot.Absent {
+			first = b
+		}
 	}
-	return b
+	return first
 }

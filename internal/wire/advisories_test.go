@@ -312,6 +312,32 @@ func TestRedactedAdvisories(t *testing.T) {
 	}
 }
 
+// How an old kernel says that accounting is off survives redaction.
+func TestRedactedAccounting(t *testing.T) {
+	n := node(el7(t)["1062/nokmem"])
+	n.redact = true
+	_, by := judged(t, n)
+	for _, id := range []string{slabLeak, exhaustion, defaultOn} {
+		if a := by[id]; a.Verdict != "mitigated" {
+			t.Errorf("%s: %s\n%s", id, a.Verdict, statements(a))
+		}
+	}
+}
+
+// Signs on a kernel that does not say what it is are told as such.
+func TestSignsOfAnUnknownKernel(t *testing.T) {
+	for _, release := range []string{"", "3.10.0-1062.el7.x86_64.mine\n"} {
+		f := centos(200, nil)
+		f["read /proc/sys/kernel/osrelease"] = release
+		_, by := judged(t, node(f))
+		for _, id := range []string{slabLeak, exhaustion} {
+			if a := by[id]; a.Verdict != "evidence-despite-version" || !strings.Contains(statements(a), "200 removed cgroups") {
+				t.Errorf("%q, %s: %s\n%s", release, id, a.Verdict, statements(a))
+			}
+		}
+	}
+}
+
 // fake answers from a table; the rest is Absent.
 type fake map[string]string
 
