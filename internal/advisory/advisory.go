@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 
@@ -24,24 +25,25 @@ var files embed.FS
 
 // Advisory is one file of the catalogue.
 type Advisory struct {
-	ID          string   `yaml:"id"`
-	Title       string   `yaml:"title"`
-	Class       string   `yaml:"class"`
-	Component   string   `yaml:"component"`
-	Summary     string   `yaml:"summary"`
-	Affected    []string `yaml:"affected"` // for people; Ranges is for programs
-	Fixed       []string `yaml:"fixed"`
-	Needs       Needs    `yaml:"needs"`     // without it the node has not got it
-	Only        bool     `yaml:"only"`      // kernels of vendors without a range have not got it
-	Ranges      []Range  `yaml:"ranges"`    // the first that holds the kernel counts
-	Unmatched   string   `yaml:"unmatched"` // why there is no range
-	Signs       []Sign   `yaml:"signs"`
-	Otherwise   []Sign   `yaml:"otherwise"` // it is something else when
-	Log         []string `yaml:"log"`
-	Workaround  []string `yaml:"workaround"`
-	Fix         []string `yaml:"fix"`
-	Refs        []string `yaml:"refs"`
-	NotVerified []string `yaml:"notVerified"`
+	ID            string   `yaml:"id"`
+	Title         string   `yaml:"title"`
+	Class         string   `yaml:"class"`
+	Component     string   `yaml:"component"`
+	Summary       string   `yaml:"summary"`
+	Affected      []string `yaml:"affected"` // for people; Ranges is for programs
+	Fixed         []string `yaml:"fixed"`
+	Needs         Needs    `yaml:"needs"`         // without it the node has not got it
+	Only          bool     `yaml:"only"`          // kernels of vendors without a range have not got it
+	Ranges        []Range  `yaml:"ranges"`        // the first that holds the kernel counts
+	Unmatched     string   `yaml:"unmatched"`     // why there is no range
+	Preconditions []string `yaml:"preconditions"` // for people
+	Signs         []Sign   `yaml:"signs"`
+	Otherwise     []Sign   `yaml:"otherwise"` // it is something else when
+	Log           []string `yaml:"log"`
+	Workaround    []string `yaml:"workaround"`
+	Fix           []string `yaml:"fix"`
+	Refs          []string `yaml:"refs"`
+	NotVerified   []string `yaml:"notVerified"`
 }
 
 // Sign is what to read, and what to look for there.
@@ -90,19 +92,23 @@ func IDs() []string {
 	return ids
 }
 
-// Load decodes one advisory. What is embedded has passed Check in a test.
+var decoded sync.Map // by id
+
+// Load gives one advisory, which is not to be changed. What is embedded has
+// passed Check in a test.
 func Load(id string) (*Advisory, error) {
-	if !slices.Contains(IDs(), id) {
-		return nil, fmt.Errorf("no advisory %q", id)
+	if a, ok := decoded.Load(id); ok {
+		return a.(*Advisory), nil
 	}
 	b, err := files.ReadFile("data/" + id + ".yaml")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no advisory %q", id)
 	}
 	a, err := decode(b)
 	if err != nil {
 		return nil, fmt.Errorf("advisory %s: %w", id, err)
 	}
+	decoded.Store(id, a)
 	return a, nil
 }
 

@@ -145,3 +145,14 @@ func TestStrangeKernelsAreUnknown(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkDecode(b *testing.B) {
+	for b.Loop() {
+		decoded.Clear()
+		for _, id := range IDs() {
+			if _, err := Load(id); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

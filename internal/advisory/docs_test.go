@@ -87,6 +87,7 @@ func document(t *testing.T) string {
 			ranges = append(ranges, "no kernel: "+a.Unmatched)
 		}
 		bullet(&b, "Matched", ranges)
+		bullet(&b, "Needs", a.Preconditions)
 		bullet(&b, "Fixed", a.Fixed)
 		bullet(&b, "See", list(a.Signs))
 		bullet(&b, "Something else when", list(a.Otherwise))

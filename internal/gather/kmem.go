@@ -15,6 +15,7 @@ import (
 const (
 	maxSlabNames  = 250_000 // a node that leaked 42 000 cgroups has 56 000
 	maxGroups     = 70_000  // 65 534 is the most that there are on cgroup v1
+	maxNear       = 5_000   // of them in an explanation
 	maxProbes     = 64      // cgroups of containers whose kernel memory is looked at
 	maxComms      = 2_000   // processes outside of containers whose name is read
 	maxExecutable = 256 << 20
@@ -29,7 +30,7 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 	s.Node = node(src, s.Host.PageSize)
 	s.Kmem = kmem(src, h, err, oldKernel(s))
 	if err == nil {
-		s.Kmem.Groups = groups(src, h)
+		s.Kmem.Groups = groups(src, h, maxGroups)
 		s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
 		if oldKernel(s) {
 			s.Kmem.Builds = builds(src, h, s.Kmem.Groups.Value)
@@ -49,7 +50,7 @@ func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot)
 		s.Kmem.Groups = notRead[[]string](h.Point)
 		return
 	}
-	s.Kmem.Groups = groups(src, h)
+	s.Kmem.Groups = groups(src, h, maxNear)
 	s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
 }
 
@@ -90,9 +91,9 @@ func kmem(src kernel.Source, h cgroupfs.Hierarchy, noController error, old bool)
 }
 
 // groups lists the live cgroups.
-func groups(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Reading[[]string] {
+func groups(src kernel.Source, h cgroupfs.Hierarchy, max int) snapshot.Reading[[]string] {
 	r := snapshot.Reading[[]string]{State: snapshot.Present, Source: h.Point}
-	dirs, complete, err := cgroupfs.Walk(src, h.Point, maxGroups)
+	dirs, complete, err := cgroupfs.Walk(src, h.Point, max)
 	for _, d := range dirs {
 		if c, ok := h.Cgroup(d); ok {
 			r.Value = append(r.Value, c)
@@ -102,7 +103,7 @@ func groups(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Reading[[]string] 
 	case err != nil:
 		r.State, r.Err = snapshot.Failed, err.Error()
 	case !complete:
-		r.State, r.Err = snapshot.Failed, "the directories could not all be listed"
+		r.State, r.Err = snapshot.Failed, "not all of the directories were listed"
 	}
 	return r
 }

@@ -84,6 +84,7 @@ func Advisory(a *advisory.Advisory) []byte {
 	}
 	section("AFFECTED", a.Affected)
 	section("MATCHED BY", matched(a))
+	section("NEEDS", a.Preconditions)
 	section("FIXED", a.Fixed)
 	section("HOW TO SEE IT", signs(a.Signs))
 	section("IT IS SOMETHING ELSE WHEN", signs(a.Otherwise))

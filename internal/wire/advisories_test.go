@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/capture"
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/gather"
@@ -334,6 +335,17 @@ func TestSignsOfAnUnknownKernel(t *testing.T) {
 			if a := by[id]; a.Verdict != "evidence-despite-version" || !strings.Contains(statements(a), "200 removed cgroups") {
 				t.Errorf("%q, %s: %s\n%s", release, id, a.Verdict, statements(a))
 			}
+		}
+	}
+}
+
+// What is searched for in executables is what decides.
+func TestMarksAreUnderstood(t *testing.T) {
+	for text, nokmem := range map[string]bool{kernel.TextKmemOff: true, kernel.TextKmemFile: true, kernel.TextTag: true, kernel.TextKmemOn: false} {
+		var b snapshot.Build
+		b.Marks.State, b.Marks.Value.Texts = snapshot.Present, []string{text}
+		if known, got := advisory.Nokmem(b); !known || got != nokmem {
+			t.Errorf("%q: %v %v", text, known, got)
 		}
 	}
 }
