@@ -392,6 +392,48 @@ func TestTreeOfAnUntouchedNode(t *testing.T) {
 	}
 }
 
+// The node is judged without a target, the same from a capture, and nothing is
+// seen on a kernel that has none of it.
+func TestAdvisories(t *testing.T) {
+	type doc struct {
+		Schema     string
+		Host       struct{ Kernel string }
+		Advisories []struct {
+			ID, Verdict string
+			Evidence    []struct{ Statement, Source, Value string }
+		}
+	}
+	read := func(args ...string) (d doc) {
+		out := run(t, append([]string{"advisories", "-o", "json"}, args...)...).want(t, 0).out
+		if err := json.Unmarshal([]byte(out), &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	live := read()
+	if live.Schema != "memwhy.advisories/v1" || len(live.Advisories) < 76 || live.Host.Kernel == "" {
+		t.Errorf("%+v", live)
+	}
+	for _, a := range live.Advisories {
+		if strings.HasPrefix(a.ID, "el7") && strings.Contains(a.Verdict, "evidence") && !strings.HasPrefix(live.Host.Kernel, "3.") {
+			t.Errorf("%+v", a)
+		}
+		if len(a.Evidence) == 0 {
+			t.Errorf("%s without evidence", a.ID)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "capture")
+	run(t, "capture", "self", "-o", file).want(t, 0)
+	if again := read("--from", file); len(again.Advisories) != len(live.Advisories) || again.Advisories[0].Verdict != live.Advisories[0].Verdict {
+		t.Errorf("live %+v, replayed %+v", live.Advisories[0], again.Advisories[0])
+	}
+	if out := run(t, "advisories", "show", "el7-kmem-slab-leak").want(t, 0).out; !strings.Contains(out, "HOW TO SEE IT") {
+		t.Error(out)
+	}
+	run(t, "advisories", "show", "none").want(t, 2)
+	run(t, "advisories", "self").want(t, 2)
+}
+
 func TestList(t *testing.T) {
 	tr, _, _ := lab(t, "anon-touched", "--limit", "100M")
 	var list struct {

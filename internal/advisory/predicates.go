@@ -231,6 +231,8 @@ func nokmemEffects(f *facts) (outcome, []Evidence) {
 		return gone, []Evidence{f.bootOption()}
 	case f.kmemOn.off:
 		return biting, f.proved()
+	case f.kmemOn.on: // the option is without effect
+		return gone, append([]Evidence{f.bootOption()}, f.kmemOn.evidence...)
 	}
 	return nothing, []Evidence{f.bootOption()}
 }

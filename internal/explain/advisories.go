@@ -58,7 +58,7 @@ func unseen[T any](l *[]report.NotSeen, r snapshot.Reading[T], would string) {
 func advisories(judged []advisory.Judgement) []report.Advisory {
 	rows := make([]report.Advisory, 0, len(judged))
 	for _, j := range judged {
-		row := report.Advisory{ID: j.ID, Title: j.Title, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
+		row := report.Advisory{ID: j.ID, Title: j.Title, Class: j.Class, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
 		for _, e := range j.Evidence {
 			statement, _ := printable.UTF8(e.Statement)
 			source, _ := printable.UTF8(e.Source)

@@ -31,8 +31,8 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 	s.Kmem = kmem(src, h, err, oldKernel(s))
 	if err == nil {
 		s.Kmem.Groups = groups(src, h, maxGroups)
-		s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
 		if oldKernel(s) {
+			s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
 			s.Kmem.Builds = builds(src, h, s.Kmem.Groups.Value)
 		}
 	}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
@@ -56,7 +57,7 @@ func bites(a report.Advisory) bool {
 // container: one line of an explanation.
 func known(p *page, r *report.Report) {
 	for _, a := range r.Advisories {
-		if bites(a) && (strings.Contains(a.ID, "leak") || strings.Contains(a.ID, "exhaustion") || strings.Contains(a.ID, "dying") || strings.Contains(a.ID, "reclaimable")) {
+		if bites(a) && slices.Contains([]string{"kernel-leak", "kernel-id-exhaustion", "reclaim"}, a.Class) {
 			why := "see memwhy advisories"
 			if len(a.Evidence) > 1 { // the first is the version
 				why = a.Evidence[1].Statement

@@ -210,6 +210,7 @@ type NotSeen struct {
 type Advisory struct {
 	ID       string     `json:"id"`
 	Title    string     `json:"title"`
+	Class    string     `json:"class" jsonschema:"enum=kernel-leak,enum=kernel-id-exhaustion,enum=accounting,enum=reclaim,enum=runtime,enum=metric-misread,enum=perf"`
 	Verdict  string     `json:"verdict" jsonschema:"enum=not-affected,enum=version-only,enum=version-and-evidence,enum=evidence-despite-version,enum=mitigated,enum=unknown"`
 	Evidence []Evidence `json:"evidence"`
 }

@@ -231,6 +231,20 @@ func TestRealNodes(t *testing.T) {
 	}
 }
 
+// What is printed of two leaking nodes, and of one advisory.
+func TestAdvisoriesGolden(t *testing.T) {
+	all := el7(t)
+	for name, file := range map[string]string{"1062/leak/after": "el7-1062-leak", "514/nokmem-ignored": "el7-514-nokmem-ignored"} {
+		r, _ := judged(t, node(all[name]))
+		golden(t, "testdata/advisories/"+file+".golden", render.Advisories(r, true))
+	}
+	a, err := advisory.Load(slabLeak)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/advisories/show.golden", render.Advisory(a))
+}
+
 func statements(a report.Advisory) string {
 	var b strings.Builder
 	for _, e := range a.Evidence {
