@@ -20,7 +20,9 @@ and whether they are seen to do harm. A version alone is never a cause.
   mitigated                 it has the fault, and something keeps it from harm
   version-only              it has the fault; no sign was seen, or none is known
   unknown                   it cannot be told, and the evidence says why
-  not-affected              listed with --all
+  not-affected              its version is free of it
+
+The last three are counted only; --all lists them.
 
 ` + exitHelp,
 		Args: noArgs,
@@ -40,7 +42,7 @@ and whether they are seen to do harm. A version alone is never a cause.
 			return a.write(r, r.NotSeen, func() []byte { return render.Advisories(r, all) }, nil)
 		},
 	}, "text", "json", "yaml")
-	cmd.Flags().BoolVar(&all, "all", false, "list those that do not apply too")
+	cmd.Flags().BoolVar(&all, "all", false, "list those too of which nothing was seen")
 	cmd.AddCommand(&cobra.Command{
 		Use: "show ID", Short: "All that is known of one fault",
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,32 +9,35 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 )
 
-// Advisories renders the judgement of a node, one line an advisory, whatever its
-// length; those that do not apply only with all. The evidence of what was seen to
-// be wrong follows.
+// Advisories renders the judgement of a node: first what was seen to be wrong,
+// one line an advisory, whatever its length, and what keeps one from it. Of the
+// others, which would bury that, only the number; with all each of them.
+// The evidence follows.
 func Advisories(r *report.Advisories, all bool) []byte {
 	p, table := &page{width: Width}, &page{}
-	p.line("kernel %s, cgroup %s", orUnknown(r.Host.Kernel), r.Host.CgroupMode)
-	rows := 0
+	seen, others := 0, map[string]int{}
 	for _, a := range r.Advisories {
-		if a.Verdict == string(advisory.NotAffected) && !all {
+		if bites(a) {
+			seen++
+		} else if others[a.Verdict]++; !all && a.Verdict != string(advisory.Mitigated) {
 			continue
 		}
-		rows++
 		table.line("%-31s %-24s %s", a.ID, a.Verdict, a.Title)
 	}
+	p.fold("  ", 3, fmt.Sprintf("%d of %d known faults are seen on this node; %d by its version only, %d mitigated, %d cannot be told, %d not here.",
+		seen, len(r.Advisories), others[string(advisory.VersionOnly)], others[string(advisory.Mitigated)],
+		others[string(advisory.Unknown)], others[string(advisory.NotAffected)]))
+	p.line("kernel %s, cgroup %s", orUnknown(r.Host.Kernel), r.Host.CgroupMode)
 	p.Write(table.Bytes())
 	for _, a := range r.Advisories {
-		if !bites(a) {
+		if !bites(a) && a.Verdict != string(advisory.Mitigated) {
 			continue
 		}
-		p.line("%s", "WHY "+a.ID)
+		p.line("WHY %s", a.ID)
 		p.evidence(a)
 	}
-	if rows == 0 {
-		p.line("no known fault applies")
-	} else {
-		p.line("memwhy advisories show ID says all that is known of one")
+	if !all {
+		p.line("--all lists the others; memwhy advisories show ID says all about one")
 	}
 	for _, m := range r.NotSeen {
 		if m.State != "absent" {
