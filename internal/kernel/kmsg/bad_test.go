@@ -120,14 +120,15 @@ func TestCutAnywhere(t *testing.T) {
 
 func TestForgedLines(t *testing.T) {
 	for name, text := range map[string]string{
-		"user space wrote to /dev/kmsg":     "12,6,1000005,-;Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"a further line of a message":       "6,6,1000005,-;x\\x0aOut of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"a further line in dmesg":           "[    1.000005] x\n               Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"a further line in dmesg, in front": "[    1.000005] x\nOut of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"the tag is not the kernel's":       "Nov 24 10:00:00 host app[1]: Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"a serial line of user space":       "<12>[    1.000005] Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"not at the start":                  "[    1.000005] audit: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
-		"a quoted head":                     "Nov 24 10:00:00 host app[1]: x invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0\n",
+		"user space wrote to /dev/kmsg":       "12,6,1000005,-;Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"a further line of a message":         "6,6,1000005,-;x\\x0aOut of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"a further line in dmesg":             "[    1.000005] x\n               Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"a further line in dmesg, in front":   "[    1.000005] x\nOut of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"the tag is not the kernel's":         "Nov 24 10:00:00 host app[1]: Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"a serial line of user space":         "<12>[    1.000005] Out of memory: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"an audit message that quotes a head": "6,6,1000005,-;audit: name of a file x\\x0ay invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0\n",
+		"not at the start":                    "[    1.000005] audit: Killed process 1 (init) total-vm:400kB, anon-rss:100kB, file-rss:0kB\n",
+		"a quoted head":                       "Nov 24 10:00:00 host app[1]: x invoked oom-killer: gfp_mask=0xd0, order=0, oom_score_adj=0\n",
 	} {
 		if log := parse(t, text); len(log.Records) != 0 {
 			t.Errorf("%s: %+v", name, log.Records[0])
@@ -175,4 +176,50 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A victim that has a line break in its name is not hidden by it.
+func TestNamesWithLineBreaks(t *testing.T) {
+	log := parse(t, `4,1,1000000,-;x\x0ay invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+6,2,1000001,-;CPU: 0 PID: 9 Comm: x\x0ay Not tainted 6.1.0 #1
+6,3,1000002,-;memory: usage 100kB, limit 100kB, failcnt 1
+6,4,1000003,-;Memory cgroup stats for /a:
+6,5,1000004,-;anon 4096\x0afile 8192\x0akernel 12288
+6,6,1000005,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/a,task_memcg=/a,task=v\x0aanon 1,pid=7,uid=0
+3,7,1000006,-;Memory cgroup out of memory: Killed process 7 (v\x0aanon 1) total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0
+`)
+	if len(log.Records) != 1 {
+		t.Fatalf("%d records", len(log.Records))
+	}
+	r := log.Records[0]
+	if r.TriggerComm != "x\ny" || r.TriggerPID == nil || len(r.Victims) != 1 || r.Victims[0].Comm != "v\nanon 1" || r.Stats["anon"] != 4096 || r.Stats["kernel"] != 12288 || r.Truncated {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestRsyslogJoinsABlock(t *testing.T) {
+	log := parse(t, `Nov 24 10:00:00 host kernel: dp invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+Nov 24 10:00:00 host kernel: memory: usage 100kB, limit 100kB, failcnt 1
+Nov 24 10:00:00 host kernel: Memory cgroup stats for /a:
+Nov 24 10:00:00 host kernel: anon 4096#012file 8192#012kernel 12288
+`)
+	if r := log.Records[0]; r.Stats["anon"] != 4096 || r.Stats["file"] != 8192 || r.Stats["kernel"] != 12288 {
+		t.Errorf("%+v", r.Stats)
+	}
+}
+
+// The worst log: every line is of a report.
+func BenchmarkNothingButReports(b *testing.B) {
+	one, err := os.ReadFile("testdata/6.18-v1-dmesg.log")
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := bytes.Repeat(one, 4<<20/len(one))
+	b.SetBytes(int64(len(log)))
+	b.ReportAllocs()
+	for b.Loop() {
+		p := New(4096)
+		_, _ = p.Write(log)
+		p.Close()
+	}
 }

@@ -64,6 +64,16 @@ func (p *Parser) Write(b []byte) (int, error) {
 
 var newline = []byte("\n")
 
+// numeric says whether a line begins like a block of keys that rsyslog joined.
+func numeric(b []byte) bool {
+	first, _, ok := bytes.Cut(b, []byte("#012"))
+	if !ok {
+		return false
+	}
+	_, v, ok := bytes.Cut(first, []byte(" "))
+	return ok && digits(v) || bytes.HasPrefix(first, []byte("active_anon:"))
+}
+
 // keep adds to the line without an end, within its bound.
 func (p *Parser) keep(b []byte) {
 	if room := maxLine - len(p.tail); len(b) > room {
@@ -182,17 +192,28 @@ func (p *Parser) line(b []byte, cut bool) {
 	if l.ring {
 		l.text = unescape(l.text)
 	}
-	first := true
-	for part := range bytes.SplitSeq(l.text, newline) {
-		part := line{part, l.stamp, l.usec, l.caller, l.user, l.ring, l.more || !first, cut}
-		p.message(part)
-		first = false
-	}
+	p.message(l)
 }
 
-// message takes one line of text.
+// message takes one message. A name with a line break stays in its line; what no
+// report has as it is may be a block of numbers. rsyslog writes its breaks as #012.
 func (p *Parser) message(l line) {
 	used := p.take(l)
+	if used == nil && len(p.open) > 0 {
+		text := l.text
+		if !l.ring && numeric(text) {
+			text = bytes.ReplaceAll(text, []byte("#012"), newline)
+		}
+		if bytes.Contains(text, newline) {
+			l.more = true
+			for part := range bytes.SplitSeq(text, newline) {
+				l.text = part
+				if r := p.take(l); r != nil {
+					used = r
+				}
+			}
+		}
+	}
 	if used != nil && l.usec >= 0 {
 		used.lastUsec = l.usec
 	}

@@ -72,7 +72,7 @@ func (r *report) finishOOM(log bool) {
 // cutStats drops the last key of a block that filled one message of the kernel
 // (1024 bytes with its prefix): its value may be cut too.
 func (r *report) cutStats() {
-	if r.statMore && r.statBytes >= 900 && r.statBytes <= 1024 && r.statLast != "" {
+	if r.statMore && r.statBytes >= 960 && r.statBytes <= 1024 && r.statLast != "" {
 		delete(r.Stats, r.statLast)
 		r.Truncated = true
 	}
@@ -89,7 +89,7 @@ func (p *Parser) take(l line) *report {
 	if l.more {
 		return p.numbers(l, text)
 	}
-	if comm, rest, ok := bytes.Cut(l.text, []byte(" invoked oom-killer: gfp_mask=")); ok {
+	if comm, rest, ok := bytes.Cut(l.text, []byte(" invoked oom-killer: gfp_mask=")); ok && l.comm(comm) {
 		return p.headLine(l, comm, rest)
 	}
 	for _, take := range [...]func(*Parser, line, []byte) *report{
@@ -101,6 +101,19 @@ func (p *Parser) take(l line) *report {
 		}
 	}
 	return p.runtime(l)
+}
+
+// comm says whether a name can be that of a task: 15 bytes, as dmesg and journals
+// escape them at most four times as many. What stands before the words may be
+// longer where the dressing is one that is not known.
+func (l line) comm(b []byte) bool {
+	switch {
+	case l.ring:
+		return len(b) <= 15
+	case l.stamp != nil:
+		return len(b) <= 60
+	}
+	return true
 }
 
 // headLine begins a report. Others of the same moment stay under way: two CPUs
