@@ -412,6 +412,26 @@ func TestHugeAndHostileListing(t *testing.T) {
 	}
 }
 
+// A node without ids: all its directories are compared by name, which the tree of
+// 1062/id-exhaustion does not have.
+func TestExhaustedNode(t *testing.T) {
+	f := centos(182, nil)
+	f["read /proc/cgroups"] = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t1\t65252\t1\n"
+	var dirs strings.Builder
+	for i := range 65_250 {
+		fmt.Fprintf(&dirs, "d%d\x00", i)
+		f[fmt.Sprintf("list /sys/fs/cgroup/memory/system.slice/d%d", i)] = ""
+	}
+	f["list /sys/fs/cgroup/memory/system.slice"] = dirs.String()
+	_, by := judged(t, node(f))
+	if a := by[exhaustion]; a.Verdict != "version-and-evidence" || !strings.Contains(statements(a), "at least 65434 of 65534 ids are taken (65252 live and at least 182 dead") {
+		t.Errorf("%s\n%s", a.Verdict, statements(a))
+	}
+	if a := by[slabLeak]; a.Verdict != "version-and-evidence" || !strings.Contains(statements(a), "182 removed cgroups own slab") {
+		t.Errorf("%s\n%s", a.Verdict, statements(a))
+	}
+}
+
 // Without a container, what kubelet and runc were built with decides, both.
 func TestBuildsDecide(t *testing.T) {
 	const without, with = "go go1.13\ntext kmem_disabled.go\n", "go go1.13\ntext cgroups/fs/kmem.go\n"
