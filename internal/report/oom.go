@@ -11,7 +11,7 @@ type OOM struct {
 	Omitted         int64       `json:"omitted"`         // records older than those
 	Suppressed      int64       `json:"suppressed"`      // messages that the kernel's rate limit dropped
 	Overruns        int64       `json:"overruns"`        // times that the ring of the running node overtook the reader: something is missing
-	LongLines       int64       `json:"longLines"`       // lines of which only the first 16 KiB were looked at
+	LongLines       int64       `json:"longLines"`       // lines that may be of a record, of which only the first 16 KiB were looked at
 	BytesRead       int64       `json:"bytesRead"`       // of the log
 	LinesRead       int64       `json:"linesRead"`       //
 	PageSizeAssumed int64       `json:"pageSizeAssumed"` // bytes: logs count some things in pages and do not say how large these are

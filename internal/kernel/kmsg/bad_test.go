@@ -2,6 +2,7 @@ package kmsg
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -167,6 +168,10 @@ func FuzzParse(f *testing.F) {
 			rest = rest[k:]
 		}
 		log := p.Close()
+		whole, _ := json.Marshal(parse(t, string(b)))
+		if pieces, _ := json.Marshal(log); !bytes.Equal(whole, pieces) {
+			t.Errorf("pieces of %d: %s, whole: %s", n, pieces, whole)
+		}
 		if log.Bytes != int64(len(b)) || len(log.Records) > MaxRecords {
 			t.Errorf("%d of %d bytes, %d records", log.Bytes, len(b), len(log.Records))
 		}

@@ -17,6 +17,7 @@ const (
 	maxRows    = 16384    // process ids of a table that are kept to match a victim
 	maxText    = 4 << 10  // bytes of a name or path
 	maxOpen    = 8        // reports under way at the same time
+	near       = 16       // lines after a dressed one that, undressed, continue its message
 	patience   = 300      // lines that have nothing to do with a report, before it is taken as ended
 )
 
@@ -28,7 +29,7 @@ type Parser struct {
 	start      int64     // records ever
 	tail       []byte    // a line without its end yet
 	skip       bool      // of a long line, until its end
-	dressed    bool      // the last line had a dressing
+	since      int       // lines since one that had a dressing
 	suppressed int64     // waits for its record
 	pageSize   int64
 	next       [len(anchors)]int // see find
@@ -36,7 +37,7 @@ type Parser struct {
 
 // New makes a parser. pageSize turns the pages of the log into bytes.
 func New(pageSize int64) *Parser {
-	return &Parser{pageSize: pageSize, log: snapshot.KernelLog{PageSize: pageSize}}
+	return &Parser{since: near, pageSize: pageSize, log: snapshot.KernelLog{PageSize: pageSize}}
 }
 
 // Write takes the next piece of the log. It never fails.
@@ -83,11 +84,10 @@ func (p *Parser) keep(b []byte) {
 }
 
 func (p *Parser) finishTail() {
-	if len(p.tail) > 0 && (len(p.open) > 0 || interesting(p.tail)) {
+	if len(p.open) > 0 || interesting(p.tail) {
 		p.line(p.tail, p.skip)
-	}
-	if p.skip {
-		p.log.LongLines++
+	} else {
+		p.pass(p.tail)
 	}
 	p.tail, p.skip = p.tail[:0], false
 }
@@ -121,35 +121,41 @@ func (p *Parser) block(b []byte) {
 		if len(p.open) == 0 {
 			hit := p.find(b, pos)
 			if hit == math.MaxInt {
-				p.dressed = p.dressed && pos > 0
+				p.pass(b[pos : len(b)-1])
 				return
 			}
 			if nl := bytes.LastIndexByte(b[pos:hit], '\n'); nl >= 0 {
+				p.pass(b[pos : pos+nl])
 				pos += nl + 1
-				p.dressed = false
-				if prev := previous(b, pos); prev != nil {
-					_, p.dressed = undress(prev)
-				}
 			}
 		}
 		end := pos + bytes.IndexByte(b[pos:], '\n')
-		l := b[pos:end]
-		if len(l) > maxLine {
-			p.log.LongLines++
+		l := b[pos:min(end, pos+maxLine)]
+		if len(p.open) > 0 || interesting(l) {
+			p.line(l, end-pos > maxLine)
+		} else {
+			p.pass(l)
 		}
-		p.line(l[:min(len(l), maxLine)], len(l) > maxLine)
 		pos = end + 1
 	}
 }
 
-// previous is the line before the one at pos.
-func previous(b []byte, pos int) []byte {
-	if pos < 1 {
-		return nil
+// pass skips lines, of which only matters how far the last dressed one is.
+func (p *Parser) pass(b []byte) {
+	for back := range near {
+		nl := bytes.LastIndexByte(b, '\n')
+		l := b[nl+1:]
+		if _, dressed := undress(l[:min(len(l), maxLine)]); dressed {
+			p.since = back
+			return
+		}
+		if nl < 0 {
+			p.since = min(p.since+back+1, near)
+			return
+		}
+		b = b[:nl]
 	}
-	b = b[:pos-1]
-	l := b[bytes.LastIndexByte(b, '\n')+1:]
-	return l[:min(len(l), maxLine)]
+	p.since = near
 }
 
 // anchors: every line that begins a record, or stands alone, has one of these.
@@ -187,8 +193,15 @@ func (p *Parser) line(b []byte, cut bool) {
 	b = bytes.TrimSuffix(b, []byte("\r"))
 	l, dressed := undress(b)
 	l.cut = cut
-	l.more = p.dressed && !dressed
-	p.dressed = p.dressed || dressed
+	if cut {
+		p.log.LongLines++
+	}
+	if dressed {
+		p.since = 0
+	} else {
+		l.more = p.since < near
+		p.since = min(p.since+1, near)
+	}
 	if l.ring {
 		l.text = unescape(l.text)
 	}
