@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm kernels lint bench schema clean
+.PHONY: help build demo generate test test-vm kernels lint bench schema clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: ## everything: unit, property, fuzz smoke, cross build, live kernel (as ro
 
 test-vm: ## every lab on kernels 5.10 to 7.2 in emulated machines; KERNEL=6.12 or KERNEL=5.10-v1 for one
 	@scripts/test-vm -v
+
+generate: ## the embedded BPF object anew, by clang 14
+	@scripts/generate
 
 kernels: ## write docs/kernels.md and the captures of every lab on every kernel anew
 	@scripts/test-vm -v -args -update

@@ -1,0 +1,19 @@
+//go:build !linux
+
+package census
+
+import "context"
+
+// Engine is nowhere but on Linux.
+type Engine struct{}
+
+// Open refuses.
+func Open(context.Context) (*Engine, error) {
+	return nil, &Refusal{Kind: ErrKernel, Gate: "system", Why: "a page census needs Linux"}
+}
+
+// Scan refuses.
+func (*Engine) Scan(context.Context) (*Census, error) { _, err := Open(nil); return nil, err }
+
+// Close does nothing.
+func (*Engine) Close() error { return nil }

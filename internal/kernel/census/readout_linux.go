@@ -1,0 +1,272 @@
+package census
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// reader turns the tables into a Census. It copies everything: the tables are the
+// next scan's.
+type reader struct {
+	m         *mapped
+	st        *state
+	page      int64
+	mapcounts bool // folios of more than one page say whether they are mapped
+	c         *Census
+	dirs      []string // by dentry record, as far as built
+}
+
+func (e *Engine) readOut() (*Census, error) {
+	var st state
+	if err := e.loaded.Variables["st"].Get(&st); err != nil {
+		return nil, &Refusal{ErrKernel, "read-out", "the walk's state", err}
+	}
+	r := &reader{
+		m: &e.maps, st: &st, page: int64(os.Getpagesize()), c: &Census{},
+		mapcounts: e.layout["pg_large_mapcount"] != 0,
+		dirs:      make([]string, st.Used[tableDentry]),
+	}
+	r.c.PageSize = r.page
+	r.groups(e.layout["folio_has_objcg"] == 1)
+	r.inodes()
+	r.rows()
+	r.node()
+	return r.c, nil
+}
+
+func (r *reader) bytes(sum int) int64 { return int64(r.st.Sum[sum]) * r.page }
+
+func (r *reader) node() {
+	r.c.Node.Free = r.bytes(sumFree) + r.bytes(sumIdle)
+	r.c.Node.Reserved = r.bytes(sumReserved)
+	r.c.Node.Offline = r.bytes(sumOffline)
+	r.c.Node.Slab = r.bytes(sumSlabs) + r.bytes(sumKmallocs)
+	r.c.Node.Unowned = r.bytes(sumUnowned)
+	r.c.Dropped = Dropped{
+		Bytes:       r.bytes(sumLostPages),
+		Groups:      int64(r.st.Lost[tableGroup]),
+		Files:       int64(r.st.Lost[tableRow]),
+		Inodes:      int64(r.st.Lost[tableInode] + r.st.Lost[tableSuper]),
+		Names:       int64(r.st.Lost[tableDentry] + r.st.Lost[tableCache] + r.st.Sum[sumLostNames] + r.st.Sum[sumDeep]),
+		BadMappings: int64(r.st.Sum[sumBadMapping]),
+		BadCharges:  int64(r.st.Sum[sumBadObjcg] + r.st.Sum[sumBadGroup]),
+		BadTail:     int64(r.st.Sum[sumTails]),
+	}
+}
+
+func (r *reader) name(at, length uint32) string {
+	if length == 0 {
+		return ""
+	}
+	chunk := &r.m.names[at>>20]
+	return string(chunk[at&(1<<20-1):][:length])
+}
+
+// cssOnline is of cgroup_subsys_state.flags (linux include/linux/cgroup-defs.h,
+// CSS_ONLINE).
+const cssOnline = 1 << 1
+
+func (r *reader) groups(inherit bool) {
+	n := int(r.st.Used[tableGroup])
+	r.c.Groups = make([]Group, n)
+	r.c.Groups[0].Parent = -1
+	for i := 1; i < n; i++ {
+		g := &r.m.groups[i]
+		r.c.Groups[i] = Group{ID: g.id, Parent: int(g.parent), Dying: g.flags&cssOnline == 0}
+		if g.parent == 0 {
+			r.c.Groups[i].Parent = -1
+		}
+		if !inherit {
+			r.c.Groups[i].Inherited = Unknown
+		}
+	}
+	for i := 1; i < n; i++ {
+		r.c.Groups[i].Path = r.groupPath(uint32(i), 0)
+	}
+}
+
+func (r *reader) groupPath(i uint32, depth int) string {
+	g := &r.m.groups[i]
+	if g.parent == 0 || int(g.parent) >= len(r.c.Groups) || depth > 64 {
+		return "/"
+	}
+	up := r.c.Groups[g.parent].Path
+	if up == "" {
+		up = r.groupPath(g.parent, depth+1)
+	}
+	if up == "/" {
+		up = ""
+	}
+	return up + "/" + r.name(g.name, g.len)
+}
+
+func (r *reader) inodes() {
+	n := int(r.st.Used[tableInode])
+	r.c.Inodes = make([]Inode, n-1)
+	for i := 1; i < n; i++ {
+		f := &r.m.inodes[i]
+		s := &r.m.supers[f.super]
+		in := &r.c.Inodes[i-1]
+		*in = Inode{
+			Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: uint16(f.mode),
+		}
+		if f.super != 0 {
+			in.Magic, in.Device, in.Type = s.magic, s.dev, unix.ByteSliceToString(s.kind[:])
+		}
+		if f.dentry != 0 {
+			r.path(in, f.dentry)
+		}
+		in.Deleted = f.nlink == 0 && f.dentry != 0 && !in.Pseudo
+	}
+}
+
+func (r *reader) path(in *Inode, dentry uint32) {
+	d := &r.m.dentries[dentry]
+	if d.parent == dentry {
+		in.Path = r.name(d.name, d.len)
+		in.Pseudo = in.Path != "/"
+		return
+	}
+	dir, whole := r.dir(d.parent)
+	in.Path, in.Partial = dir+"/"+r.name(d.name, d.len), !whole
+}
+
+// dir is the path of a directory without a slash at its end, and whether it
+// begins at the root.
+func (r *reader) dir(dentry uint32) (string, bool) {
+	var stack [65]uint32
+	n, whole := 0, false
+	path := ""
+	for n < len(stack) {
+		if dentry == 0 {
+			break
+		}
+		d := &r.m.dentries[dentry]
+		if d.parent == dentry {
+			whole = true
+			if name := r.name(d.name, d.len); name != "/" {
+				path = name
+			}
+			break
+		}
+		if known := r.dirs[dentry]; known != "" {
+			path, whole = known, true
+			break
+		}
+		stack[n] = dentry
+		n++
+		dentry = d.parent
+	}
+	for n > 0 {
+		n--
+		d := &r.m.dentries[stack[n]]
+		path += "/" + r.name(d.name, d.len)
+		if whole {
+			r.dirs[stack[n]] = path
+		}
+	}
+	return path, whole
+}
+
+func (r *reader) rows() {
+	n := int(r.st.Used[tableRow])
+	r.c.Files = make([]File, 0, n)
+	for i := 1; i < n; i++ {
+		row := &r.m.rows[i]
+		g := &r.c.Groups[row.group]
+		pages := int64(row.n[nPages]) * r.page
+		switch {
+		case row.key < keyPointer:
+			r.class(g, row, pages)
+		case row.key&7 == keyObjects:
+			c := &r.m.caches[row.item]
+			s := Slab{Group: int(row.group), Cache: r.name(c.name, c.len), Objects: int64(row.n[nPages])}
+			// Each object is charged with the pointer that says whose it is
+			// (linux mm/slab.h, obj_full_size).
+			s.Bytes = s.Objects * (int64(c.size) + 8)
+			g.Slab += s.Bytes
+			r.c.Slabs = append(r.c.Slabs, s)
+		case row.key&7 == keySlabPages:
+			c := &r.m.caches[row.item]
+			r.c.Slabs = append(r.c.Slabs, Slab{Group: int(row.group), Cache: r.name(c.name, c.len), Bytes: pages})
+		default:
+			r.file(g, row, pages)
+		}
+	}
+}
+
+func (r *reader) class(g *Group, row *rowRecord, pages int64) {
+	switch row.key {
+	case keyAnon:
+		g.Anon.add(r.memory(row))
+		g.inherit(int64(row.n[nInherited]) * r.page)
+	case keyKSM:
+		g.KSM += pages
+	case keyTable:
+		g.Tables += pages
+	case keyKernel:
+		g.Kernel += pages
+	case keyHugetlb:
+		g.Hugetlb += pages
+	case keyLargeKmalloc:
+		g.Slab += pages
+	default:
+		g.Other += pages
+	}
+}
+
+func (r *reader) file(g *Group, row *rowRecord, pages int64) {
+	f := File{Group: int(row.group), Inode: int(row.item) - 1, Memory: r.memory(row)}
+	if f.Inode >= 0 {
+		switch r.c.Inodes[f.Inode].Magic {
+		case magicHuge:
+			g.Hugetlb += pages
+			return
+		case magicTmpfs:
+			g.Shmem += pages
+			f.Dirty = 0
+		}
+	}
+	g.File.add(f.Memory)
+	g.inherit(int64(row.n[nInherited]) * r.page)
+	r.c.Node.File += pages
+	r.c.Files = append(r.c.Files, f)
+}
+
+func (g *Group) inherit(n int64) {
+	if g.Inherited != Unknown {
+		g.Inherited += n
+	}
+}
+
+func (r *reader) memory(row *rowRecord) Memory {
+	of := func(i int) int64 { return int64(row.n[i]) * r.page }
+	m := Memory{
+		Bytes: of(nPages), Active: of(nActive), Inactive: of(nInactive), Unevictable: of(nUnevictable),
+		Isolated: of(nOffLRU), Dirty: of(nDirty), Writeback: of(nWriteback), Mapped: of(nMapped),
+		Referenced: of(nReferenced), Large: of(nLarge), Huge: of(nHuge),
+	}
+	if m.Large > 0 && !r.mapcounts {
+		m.Mapped = Unknown
+	}
+	return m
+}
+
+func (m *Memory) add(o Memory) {
+	m.Bytes += o.Bytes
+	m.Active += o.Active
+	m.Inactive += o.Inactive
+	m.Unevictable += o.Unevictable
+	m.Isolated += o.Isolated
+	m.Dirty += o.Dirty
+	m.Writeback += o.Writeback
+	m.Referenced += o.Referenced
+	m.Large += o.Large
+	m.Huge += o.Huge
+	if m.Mapped == Unknown || o.Mapped == Unknown {
+		m.Mapped = Unknown
+	} else {
+		m.Mapped += o.Mapped
+	}
+}

@@ -1,0 +1,175 @@
+package census
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Scan makes one pass. Its errors are a Refusal or the context's.
+func (e *Engine) Scan(ctx context.Context) (*Census, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.loaded == nil {
+		return nil, &Refusal{ErrKernel, "engine", "not closed", nil}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	ranges, strict, err := ram()
+	if err != nil {
+		return nil, err
+	}
+	own, _, base, err := e.look(e.self)
+	if err != nil {
+		return nil, err
+	}
+	if base != e.vmemmap {
+		return nil, failed("array of struct page", fmt.Sprintf("%#x as before", e.vmemmap), fmt.Sprintf("%#x", base))
+	}
+	before := node()
+	if err := e.reset(); err != nil {
+		return nil, &Refusal{ErrKernel, "run", "empty tables", err}
+	}
+	if err := e.walk(ctx, ranges); err != nil {
+		return nil, err
+	}
+	walked := time.Now()
+	after := node()
+	var st state
+	if err := e.loaded.Variables["st"].Get(&st); err != nil {
+		return nil, &Refusal{ErrKernel, "run", "the walk's state", err}
+	}
+	c, err := e.readOut()
+	if err != nil {
+		return nil, err
+	}
+	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.sliceTimes()
+	if err := e.check(c, &st, own, strict, before, after); err != nil {
+		return nil, err
+	}
+	c.Wall, c.ReadOut = time.Since(start), time.Since(walked)
+	return c, nil
+}
+
+// ram is where memory is. strict says that every frame of it must be readable.
+func ram() (ranges []frames, strict bool, err error) {
+	b, err := os.ReadFile("/proc/iomem")
+	if err == nil {
+		if ranges, err = parseIomem(b, uint64(os.Getpagesize())); err == nil && len(ranges) > 0 {
+			return ranges, true, nil
+		}
+	}
+	if b, zerr := os.ReadFile("/proc/zoneinfo"); zerr == nil {
+		if ranges = parseZoneinfo(b); len(ranges) > 0 {
+			return ranges, false, nil
+		}
+	}
+	return nil, false, &Refusal{ErrPrivilege, "ranges of memory", "/proc/iomem or /proc/zoneinfo", err}
+}
+
+// node is what the kernel's own counters say, in pages and, of meminfo, in KiB.
+func node() map[string]int64 {
+	vm, _ := os.ReadFile("/proc/vmstat")
+	mem, _ := os.ReadFile("/proc/meminfo")
+	counters := parseCounters(vm)
+	for name, n := range parseCounters(mem) {
+		counters[name] = n
+	}
+	return counters
+}
+
+// check holds the sums of a census against the node's counters. What cannot be
+// believed at all is an error; what only spoils a part is a doubt, and that part
+// becomes Unknown.
+func (e *Engine) check(c *Census, st *state, own selfState, strict bool, before, after map[string]int64) error {
+	if c.Frames == 0 || st.Sum[sumSteps] == 0 {
+		return failed("whole walk", "page frames", "0")
+	}
+	if strict && st.Sum[sumFaults] > 0 {
+		return failed("whole walk", "every frame of RAM to have a struct page", fmt.Sprintf("%d without", st.Sum[sumFaults]))
+	}
+	if seen := (c.Frames - int64(st.Sum[sumFaults])) * c.PageSize; seen < after["MemTotal"]*1024/100*98 {
+		return failed("whole walk", fmt.Sprintf("MemTotal, %d KiB", after["MemTotal"]), fmt.Sprintf("%d KiB", seen/1024))
+	}
+	// A folio that is split or joined under the walk shows a few stray tails.
+	if tails := st.Sum[sumTails]; tails > 1024+st.Sum[sumSteps]/1000 {
+		return failed("whole walk", "no tail page at the end of a folio", fmt.Sprint(tails))
+	}
+	page := c.PageSize
+	bound := func(amount int64) int64 { return amount/50 + 1024*page }
+	off := func(seen int64, counter string) (int64, bool) {
+		a, b := before[counter]*page, after[counter]*page
+		low, high := min(a, b), max(a, b)
+		slack := bound(high) + high - low
+		return high, seen < low-slack || seen > high+slack
+	}
+	if want, bad := off(c.Node.File, "nr_file_pages"); bad {
+		return failed("whole walk", fmt.Sprintf("nr_file_pages, %d bytes", want), fmt.Sprint(c.Node.File))
+	}
+	for i, counter := range []string{"nr_active_anon", "nr_inactive_anon", "nr_active_file", "nr_inactive_file"} {
+		seen := int64(st.Sum[sumActiveAnon+i]) * page
+		if want, bad := off(seen, counter); bad {
+			c.withoutLists(fmt.Sprintf("%s is %d bytes, %d were seen: active and inactive are unknown", counter, want, seen))
+			break
+		}
+	}
+	e.checkSlab(c, st, after["Slab"]*1024, before["Slab"]*1024)
+	if e.layout["folio_has_objcg"] == 1 && own.Charge&^7 != own.NodeObjcg {
+		c.withoutInherited("an own page looks inherited: what came from removed children is unknown")
+	}
+	return nil
+}
+
+func (e *Engine) checkSlab(c *Census, st *state, after, before int64) {
+	low, high := min(before, after), max(before, after)
+	slack := high/50 + high - low + 8<<20
+	if c.Node.Slab < low-slack || c.Node.Slab > high+slack {
+		c.withoutSlab(fmt.Sprintf("Slab is %d bytes, %d were seen: slab is unknown", high, c.Node.Slab))
+		return
+	}
+	if bad := st.Sum[sumBadObjcg]; bad > 1024 {
+		c.withoutSlab(fmt.Sprintf("%d owners of slab objects are no pointers: slab is unknown", bad))
+		return
+	}
+	for i, g := range c.Groups {
+		if g.ID != e.ownID || g.Parent < 0 {
+			continue
+		}
+		for _, s := range c.Slabs {
+			if s.Group == i && s.Cache == "shmem_inode_cache" && s.Objects > 0 {
+				return
+			}
+		}
+		c.withoutSlab("an own inode is not among the objects of its cgroup: slab is unknown")
+	}
+}
+
+func (c *Census) withoutLists(why string) {
+	c.Doubts = append(c.Doubts, why)
+	for i := range c.Files {
+		c.Files[i].Active, c.Files[i].Inactive = Unknown, Unknown
+	}
+	for i := range c.Groups {
+		for _, m := range []*Memory{&c.Groups[i].Anon, &c.Groups[i].File} {
+			m.Active, m.Inactive = Unknown, Unknown
+		}
+	}
+}
+
+func (c *Census) withoutSlab(why string) {
+	c.Doubts = append(c.Doubts, why)
+	c.Slabs = nil
+	for i := range c.Groups {
+		c.Groups[i].Slab = Unknown
+	}
+}
+
+func (c *Census) withoutInherited(why string) {
+	c.Doubts = append(c.Doubts, why)
+	for i := range c.Groups {
+		c.Groups[i].Inherited = Unknown
+	}
+}
