@@ -86,6 +86,41 @@ func TestKernels(t *testing.T) {
 	checkPage(t, columns)
 }
 
+// TestCensus boots every machine once more, for the page census alone: its tests
+// compare it with files of their own making.
+func TestCensus(t *testing.T) {
+	root := os.Getenv("MEMWHY_VM")
+	if root == "" {
+		t.Fatal("MEMWHY_VM must name the folder with kernels and bin: run make test-vm")
+	}
+	f := Files{Kernels: root + "/kernels", Bin: root + "/bin"}
+	for _, m := range Machines() {
+		release, err := f.Release(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &Column{Machine: m, Release: release}
+		if !chosen(c) {
+			continue
+		}
+		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+			defer cancel()
+			run, err := Boot(ctx, m, f, t.TempDir(), "memwhy.only=census")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"census", "census.failed", "error"} {
+				t.Logf("%s", run.Files[name])
+			}
+			if !strings.Contains(string(run.Files["census"]), "\nPASS") {
+				t.Error("the census's tests did not pass")
+			}
+		})
+	}
+}
+
 func chosen(c *Column) bool {
 	series, mode, _ := strings.Cut(os.Getenv("KERNEL"), "-")
 	return (series == "" || c.Release == series || strings.HasPrefix(c.Release, series+".")) &&

@@ -7,7 +7,8 @@
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent).
+// are run when absent), memwhy.only=census for the page census's tests and
+// nothing else.
 package main
 
 import (
@@ -56,7 +57,9 @@ func run() error {
 	}
 	t := tar.NewWriter(f)
 	r := &runner{tar: t, bytes: args["memwhy.bytes"]}
-	if err = setUp(args["memwhy.cgroup"]); err == nil {
+	if err = setUp(args["memwhy.cgroup"]); err == nil && args["memwhy.only"] == "census" {
+		err = r.census()
+	} else if err == nil {
 		err = errors.Join(r.labs(args["memwhy.labs"]), r.tests(args["memwhy.tests"]))
 	}
 	if err != nil {
@@ -260,18 +263,27 @@ func (r *runner) tests(skip string) error {
 	if skip == "" {
 		return nil
 	}
+	return r.program("tests", 3*patience, "/disk/e2e.test", "-test.v", "-test.skip", skip)
+}
+
+// census runs the tests of internal/kernel/census.
+func (r *runner) census() error {
+	return r.program("census", 3*patience, "/disk/census.test", "-test.v")
+}
+
+// program runs a test program and keeps what it printed under name.
+func (r *runner) program(name string, limit time.Duration, command string, args ...string) error {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/disk/e2e.test", "-test.v", "-test.skip", skip)
-	cmd.Dir, cmd.Env = "/tmp", append(os.Environ(), "MEMWHY_BIN="+memwhy, "TMPDIR=/disk/tmp")
+	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.Dir, cmd.Env = "/tmp", append(os.Environ(), "MEMWHY_BIN="+memwhy, "MEMWHY_LIVE=required", "TMPDIR=/disk/tmp")
 	out, err := cmd.CombinedOutput()
-	fmt.Printf("guest: %-24s %6.2f s\n", "live tests", time.Since(start).Seconds())
+	fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
 	if err != nil {
-		out = fmt.Appendf(out, "live tests: %v\n", err)
-		return r.put("tests.failed", out)
+		return r.put(name+".failed", fmt.Appendf(out, "%s: %v\n", command, err))
 	}
-	return r.put("tests", out)
+	return r.put(name, out)
 }
 
 func between(b []byte, before, after string) string {
