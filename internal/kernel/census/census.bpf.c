@@ -213,12 +213,14 @@ struct climb { u64 at, first; u32 below, pad; };
 struct climb up_groups, up_names;
 
 GLOBAL int group_step(void) {
-  u64 css = up_groups.at, kn, r, name;
+  u64 css = up_groups.at, kn, id, r, name;
   u32 n, below = up_groups.below;
   struct group *g;
   if (rd(css + css_ss) != st.subsystem) { st.sum[BAD_GROUP]++; return 1; }
   kn = rd(rd(css + css_cgroup) + cg_kn);
-  r = group_entry(rd(kn + kn_id));
+  id = rd(kn + kn_id);
+  if (!id) { st.sum[BAD_GROUP]++; return 1; }
+  r = group_entry(id);
   if (r == NONE) return 1;
   n = r >> 1;
   if (!up_groups.first) up_groups.first = n;

@@ -1,33 +1,245 @@
 package census
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"strings"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 )
 
-func TestTry(t *testing.T) {
-	t0 := time.Now()
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("MEMWHY_CENSUS_PLANT"); dir != "" {
+		plant(dir)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// engine opens one, or leaves the test out where there is no live kernel for it.
+func engine(tb testing.TB) *Engine {
+	tb.Helper()
 	e, err := Open(context.Background())
 	if err != nil {
-		var ve *ebpf.VerifierError
-		if errors.As(err, &ve) {
-			l := ve.Log
-			t.Fatalf("%s", strings.Join(l[max(0, len(l)-60):], "\n"))
+		if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
+			tb.Skip(err)
 		}
-		t.Fatalf("%+v", err)
+		tb.Fatal(err)
 	}
-	t.Log("open", time.Since(t0))
-	defer e.Close()
-	for range 4 {
+	tb.Cleanup(func() { e.Close() })
+	return e
+}
+
+func scan(tb testing.TB, e *Engine) *Census {
+	tb.Helper()
+	c, err := e.Scan(context.Background())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, doubt := range c.Doubts {
+		tb.Error("doubt: ", doubt)
+	}
+	if c.Dropped.Any() {
+		tb.Errorf("dropped: %+v", c.Dropped)
+	}
+	return c
+}
+
+func TestScan(t *testing.T) {
+	start := time.Now()
+	e := engine(t)
+	t.Logf("opened in %v", time.Since(start))
+	for range 3 {
+		c := scan(t, e)
+		t.Logf("wall %v, read-out %v, slices %+v", c.Wall, c.ReadOut, c.Slices)
+		t.Logf("%d frames, %d groups, %d inodes, %d files, %d slabs, %+v, %+v", c.Frames, len(c.Groups), len(c.Inodes), len(c.Files), len(c.Slabs), c.Node, c.Dropped)
+	}
+}
+
+// The groups' sums are those of the lists, and every index is one.
+func TestSumsOfTheLists(t *testing.T) {
+	c := scan(t, engine(t))
+	files, slabs := make([]int64, len(c.Groups)), make([]int64, len(c.Groups))
+	for _, f := range c.Files {
+		files[f.Group] += f.Bytes
+		if f.Inode >= 0 && c.Inodes[f.Inode].Number == 0 && c.Inodes[f.Inode].Type != "bdev" {
+			t.Logf("inode 0: %+v", c.Inodes[f.Inode])
+		}
+		if n := f.Active + f.Inactive + f.Unevictable + f.Isolated; n != f.Bytes {
+			t.Errorf("%+v: lists of %d bytes", f, n)
+		}
+	}
+	for _, s := range c.Slabs {
+		slabs[s.Group] += s.Bytes
+	}
+	for i, g := range c.Groups {
+		if files[i] != g.File.Bytes || i > 0 && slabs[i] > g.Slab {
+			t.Errorf("%s: files %d of %d, slabs %d of %d", g.Path, files[i], g.File.Bytes, slabs[i], g.Slab)
+		}
+		if i > 0 && (g.Path == "" || g.ID == 0 || g.Parent >= len(c.Groups)) {
+			t.Errorf("group %d: %+v", i, g)
+		}
+	}
+}
+
+func TestScansTakeTurns(t *testing.T) {
+	e := engine(t)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if c, err := e.Scan(context.Background()); err != nil || len(c.Files) == 0 {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestCancelledScanLeavesNothing(t *testing.T) {
+	e := engine(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := e.Scan(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 3*time.Millisecond)
+	defer stop()
+	if _, err := e.Scan(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	scan(t, e)
+}
+
+func TestClosedEngineRefuses(t *testing.T) {
+	e := engine(t)
+	e.Close()
+	var refusal *Refusal
+	if _, err := e.Scan(context.Background()); !errors.As(err, &refusal) {
+		t.Errorf("%v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// An engine that looks in the wrong place finds out, and says where.
+func TestSelfTestRefusesAWrongLayout(t *testing.T) {
+	e := engine(t)
+	e.Close()
+	for constant, delta := range map[string]uint64{
+		"pg_charge": 8, "pg_mapping": 8, "in_ino": 8, "in_sb": 8, "sb_magic": 8, "de_name": 8, "kn_id": 8,
+		"as_host": 8, "bit_swapbacked": 40,
+	} {
+		wrong := constants{}
+		for name, v := range e.layout {
+			wrong[name] = v
+		}
+		wrong[constant] += delta
+		bad := &Engine{layout: wrong}
+		err := bad.load()
+		if err == nil {
+			err = bad.prove(context.Background())
+		}
+		bad.Close()
+		var refusal *Refusal
+		if !errors.As(err, &refusal) {
+			t.Errorf("%s off by %d: %v", constant, delta, err)
+			continue
+		}
+		t.Logf("%s: %v", constant, err)
+	}
+}
+
+// What the machine was not asked for is unknown, not zero.
+func TestUnknownIsNotZero(t *testing.T) {
+	c := &Census{Groups: make([]Group, 2), Files: make([]File, 1), Slabs: make([]Slab, 1)}
+	c.withoutLists("a")
+	c.withoutSlab("b")
+	c.withoutInherited("c")
+	g := c.Groups[1]
+	if len(c.Doubts) != 3 || c.Slabs != nil || c.Files[0].Active != Unknown || g.File.Inactive != Unknown || g.Slab != Unknown || g.Inherited != Unknown {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestLayoutOfThisKernel(t *testing.T) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		t.Skip(err)
+	}
+	l, err := layoutOf(spec, os.Getpagesize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(l)
+}
+
+// A kernel without a name that is needed is refused, by that name.
+func TestLayoutNamesWhatIsMissing(t *testing.T) {
+	long := &btf.Int{Name: "unsigned long", Size: 8}
+	inner := &btf.Union{Size: 8, Members: []btf.Member{{Name: "mapping", Type: long}}}
+	page := &btf.Struct{Name: "page", Size: 64, Members: []btf.Member{{Name: "flags", Type: long}, {Type: inner, Offset: 192}}}
+	b, err := btf.NewBuilder([]btf.Type{page}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := b.Marshal(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = layoutOf(spec, 4096)
+	if err == nil || !bytes.Contains([]byte(err.Error()), []byte("page.compound_head or .compound_info")) || bytes.Contains([]byte(err.Error()), []byte("page.mapping")) {
+		t.Errorf("%v", err)
+	}
+}
+
+// The pass against what the kernel's own files offer for the same frames, none of
+// which knows a file: ratio below 1 is faster.
+func BenchmarkScan(b *testing.B) {
+	e := engine(b)
+	scan(b, e)
+	var passes, files, out, longest time.Duration
+	for b.Loop() {
+		start := time.Now()
+		for _, name := range []string{"/proc/kpageflags", "/proc/kpagecgroup"} {
+			if err := readThrough(name); err != nil {
+				b.Fatal(err)
+			}
+		}
+		files += time.Since(start)
 		c, err := e.Scan(context.Background())
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
-		t.Logf("wall %v readout %v slices %+v frames %d groups %d inodes %d files %d slabs %d node %+v dropped %+v doubts %q", c.Wall, c.ReadOut, c.Slices, c.Frames, len(c.Groups), len(c.Inodes), len(c.Files), len(c.Slabs), c.Node, c.Dropped, c.Doubts)
+		passes += c.Wall
+		out += c.ReadOut
+		longest = max(longest, c.Slices.Max)
+	}
+	b.ReportMetric(float64(passes)/float64(files), "ratio")
+	b.ReportMetric(float64(out)/float64(passes), "readout-share")
+	b.ReportMetric(float64(longest.Microseconds()), "longest-us")
+	b.ReportMetric(float64(passes.Microseconds())/float64(b.N), "scan-us")
+}
+
+func readThrough(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := f.Read(buf)
+		if n == 0 || err != nil {
+			return nil // at the end, however it says so
+		}
 	}
 }

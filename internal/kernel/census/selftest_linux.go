@@ -197,14 +197,29 @@ func (e *Engine) proveGroup(g Group) error {
 		return &Refusal{ErrKernel, "own cgroup", "a mounted memory controller", err}
 	}
 	own, ok := h.Membership(lines)
-	// In a cgroup namespace the path begins below the real root. On version 2 a
-	// cgroup without the controller is charged to one above.
-	if !ok || !strings.HasSuffix(g.Path, strings.TrimSuffix(own, "/")) && !strings.HasPrefix(own, g.Path) {
-		return failed("own cgroup", own, fmt.Sprintf("%q", g.Path))
+	if !ok {
+		return failed("own cgroup", "a memory cgroup in /proc/self/cgroup", "none")
 	}
-	var st unix.Stat_t
-	if dir, ok := h.Dir(own); ok && unix.Stat(dir, &st) == nil && strings.HasSuffix(g.Path, strings.TrimSuffix(own, "/")) && st.Ino != g.ID {
-		return failed("own cgroup", fmt.Sprintf("id %d, the inode of %s", st.Ino, dir), fmt.Sprint(g.ID))
+	want := own
+	// On version 2 a cgroup without the controller is charged to one above.
+	for _, c := range h.Ancestors(own) {
+		dir, _ := h.Dir(c)
+		var st unix.Stat_t
+		if unix.Stat(dir, &st) != nil {
+			continue
+		}
+		want = c
+		if unix.Access(dir+"/memory.stat", unix.F_OK) != nil && c != "/" {
+			continue
+		}
+		if st.Ino != g.ID {
+			return failed("own cgroup", fmt.Sprintf("id %d, the inode of %s", st.Ino, dir), fmt.Sprint(g.ID))
+		}
+		break
+	}
+	// In a cgroup namespace the path begins below the real root.
+	if !strings.HasSuffix(g.Path, strings.TrimSuffix(want, "/")) {
+		return failed("own cgroup", want, fmt.Sprintf("%q", g.Path))
 	}
 	return nil
 }
