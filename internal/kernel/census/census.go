@@ -57,8 +57,8 @@ type Node struct {
 	File     int64
 }
 
-// Dropped counts what there was no room for. Anything but zero makes the lists
-// incomplete.
+// Dropped counts what there was no room for, each time that it was met. Anything
+// but zero makes the lists incomplete.
 type Dropped struct {
 	Bytes                            int64 // memory that is in no group's sums
 	Groups, Files, Inodes, Names     int64

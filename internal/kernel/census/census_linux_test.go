@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +18,11 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("MEMWHY_CENSUS_PLANT"); dir != "" {
 		plant(dir)
+		return
+	}
+	if os.Getenv("MEMWHY_CENSUS_OPEN") != "" {
+		_, err := Open(context.Background())
+		fmt.Println(errors.Is(err, ErrPrivilege), err)
 		return
 	}
 	os.Exit(m.Run())
@@ -242,4 +250,94 @@ func readThrough(name string) error {
 			return nil // at the end, however it says so
 		}
 	}
+}
+
+// No room for more is said, and takes nothing from the sums of what there was
+// room for.
+func TestFullTables(t *testing.T) {
+	e := engine(t)
+	full := func(table, room, capacity int) *Census {
+		t.Helper()
+		ranges, _, err := ram()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.reset(); err != nil {
+			t.Fatal(err)
+		}
+		var st state
+		if err := e.loaded.Variables["st"].Get(&st); err != nil {
+			t.Fatal(err)
+		}
+		st.Used[table] = uint64(capacity - room)
+		clear(e.maps.rows)
+		clear(e.maps.inodes)
+		clear(e.maps.dentries)
+		if err := e.loaded.Variables["st"].Set(&st); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.walk(context.Background(), ranges); err != nil {
+			t.Fatal(err)
+		}
+		c, err := e.readOut()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	whole := scan(t, e)
+	c := full(tableInode, 3, len(e.maps.inodes))
+	if c.Dropped.Inodes == 0 || c.Dropped.Bytes != 0 || c.Node.File < whole.Node.File/10*9 {
+		t.Errorf("inodes: %+v, %d bytes of files, %d before", c.Dropped, c.Node.File, whole.Node.File)
+	}
+	if c = full(tableDentry, 3, len(e.maps.dentries)); c.Dropped.Names == 0 || c.Node.File < whole.Node.File/10*9 {
+		t.Errorf("names: %+v", c.Dropped)
+	}
+	if c = full(tableRow, 3, len(e.maps.rows)); c.Dropped.Files == 0 || c.Dropped.Bytes == 0 {
+		t.Errorf("files: %+v", c.Dropped)
+	}
+	scan(t, e)
+}
+
+// Where /proc/iomem does not say where RAM is, the zones do, holes and all.
+func TestRangesOfTheZones(t *testing.T) {
+	e := engine(t)
+	whole := scan(t, e)
+	b, err := os.ReadFile("/proc/zoneinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.reset(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.walk(context.Background(), parseZoneinfo(b)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := e.readOut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Node.File < whole.Node.File/100*95 || c.Node.File > whole.Node.File/95*100 {
+		t.Errorf("%d bytes of files, %d by iomem", c.Node.File, whole.Node.File)
+	}
+}
+
+// Root of a user namespace has every capability there, and none that counts.
+func TestWithoutPrivilege(t *testing.T) {
+	engine(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "MEMWHY_CENSUS_OPEN=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EPERM) {
+		t.Skipf("no user namespaces: %v", err)
+	}
+	if err != nil || !bytes.HasPrefix(out, []byte("true ")) {
+		t.Errorf("%s, %v", out, err)
+	}
+	t.Logf("%s", out)
 }

@@ -99,7 +99,7 @@ func (e *Engine) check(c *Census, st *state, own selfState, strict bool, before,
 		return failed("whole walk", "no tail page at the end of a folio", fmt.Sprint(tails))
 	}
 	page := c.PageSize
-	bound := func(amount int64) int64 { return amount/50 + 1024*page }
+	bound := func(amount int64) int64 { return amount/50 + 1024*page + c.Dropped.Bytes }
 	off := func(seen int64, counter string) (int64, bool) {
 		a, b := before[counter]*page, after[counter]*page
 		low, high := min(a, b), max(a, b)
@@ -125,7 +125,7 @@ func (e *Engine) check(c *Census, st *state, own selfState, strict bool, before,
 
 func (e *Engine) checkSlab(c *Census, st *state, after, before int64) {
 	low, high := min(before, after), max(before, after)
-	slack := high/50 + high - low + 8<<20
+	slack := high/50 + high - low + 8<<20 + c.Dropped.Bytes
 	if c.Node.Slab < low-slack || c.Node.Slab > high+slack {
 		c.withoutSlab(fmt.Sprintf("Slab is %d bytes, %d were seen: slab is unknown", high, c.Node.Slab))
 		return
