@@ -57,10 +57,15 @@ func run() error {
 	}
 	t := tar.NewWriter(f)
 	r := &runner{tar: t, bytes: args["memwhy.bytes"]}
-	if err = setUp(args["memwhy.cgroup"]); err == nil && args["memwhy.only"] == "census" {
-		err = r.census()
-	} else if err == nil {
-		err = errors.Join(r.labs(args["memwhy.labs"]), r.tests(args["memwhy.tests"]))
+	if err = setUp(args["memwhy.cgroup"]); err == nil {
+		switch args["memwhy.only"] {
+		case "census":
+			err = r.census()
+		case "tests":
+			err = r.tests(args["memwhy.tests"])
+		default:
+			err = errors.Join(r.labs(args["memwhy.labs"]), r.tests(args["memwhy.tests"]))
+		}
 	}
 	if err != nil {
 		err = errors.Join(err, r.put("error", []byte(err.Error()+"\n")))
