@@ -57,6 +57,18 @@ func (l *Live) folder(p string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), p), nil
 }
 
+// entries reads the names in an open directory, all of them or none.
+func entries(f *os.File, most int) ([]string, error) {
+	names, err := f.Readdirnames(most + 1)
+	if len(names) > most {
+		return nil, fmt.Errorf("more than %d names", most)
+	}
+	if err != nil && !errors.Is(err, io.EOF) { // its process ended
+		return nil, err
+	}
+	return names, nil
+}
+
 // links reads all links of a directory. One that vanishes meanwhile, and what is
 // no link, is left out.
 func (l *Live) links(q Question) ([]byte, error) {
@@ -65,11 +77,8 @@ func (l *Live) links(q Question) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(q.Max + 1)
-	if len(names) > q.Max {
-		return nil, fmt.Errorf("more than %d links", q.Max)
-	}
-	if err != nil && !errors.Is(err, io.EOF) { // the process ended
+	names, err := entries(f, q.Max)
+	if err != nil {
 		return nil, err
 	}
 	var out []byte
@@ -97,11 +106,8 @@ func (l *Live) names(q Question) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	names, err := f.Readdirnames(q.Max + 1)
-	if len(names) > q.Max {
-		return nil, fmt.Errorf("more than %d names", q.Max)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
+	names, err := entries(f, q.Max)
+	if err != nil {
 		return nil, err
 	}
 	var out []byte
