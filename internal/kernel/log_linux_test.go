@@ -12,7 +12,7 @@ import (
 
 func TestLogEndsAtTheEndOfTheRing(t *testing.T) {
 	l, err := OpenLog("/")
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+	if os.Getenv("MEMWHY_LIVE") != "required" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
 		t.Skip(err)
 	}
 	if err != nil {

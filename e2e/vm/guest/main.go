@@ -7,8 +7,8 @@
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent), memwhy.only=census for the page census's tests and
-// nothing else.
+// are run when absent), memwhy.only=census|tests for the page census's tests, or
+// the live tests, and nothing else.
 package main
 
 import (
