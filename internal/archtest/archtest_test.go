@@ -23,7 +23,7 @@ var arrows = map[string]string{
 	"kernel/procfs":   "snapshot",
 	"kernel/cgroupfs": "kernel snapshot size",
 	"kernel/kmsg":     "size snapshot",
-	"kernel/census":   "kernel kernel/cgroupfs",
+	"kernel/census":   "kernel kernel/cgroupfs snapshot",
 	"gather":          "identity kernel kernel/cgroupfs kernel/procfs printable size snapshot",
 	"capture":         "identity kernel snapshot",
 	"ledger":          "size snapshot",

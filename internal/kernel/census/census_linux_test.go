@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 func TestMain(m *testing.M) {
@@ -42,7 +44,7 @@ func engine(tb testing.TB) *Engine {
 	return e
 }
 
-func scan(tb testing.TB, e *Engine) *Census {
+func scan(tb testing.TB, e *Engine) *snapshot.Census {
 	tb.Helper()
 	c, err := e.Scan(context.Background())
 	if err != nil {
@@ -176,12 +178,12 @@ func TestSelfTestRefusesAWrongLayout(t *testing.T) {
 
 // What the machine was not asked for is unknown, not zero.
 func TestUnknownIsNotZero(t *testing.T) {
-	c := &Census{Groups: make([]Group, 2), Files: make([]File, 1), Slabs: make([]Slab, 1)}
-	c.withoutLists("a")
-	c.withoutSlab("b")
-	c.withoutInherited("c")
+	c := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 2), Files: make([]snapshot.CensusFile, 1), Slabs: make([]snapshot.CensusSlab, 1)}
+	withoutLists(c, "a")
+	withoutSlab(c, "b")
+	withoutInherited(c, "c")
 	g := c.Groups[1]
-	if len(c.Doubts) != 3 || c.Slabs != nil || c.Files[0].Active != Unknown || g.File.Inactive != Unknown || g.Slab != Unknown || g.Inherited != Unknown {
+	if len(c.Doubts) != 3 || c.Slabs != nil || c.Files[0].Active != snapshot.Unknown || g.File.Inactive != snapshot.Unknown || g.Slab != snapshot.Unknown || g.Inherited != snapshot.Unknown {
 		t.Errorf("%+v", c)
 	}
 }
@@ -271,7 +273,7 @@ func readThrough(name string) error {
 // room for.
 func TestFullTables(t *testing.T) {
 	e := engine(t)
-	full := func(table, room, capacity int) *Census {
+	full := func(table, room, capacity int) *snapshot.Census {
 		t.Helper()
 		ranges, _, err := ram()
 		if err != nil {

@@ -2,7 +2,11 @@
 
 package census
 
-import "context"
+import (
+	"context"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
 
 // Engine is nowhere but on Linux.
 type Engine struct{}
@@ -13,7 +17,7 @@ func Open(context.Context) (*Engine, error) {
 }
 
 // Scan refuses.
-func (*Engine) Scan(context.Context) (*Census, error) { _, err := Open(nil); return nil, err }
+func (*Engine) Scan(context.Context) (*snapshot.Census, error) { _, err := Open(nil); return nil, err }
 
 // Close does nothing.
 func (*Engine) Close() error { return nil }

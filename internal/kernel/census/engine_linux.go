@@ -17,6 +17,8 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 //go:generate ../../../scripts/generate
@@ -239,13 +241,13 @@ func (e *Engine) walk(ctx context.Context, ranges []frames) error {
 	return nil
 }
 
-func (e *Engine) sliceTimes() Slices {
+func (e *Engine) sliceTimes() snapshot.CensusSlices {
 	if len(e.slices) == 0 {
-		return Slices{}
+		return snapshot.CensusSlices{}
 	}
 	sorted := slices.Clone(e.slices)
 	slices.Sort(sorted)
-	s := Slices{Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1]}
+	s := snapshot.CensusSlices{Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1]}
 	for _, d := range sorted {
 		s.Total += d
 	}

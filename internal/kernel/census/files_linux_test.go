@@ -198,20 +198,20 @@ func (g *grove) stat(t *testing.T) map[string]int64 {
 	return parseCounters(b)
 }
 
-func (c *Census) byID(id uint64) (int, Group) {
+func byID(c *snapshot.Census, id uint64) (int, snapshot.CensusGroup) {
 	for i, g := range c.Groups {
 		if g.ID == id {
 			return i, g
 		}
 	}
-	return 0, Group{}
+	return 0, snapshot.CensusGroup{}
 }
 
 // compare says what is not as planted or as memory.stat has it, and nothing when
 // all is.
-func (g *grove) compare(t *testing.T, c *Census) (wrong []string) {
+func (g *grove) compare(t *testing.T, c *snapshot.Census) (wrong []string) {
 	t.Helper()
-	at, group := c.byID(g.id)
+	at, group := byID(c, g.id)
 	if at == 0 {
 		return []string{"the group is not in the census"}
 	}
@@ -275,7 +275,7 @@ func lags() bool {
 	return strings.HasPrefix(string(b), "5.10.")
 }
 
-func (g *grove) compareFile(c *Census, group int, ino uint64, name string, size int64) []string {
+func (g *grove) compareFile(c *snapshot.Census, group int, ino uint64, name string, size int64) []string {
 	for _, f := range c.Files {
 		if f.Inode < 0 || f.Group != group || c.Inodes[f.Inode].Number != ino {
 			continue
@@ -342,7 +342,7 @@ func (g *grove) afterRemoval(t *testing.T, e *Engine) {
 			if group.ID == g.id || group.Dying || group.Inherited < f.Bytes {
 				t.Errorf("%+v", group)
 			}
-		} else if group.ID != g.id || !group.Dying || group.Inherited != Unknown {
+		} else if group.ID != g.id || !group.Dying || group.Inherited != snapshot.Unknown {
 			t.Errorf("%+v", group)
 		}
 		return

@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 // reader turns the tables into a Census. It copies everything: the tables are the
@@ -13,17 +15,17 @@ type reader struct {
 	st        *state
 	page      int64
 	mapcounts bool // folios of more than one page say whether they are mapped
-	c         *Census
+	c         *snapshot.Census
 	dirs      []string // by dentry record, as far as built
 }
 
-func (e *Engine) readOut() (*Census, error) {
+func (e *Engine) readOut() (*snapshot.Census, error) {
 	var st state
 	if err := e.loaded.Variables["st"].Get(&st); err != nil {
 		return nil, &Refusal{ErrKernel, "read-out", "the walk's state", err}
 	}
 	r := &reader{
-		m: &e.maps, st: &st, page: int64(os.Getpagesize()), c: &Census{},
+		m: &e.maps, st: &st, page: int64(os.Getpagesize()), c: &snapshot.Census{Engine: snapshot.EngineBPF, Complete: true},
 		mapcounts: e.layout["pg_large_mapcount"] != 0,
 		dirs:      make([]string, st.Used[tableDentry]),
 	}
@@ -43,7 +45,7 @@ func (r *reader) node() {
 	r.c.Node.Offline = r.bytes(sumOffline)
 	r.c.Node.Slab = r.bytes(sumSlabs) + r.bytes(sumKmallocs)
 	r.c.Node.Unowned = r.bytes(sumUnowned)
-	r.c.Dropped = Dropped{
+	r.c.Dropped = snapshot.CensusDropped{
 		Bytes:       r.bytes(sumLostPages),
 		Groups:      int64(r.st.Lost[tableGroup]),
 		Files:       int64(r.st.Lost[tableRow]),
@@ -69,16 +71,16 @@ const cssOnline = 1 << 1
 
 func (r *reader) groups(inherit bool) {
 	n := int(r.st.Used[tableGroup])
-	r.c.Groups = make([]Group, n)
+	r.c.Groups = make([]snapshot.CensusGroup, n)
 	r.c.Groups[0].Parent = -1
 	for i := 1; i < n; i++ {
 		g := &r.m.groups[i]
-		r.c.Groups[i] = Group{ID: g.id, Parent: int(g.parent), Dying: g.flags&cssOnline == 0}
+		r.c.Groups[i] = snapshot.CensusGroup{ID: g.id, Parent: int(g.parent), Dying: g.flags&cssOnline == 0, Usage: snapshot.Unknown}
 		if g.parent == 0 {
 			r.c.Groups[i].Parent = -1
 		}
 		if !inherit {
-			r.c.Groups[i].Inherited = Unknown
+			r.c.Groups[i].Inherited = snapshot.Unknown
 		}
 	}
 	for i := 1; i < n; i++ {
@@ -103,12 +105,12 @@ func (r *reader) groupPath(i uint32, depth int) string {
 
 func (r *reader) inodes() {
 	n := int(r.st.Used[tableInode])
-	r.c.Inodes = make([]Inode, n-1)
+	r.c.Inodes = make([]snapshot.CensusInode, n-1)
 	for i := 1; i < n; i++ {
 		f := &r.m.inodes[i]
 		s := &r.m.supers[f.super]
 		in := &r.c.Inodes[i-1]
-		*in = Inode{
+		*in = snapshot.CensusInode{
 			Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: uint16(f.mode),
 		}
 		if f.super != 0 {
@@ -121,7 +123,7 @@ func (r *reader) inodes() {
 	}
 }
 
-func (r *reader) path(in *Inode, dentry uint32) {
+func (r *reader) path(in *snapshot.CensusInode, dentry uint32) {
 	d := &r.m.dentries[dentry]
 	if d.parent == dentry {
 		in.Path = r.name(d.name, d.len)
@@ -171,7 +173,7 @@ func (r *reader) dir(dentry uint32) (string, bool) {
 
 func (r *reader) rows() {
 	n := int(r.st.Used[tableRow])
-	r.c.Files = make([]File, 0, n)
+	r.c.Files = make([]snapshot.CensusFile, 0, n)
 	for i := 1; i < n; i++ {
 		row := &r.m.rows[i]
 		g := &r.c.Groups[row.group]
@@ -181,7 +183,7 @@ func (r *reader) rows() {
 			r.class(g, row, pages)
 		case row.key&7 == keyObjects:
 			c := &r.m.caches[row.item]
-			s := Slab{Group: int(row.group), Cache: r.name(c.name, c.len), Objects: int64(row.n[nPages])}
+			s := snapshot.CensusSlab{Group: int(row.group), Cache: r.name(c.name, c.len), Objects: int64(row.n[nPages])}
 			// Each object is charged with the pointer that says whose it is
 			// (linux mm/slab.h, obj_full_size).
 			s.Bytes = s.Objects * (int64(c.size) + 8)
@@ -189,18 +191,18 @@ func (r *reader) rows() {
 			r.c.Slabs = append(r.c.Slabs, s)
 		case row.key&7 == keySlabPages:
 			c := &r.m.caches[row.item]
-			r.c.Slabs = append(r.c.Slabs, Slab{Group: int(row.group), Cache: r.name(c.name, c.len), Bytes: pages})
+			r.c.Slabs = append(r.c.Slabs, snapshot.CensusSlab{Group: int(row.group), Cache: r.name(c.name, c.len), Bytes: pages})
 		default:
 			r.file(g, row, pages)
 		}
 	}
 }
 
-func (r *reader) class(g *Group, row *rowRecord, pages int64) {
+func (r *reader) class(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
 	switch row.key {
 	case keyAnon:
-		g.Anon.add(r.memory(row))
-		g.inherit(int64(row.n[nInherited]) * r.page)
+		g.Anon.Add(r.memory(row))
+		inherit(g, int64(row.n[nInherited])*r.page)
 	case keyKSM:
 		g.KSM += pages
 	case keyTable:
@@ -216,8 +218,8 @@ func (r *reader) class(g *Group, row *rowRecord, pages int64) {
 	}
 }
 
-func (r *reader) file(g *Group, row *rowRecord, pages int64) {
-	f := File{Group: int(row.group), Inode: int(row.item) - 1, Memory: r.memory(row)}
+func (r *reader) file(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
+	f := snapshot.CensusFile{Group: int(row.group), Inode: int(row.item) - 1, PageState: r.memory(row)}
 	if f.Inode >= 0 {
 		switch r.c.Inodes[f.Inode].Magic {
 		case magicHuge:
@@ -228,45 +230,27 @@ func (r *reader) file(g *Group, row *rowRecord, pages int64) {
 			f.Dirty = 0
 		}
 	}
-	g.File.add(f.Memory)
-	g.inherit(int64(row.n[nInherited]) * r.page)
+	g.File.Add(f.PageState)
+	inherit(g, int64(row.n[nInherited])*r.page)
 	r.c.Node.File += pages
 	r.c.Files = append(r.c.Files, f)
 }
 
-func (g *Group) inherit(n int64) {
-	if g.Inherited != Unknown {
+func inherit(g *snapshot.CensusGroup, n int64) {
+	if g.Inherited != snapshot.Unknown {
 		g.Inherited += n
 	}
 }
 
-func (r *reader) memory(row *rowRecord) Memory {
+func (r *reader) memory(row *rowRecord) snapshot.PageState {
 	of := func(i int) int64 { return int64(row.n[i]) * r.page }
-	m := Memory{
+	m := snapshot.PageState{
 		Bytes: of(nPages), Active: of(nActive), Inactive: of(nInactive), Unevictable: of(nUnevictable),
 		Isolated: of(nOffLRU), Dirty: of(nDirty), Writeback: of(nWriteback), Mapped: of(nMapped),
 		Referenced: of(nReferenced), Large: of(nLarge), Huge: of(nHuge),
 	}
 	if m.Large > 0 && !r.mapcounts {
-		m.Mapped = Unknown
+		m.Mapped = snapshot.Unknown
 	}
 	return m
-}
-
-func (m *Memory) add(o Memory) {
-	m.Bytes += o.Bytes
-	m.Active += o.Active
-	m.Inactive += o.Inactive
-	m.Unevictable += o.Unevictable
-	m.Isolated += o.Isolated
-	m.Dirty += o.Dirty
-	m.Writeback += o.Writeback
-	m.Referenced += o.Referenced
-	m.Large += o.Large
-	m.Huge += o.Huge
-	if m.Mapped == Unknown || o.Mapped == Unknown {
-		m.Mapped = Unknown
-	} else {
-		m.Mapped += o.Mapped
-	}
 }

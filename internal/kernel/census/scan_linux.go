@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 // Scan makes one pass. Its errors are a Refusal or the context's.
-func (e *Engine) Scan(ctx context.Context) (*Census, error) {
+func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.loaded == nil {
@@ -84,7 +86,7 @@ func node() map[string]int64 {
 // check holds the sums of a census against the node's counters. What cannot be
 // believed at all is an error; what only spoils a part is a doubt, and that part
 // becomes Unknown.
-func (e *Engine) check(c *Census, st *state, own selfState, strict bool, before, after map[string]int64) error {
+func (e *Engine) check(c *snapshot.Census, st *state, own selfState, strict bool, before, after map[string]int64) error {
 	if c.Frames == 0 || st.Sum[sumSteps] == 0 {
 		return failed("whole walk", "page frames", "0")
 	}
@@ -112,26 +114,26 @@ func (e *Engine) check(c *Census, st *state, own selfState, strict bool, before,
 	for i, counter := range []string{"nr_active_anon", "nr_inactive_anon", "nr_active_file", "nr_inactive_file"} {
 		seen := int64(st.Sum[sumActiveAnon+i]) * page
 		if want, bad := off(seen, counter); bad {
-			c.withoutLists(fmt.Sprintf("%s is %d bytes, %d were seen: active and inactive are unknown", counter, want, seen))
+			withoutLists(c, fmt.Sprintf("%s is %d bytes, %d were seen: active and inactive are unknown", counter, want, seen))
 			break
 		}
 	}
 	e.checkSlab(c, st, after["Slab"]*1024, before["Slab"]*1024)
 	if e.layout["folio_has_objcg"] == 1 && own.Charge&^7 != own.NodeObjcg {
-		c.withoutInherited("an own page looks inherited: what came from removed children is unknown")
+		withoutInherited(c, "an own page looks inherited: what came from removed children is unknown")
 	}
 	return nil
 }
 
-func (e *Engine) checkSlab(c *Census, st *state, after, before int64) {
+func (e *Engine) checkSlab(c *snapshot.Census, st *state, after, before int64) {
 	low, high := min(before, after), max(before, after)
 	slack := high/50 + high - low + 8<<20 + c.Dropped.Bytes
 	if c.Node.Slab < low-slack || c.Node.Slab > high+slack {
-		c.withoutSlab(fmt.Sprintf("Slab is %d bytes, %d were seen: slab is unknown", high, c.Node.Slab))
+		withoutSlab(c, fmt.Sprintf("Slab is %d bytes, %d were seen: slab is unknown", high, c.Node.Slab))
 		return
 	}
 	if bad := st.Sum[sumBadObjcg]; bad > 1024 {
-		c.withoutSlab(fmt.Sprintf("%d owners of slab objects are no pointers: slab is unknown", bad))
+		withoutSlab(c, fmt.Sprintf("%d owners of slab objects are no pointers: slab is unknown", bad))
 		return
 	}
 	for i, g := range c.Groups {
@@ -143,33 +145,33 @@ func (e *Engine) checkSlab(c *Census, st *state, after, before int64) {
 				return
 			}
 		}
-		c.withoutSlab("an own inode is not among the objects of its cgroup: slab is unknown")
+		withoutSlab(c, "an own inode is not among the objects of its cgroup: slab is unknown")
 	}
 }
 
-func (c *Census) withoutLists(why string) {
+func withoutLists(c *snapshot.Census, why string) {
 	c.Doubts = append(c.Doubts, why)
 	for i := range c.Files {
-		c.Files[i].Active, c.Files[i].Inactive = Unknown, Unknown
+		c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
 	}
 	for i := range c.Groups {
-		for _, m := range []*Memory{&c.Groups[i].Anon, &c.Groups[i].File} {
-			m.Active, m.Inactive = Unknown, Unknown
+		for _, m := range []*snapshot.PageState{&c.Groups[i].Anon, &c.Groups[i].File} {
+			m.Active, m.Inactive = snapshot.Unknown, snapshot.Unknown
 		}
 	}
 }
 
-func (c *Census) withoutSlab(why string) {
+func withoutSlab(c *snapshot.Census, why string) {
 	c.Doubts = append(c.Doubts, why)
 	c.Slabs = nil
 	for i := range c.Groups {
-		c.Groups[i].Slab = Unknown
+		c.Groups[i].Slab = snapshot.Unknown
 	}
 }
 
-func (c *Census) withoutInherited(why string) {
+func withoutInherited(c *snapshot.Census, why string) {
 	c.Doubts = append(c.Doubts, why)
 	for i := range c.Groups {
-		c.Groups[i].Inherited = Unknown
+		c.Groups[i].Inherited = snapshot.Unknown
 	}
 }

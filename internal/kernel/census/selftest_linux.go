@@ -13,6 +13,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 const (
@@ -182,7 +183,7 @@ func (e *Engine) proveWalk(ctx context.Context, pfn uint64) error {
 }
 
 // proveGroup compares what was read of this process's cgroup with the files.
-func (e *Engine) proveGroup(g Group) error {
+func (e *Engine) proveGroup(g snapshot.CensusGroup) error {
 	live, err := kernel.OpenLive("/")
 	if err != nil {
 		return &Refusal{ErrKernel, "own cgroup", "the root directory", err}

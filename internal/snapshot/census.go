@@ -1,0 +1,162 @@
+package snapshot
+
+import "time"
+
+// Unknown stands for an amount of a census that this kernel or this run could not
+// tell.
+const Unknown int64 = -1
+
+// Engine is how a census was taken.
+type Engine string
+
+// The engines, the most telling first.
+const (
+	EngineBPF   Engine = "bpf"   // every page frame, by a program in the kernel
+	EngineKcore Engine = "kcore" // every page frame, from /proc/kcore
+	EngineKpage Engine = "kpage" // classes by live cgroup, from /proc/kpageflags and kpagecgroup; no file
+	EngineFiles Engine = "files" // what processes have open or mapped, by cachestat or mincore; no split by cgroup
+)
+
+// Census is what memory cgroups are charged for, page by page: one pass over the
+// node's page frames, or as much of it as a lesser engine could tell. It is no
+// snapshot: pages move while it runs. Names and paths are the kernel's bytes and
+// may hold anything but NUL.
+type Census struct {
+	Engine   Engine
+	Complete bool // Files has every file with cache; else only those that could be reached
+	Walked   bool // Groups has every memory cgroup, also those that hold nothing
+
+	Start    time.Time
+	Wall     time.Duration
+	ReadOut  time.Duration // the part of Wall after the last slice
+	PageSize int64
+	Frames   int64 // page frames of RAM that were looked at
+	Slices   CensusSlices
+	Node     CensusNode
+	Dropped  CensusDropped
+	Doubts   []string // checks that failed, and what was left out for it
+
+	Groups []CensusGroup // Groups[0] is nobody: memory that no cgroup is charged for
+	Inodes []CensusInode
+	Files  []CensusFile
+	Slabs  []CensusSlab
+}
+
+// CensusSlices says how long the kernel was held, run by run.
+type CensusSlices struct {
+	Count            int
+	Median, P99, Max time.Duration
+	Total            time.Duration
+}
+
+// CensusNode is what was seen of the node as a whole.
+type CensusNode struct {
+	Free     int64 // in free blocks or on a processor's free list
+	Reserved int64 // by firmware, kernel image and boot allocations
+	Offline  int64 // ballooned or not plugged in
+	Slab     int64 // pages of slab and large kmalloc, charged or not
+	Unowned  int64 // kernel memory that no cgroup is charged for, and not slab
+	File     int64
+}
+
+// CensusDropped counts what there was no room for, each time that it was met. Anything
+// but zero makes the lists incomplete.
+type CensusDropped struct {
+	Bytes                            int64 // memory that is in no group's sums
+	Groups, Files, Inodes, Names     int64
+	BadMappings, BadCharges, BadTail int64 // what looked wrong and was not followed
+}
+
+// Any reports whether anything is missing.
+func (d CensusDropped) Any() bool { return d.Bytes+d.Groups+d.Files+d.Inodes+d.Names > 0 }
+
+// CensusGroup is one memory cgroup with what it alone is charged for, without its
+// children. Ancestors of a charged cgroup are listed even when they hold nothing.
+type CensusGroup struct {
+	ID     uint64 // of the cgroup: its directory's inode number
+	Path   string // from the root of the hierarchy
+	Parent int    // in Groups, -1 for none
+	Dying  bool   // removed, but still charged; from 7.1 on its memory moves to the parent
+	Usage  int64  // its page counter, with its children's; Unknown when not read, or stale
+
+	Anon      PageState // private memory, without KSM
+	KSM       int64
+	File      PageState // file cache, with Shmem
+	Shmem     int64     // the part of File that is tmpfs, memfd, shared anonymous or SysV
+	Tables    int64     // page tables
+	Slab      int64     // objects with their 8 bytes of bookkeeping each, and large kmalloc; may be Unknown
+	Kernel    int64     // other kernel pages: stacks, vmalloc, pipe buffers
+	Hugetlb   int64
+	Other     int64 // charged, of no known kind
+	Inherited int64 // the part of Anon and File that came from removed children; Unknown before 7.1
+}
+
+// PageState is an amount of user memory by its state.
+type PageState struct {
+	Bytes int64
+	// Active and Inactive are the kernel's lists. With the multi-generation LRU,
+	// active means the two youngest generations, and inactive does not mean cold.
+	Active, Inactive, Unevictable int64
+	Isolated                      int64 // on no list at that moment
+	Dirty                         int64 // waiting to be written; none of tmpfs, which has nowhere to go
+	Writeback                     int64 // being written
+	Mapped                        int64 // of folios with any page in a page table
+	Referenced                    int64
+	Large                         int64 // in folios of more than one page
+	Huge                          int64 // in folios of a page middle directory's size or more (2 MiB on x86-64)
+}
+
+// CensusInode is a file that has cache.
+type CensusInode struct {
+	Type       string // of the file system: ext4, tmpfs; up to 15 bytes
+	Magic      uint64
+	Device     uint32 // the kernel's s_dev: major << 20 | minor; not always st_dev
+	Number     uint64
+	Generation uint32
+	Links      uint32
+	Size       int64
+	Mode       uint16
+	Path       string // of one of its names, relative to its file system; empty when the kernel forgot it
+	Deleted    bool   // it had a name and has none any more
+	Pseudo     bool   // Path is a label, not a name: memfd:x, dev/zero, SYSV00000000
+	Partial    bool   // Path lacks directories above
+}
+
+// CensusFile is what one group is charged of one inode.
+type CensusFile struct {
+	Group, Inode int // in Groups, Inodes; an Inode of -1 could not be read
+	PageState
+}
+
+// CensusSlab is what one group is charged of one kernel cache. Group 0 has the pages of
+// which no object is charged to anybody.
+type CensusSlab struct {
+	Group   int
+	Cache   string
+	Objects int64 // 0 in group 0
+	Bytes   int64
+
+	Reclaimable bool // the cache counts as SReclaimable
+}
+
+// Add adds o. What one of both does not know is Unknown.
+func (m *PageState) Add(o PageState) {
+	m.Bytes += o.Bytes
+	m.Active = known(m.Active, o.Active)
+	m.Inactive = known(m.Inactive, o.Inactive)
+	m.Unevictable = known(m.Unevictable, o.Unevictable)
+	m.Isolated = known(m.Isolated, o.Isolated)
+	m.Dirty = known(m.Dirty, o.Dirty)
+	m.Writeback = known(m.Writeback, o.Writeback)
+	m.Mapped = known(m.Mapped, o.Mapped)
+	m.Referenced = known(m.Referenced, o.Referenced)
+	m.Large = known(m.Large, o.Large)
+	m.Huge = known(m.Huge, o.Huge)
+}
+
+func known(a, b int64) int64 {
+	if a == Unknown || b == Unknown {
+		return Unknown
+	}
+	return a + b
+}
