@@ -28,6 +28,7 @@ var arrows = map[string]string{
 	"capture":         "identity kernel snapshot",
 	"ledger":          "size snapshot",
 	"mapping":         "size snapshot",
+	"mounts":          "snapshot",
 	"kversion":        "",
 	"advisory":        "kversion size snapshot",
 	"says":            "ledger mapping size snapshot",
@@ -35,7 +36,7 @@ var arrows = map[string]string{
 	"oom":             "identity printable report size snapshot",
 	"explain":         "advisory identity ledger mapping printable report says size snapshot",
 	"render":          "advisory printable report size",
-	"wire":            "capture explain gather identity kernel kernel/kmsg oom report snapshot",
+	"wire":            "capture explain gather identity kernel kernel/census kernel/kmsg oom report snapshot",
 	"cli":             "advisory explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"archtest":        "",
 	"/lab":            "",
@@ -62,7 +63,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts"}
 
 type pkg struct {
 	ImportPath                         string

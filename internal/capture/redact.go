@@ -14,11 +14,11 @@ import (
 )
 
 // Prepare returns the archive as it may be written: mount tables hold cgroup
-// mounts only, and command lines argv[0] and memory-related flags unless
+// mounts only, unless there is a census whose files they name, and command lines argv[0] and memory-related flags unless
 // withArgs. With redact, every name and path part that is not a public word is
 // replaced by its HMAC under a key that exists only during this call.
 func (a *Archive) Prepare(redact, withArgs bool) (*Archive, error) {
-	p := &preparer{withArgs: withArgs}
+	p := &preparer{withArgs: withArgs, files: a.answers[censusKey].State == snapshot.Present}
 	if redact {
 		key := make([]byte, 32)
 		if _, err := rand.Read(key); err != nil {
@@ -42,11 +42,13 @@ func (a *Archive) Prepare(redact, withArgs bool) (*Archive, error) {
 type preparer struct {
 	r        *identity.Redactor // nil without redaction
 	withArgs bool
+	files    bool // there is a census
 }
 
 var (
 	processFile = regexp.MustCompile(`^/proc/(self|[0-9]+)/([a-z_]+)$`)
 	openFile    = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
+	namespace   = regexp.MustCompile(`^/proc/[0-9]+/ns/[a-z]+$`)
 	cgroupFile  = regexp.MustCompile(`^(memory|cgroup)\.[a-z._]+$`)
 )
 
@@ -73,6 +75,18 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 	}
 	if p.r == nil || numeric[k.path] {
 		return k, a, true
+	}
+	if k == censusKey && a.State == snapshot.Present {
+		var err error
+		a.Data, err = p.redactCensus(a.Data)
+		return k, a, err == nil
+	}
+	if namespace.MatchString(k.path) {
+		return k, a, true
+	}
+	if k.op == kernel.Link { // of a layer of an image
+		a.Data = []byte(p.r.Path(string(a.Data)))
+		return key{k.op, p.r.Path(k.path)}, a, true
 	}
 	if a.State != snapshot.Present {
 		a.Err = publicErr(a.Err)
@@ -171,32 +185,57 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 	return nil
 }
 
-// mountinfo keeps cgroup mounts: what else is mounted is nobody's business.
+// mountinfo keeps cgroup mounts: what else is mounted is nobody's business, but
+// for the files of a census. Of the options, which can hold secrets, only those of
+// cgroups and the directories of overlays stay.
 func (p *preparer) mountinfo(data []byte) []byte {
 	var out bytes.Buffer
 	for line := range bytes.Lines(data) {
-		head, tail, ok := strings.Cut(string(line), " - ")
-		f := strings.Split(head, " ")
-		if !ok || !strings.HasPrefix(tail, "cgroup") || len(f) < 5 {
+		head, tail, ok := strings.Cut(strings.TrimSuffix(string(line), "\n"), " - ")
+		f := strings.SplitN(head, " ", 7)
+		t := strings.SplitN(tail, " ", 3)
+		cgroup := strings.HasPrefix(tail, "cgroup")
+		if !ok || len(f) < 6 || len(t) < 3 || !cgroup && !p.files {
 			continue
 		}
-		if p.r != nil {
-			f[3], f[4] = p.r.Path(f[3]), p.r.Path(f[4])
-			tail = p.superBlock(tail)
+		f[5] = "rw"
+		switch {
+		case t[0] == "overlay":
+			t[2] = p.layers(t[2])
+		case !cgroup:
+			t[2] = "rw"
+		case p.r != nil:
+			t[2] = p.options(t[2])
 		}
-		out.WriteString(strings.Join(f, " ") + " - " + tail)
+		if p.r != nil {
+			t[0], _, _ = strings.Cut(t[0], ".") // whoever mounts a fuse file system names it
+			for _, s := range []*string{&f[3], &f[4], &t[1]} {
+				*s = p.r.Path(snapshot.Unescape([]byte(*s)))
+			}
+		}
+		out.WriteString(strings.Join(f[:6], " ") + " - " + strings.Join(t, " ") + "\n")
 	}
 	return out.Bytes()
 }
 
-// superBlock redacts "TYPE SOURCE OPTIONS" of a mount: who mounts chooses the
-// source, the name of a hierarchy and the release agent.
-func (p *preparer) superBlock(tail string) string {
-	f := strings.SplitN(strings.TrimSuffix(tail, "\n"), " ", 3)
-	if len(f) < 3 {
-		return "\n"
+// layers keeps the directories of an overlay.
+func (p *preparer) layers(list string) string {
+	var kept []string
+	for option := range strings.SplitSeq(list, ",") {
+		key, value, _ := strings.Cut(option, "=")
+		if key != "upperdir" && !strings.HasPrefix(key, "lowerdir") && key != "datadir+" {
+			continue
+		}
+		if p.r != nil {
+			dirs := strings.Split(value, ":")
+			for i, dir := range dirs {
+				dirs[i] = p.r.Path(snapshot.Unescape([]byte(dir)))
+			}
+			value = strings.Join(dirs, ":")
+		}
+		kept = append(kept, key+"="+value)
 	}
-	return f[0] + " " + p.r.Path(f[1]) + " " + p.options(f[2]) + "\n"
+	return strings.Join(kept, ",")
 }
 
 // options redacts the values of a list of options: rw,name=NAME.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ type app struct {
 	from, hostRoot string
 	timeout        time.Duration
 	strict, redact bool
+	census         string
 }
 
 // Run runs one command line and returns its exit code.
@@ -175,13 +177,23 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	return cmd
 }
 
+// counting adds the flag of commands that want a census.
+func (a *app) counting(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&a.census, "census", wire.CensusAuto, "count pages by file and cgroup: "+strings.Join(wire.CensusModes(), "|"))
+	return cmd
+}
+
 // open opens the node that the flags choose.
 func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.timeout <= 0 {
 		return nil, usageError("--timeout %s: must be positive", a.timeout)
 	}
+	if a.census != "" && !slices.Contains(wire.CensusModes(), a.census) {
+		return nil, usageError("--census %q: want one of %s", a.census, strings.Join(wire.CensusModes(), ", "))
+	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact,
+		Census: a.census,
+		From:   a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

@@ -44,7 +44,7 @@ func (a *app) target(args []string) (string, error) {
 }
 
 func (a *app) explain() *cobra.Command {
-	return a.reading(&cobra.Command{
+	return a.counting(a.reading(&cobra.Command{
 		Use:   "explain TARGET",
 		Short: "Explain the memory of one container",
 		Long:  "Explain every byte that is charged to one memory cgroup.\n\n" + targetHelp + "\n\n" + exitHelp,
@@ -67,7 +67,7 @@ func (a *app) explain() *cobra.Command {
 			}
 			return a.write(r, r.NotSeen, func() []byte { return render.Text(r) }, func() []byte { return render.Wide(r) })
 		},
-	}, "text", "wide", "json", "yaml")
+	}, "text", "wide", "json", "yaml"))
 }
 
 func (a *app) ps() *cobra.Command {
@@ -146,7 +146,7 @@ func (a *app) write(doc any, notSeen []report.NotSeen, text, wide func() []byte)
 func (a *app) capture() *cobra.Command {
 	var opt wire.CaptureOptions
 	var file string
-	cmd := a.reading(&cobra.Command{
+	cmd := a.counting(a.reading(&cobra.Command{
 		Use:   "capture TARGET -o FILE",
 		Short: "Record what explain and ps read, to replay it anywhere with --from",
 		Long: `Record every answer of the node that explain and ps need, for replay with --from
@@ -188,7 +188,7 @@ not kept.
 			fmt.Fprintf(a.stderr, "wrote %s, %d KiB; explain it with: memwhy explain --from %s\n", file, (st.Size()+1023)>>10, file)
 			return nil
 		},
-	})
+	}))
 	cmd.Flags().StringVarP(&file, "output", "o", "", "file to write; - for standard output")
 	cmd.Flags().BoolVar(&opt.Redact, "redact", false, "replace names and path parts by keyed hashes")
 	cmd.Flags().BoolVar(&opt.WithArgs, "with-args", false, "keep whole command lines, which may hold secrets")

@@ -129,6 +129,9 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	if lru(s) == "unknown" {
 		source(l, s.Host.MGLRU, "which page reclaim engine is in charge")
 	}
+	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
+		l.add("", c.Source, c.State, c.Err, censusGain)
+	}
 	source(l, s.Host.Kernel, "the kernel's release")
 	source(l, s.Host.Distro, "the distribution")
 	source(l, s.Node.Meminfo, "the node's memory and swap")
@@ -142,6 +145,9 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	source(l, s.Node.BootArgs, "boot options such as cgroup.memory=nokmem")
 	source(l, s.Node.Version, "the kernel's build")
 }
+
+// censusGain is what a census would have told.
+const censusGain = "file cache by file and cgroup, slab by cache, and what removed cgroups still hold"
 
 // inactiveKmem tells the EIO of a slab table of a cgroup without kmem
 // accounting, which is how kernels before 5.10 say that it is off (linux

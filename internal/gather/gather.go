@@ -56,6 +56,9 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 		s.Path = append(s.Path, c)
 	}
 	members(src, s)
+	if s.Census = kernel.Census(src, s.PIDs); s.Census.State == snapshot.Present {
+		s.Mounts = mountTables(src, firsts(s.Processes))
+	}
 	s.Host = host(src, h)
 	s.Node = node(src, s.Host.PageSize)
 	nodeOfTarget(src, h, s)

@@ -11,6 +11,9 @@ var publicParts = words(`
 	cpu,cpuacct cpuacct,cpu net_cls,net_prio net_prio,net_cls
 	kubepods burstable besteffort guaranteed kubelet
 	docker podman libpod_parent conmon lxc lxc.payload lxc.monitor k8s.io moby container payload supervisor ns
+	overlay overlay2 l diff merged work snapshots containers storage volumes _data pods shm log cache
+	io.containerd.snapshotter.v1.overlayfs volume-subpaths kubernetes.io~empty-dir kubernetes.io~configmap kubernetes.io~secret
+	kubernetes.io~projected kubernetes.io~downward-api kubernetes.io~csi kubernetes.io~local-volume kubernetes.io~nfs
 	system.slice user.slice machine.slice init.scope app.slice session.slice system user machine`)
 
 // publicNames are programs that everybody runs, as an executable is called and,

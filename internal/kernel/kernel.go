@@ -100,6 +100,18 @@ func AskAll(src Source, qs []Question) []Answer {
 	return answers
 }
 
+// Census asks for a census of the node's pages, which is no file: a source that
+// can tell has a method Census. It is taken once for all who ask. An engine that
+// sees no page frames looks at what pids have open and mapped.
+func Census(src Source, pids []int) snapshot.Reading[*snapshot.Census] {
+	if c, ok := src.(interface {
+		Census(pids []int) snapshot.Reading[*snapshot.Census]
+	}); ok {
+		return c.Census(pids)
+	}
+	return snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, Err: "nothing here takes one"}
+}
+
 // Origin says where answers come from.
 type Origin struct {
 	Replay    bool

@@ -6,6 +6,12 @@ import "time"
 // tell.
 const Unknown int64 = -1
 
+// CensusSource stands for the census where a reading names a file.
+const CensusSource = "page census"
+
+// CensusOff is why there is none, when nobody wanted one.
+const CensusOff = "switched off"
+
 // Engine is how a census was taken.
 type Engine string
 
@@ -35,11 +41,19 @@ type Census struct {
 	Node     CensusNode
 	Dropped  CensusDropped
 	Doubts   []string // checks that failed, and what was left out for it
+	Refused  []CensusRefusal
 
 	Groups []CensusGroup // Groups[0] is nobody: memory that no cgroup is charged for
 	Inodes []CensusInode
 	Files  []CensusFile
 	Slabs  []CensusSlab
+}
+
+// CensusRefusal is an engine that would have told more.
+type CensusRefusal struct {
+	Engine Engine
+	State  State
+	Why    string
 }
 
 // CensusSlices says how long the kernel was held, run by run.

@@ -26,6 +26,7 @@ type Options struct {
 	Timeout  time.Duration // for all reading together
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
+	Census   string        // one of CensusModes; empty is CensusOff
 }
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
@@ -61,7 +62,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
 	return &Node{
-		Source: guard, redact: opt.Redact, ctx: ctx,
+		Source: &counting{Guard: guard, ctx: ctx, mode: opt.Census}, redact: opt.Redact, ctx: ctx,
 		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
 		close: func() {
 			cancel()

@@ -19,6 +19,7 @@
 //     memcg_slab_show (3.10: mem_cgroup_slabinfo_read in mm/memcontrol.c)
 //   - ParseSwaps: mm/swapfile.c swap_show
 //   - ParseCgroups: kernel/cgroup/cgroup-v1.c proc_cgroupstats_show
+//   - ParseMountinfo: fs/proc_namespace.c show_mountinfo
 //   - ParseStatus: fs/proc/array.c proc_pid_status, proc_task_name;
 //     fs/proc/task_mmu.c task_mem
 //   - ParseCmdline: fs/proc/base.c get_mm_cmdline

@@ -1,0 +1,95 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/census"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// How a census may be taken: an engine by name, the best that is permitted, or
+// none.
+const (
+	CensusAuto = "auto"
+	CensusOff  = "off"
+)
+
+// CensusModes are the values of Options.Census.
+func CensusModes() []string {
+	modes := []string{CensusAuto}
+	for _, e := range engines {
+		modes = append(modes, string(e.name))
+	}
+	return append(modes, CensusOff)
+}
+
+// engine takes a census in one way. Its errors are *census.Refusal or the
+// context's.
+type engine struct {
+	name snapshot.Engine
+	auto bool // tried without being asked for
+	take func(ctx context.Context, src kernel.Source, pids []int) (*snapshot.Census, error)
+}
+
+// engines in the order in which they are tried.
+var engines = []engine{
+	{snapshot.EngineBPF, true, byBPF},
+}
+
+func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, error) {
+	e, err := census.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.Scan(ctx)
+	return c, errors.Join(err, e.Close())
+}
+
+// counting is a running node whose pages can be counted.
+type counting struct {
+	*kernel.Guard
+	ctx  context.Context
+	mode string
+	once sync.Once
+	got  snapshot.Reading[*snapshot.Census]
+}
+
+// Census implements kernel.Census. It is taken once.
+func (n *counting) Census(pids []int) snapshot.Reading[*snapshot.Census] {
+	n.once.Do(func() { n.got = n.count(pids) })
+	return n.got
+}
+
+func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
+	r := snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, At: time.Now(), Err: snapshot.CensusOff}
+	var refused []snapshot.CensusRefusal
+	for _, e := range engines {
+		if n.mode != string(e.name) && (n.mode != CensusAuto || !e.auto) {
+			continue
+		}
+		c, err := e.take(n.ctx, n.Guard, pids)
+		if err == nil {
+			c.Refused = refused
+			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
+		}
+		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: err.Error()})
+	}
+	if len(refused) > 0 { // the best engine's words
+		r.State, r.Err = refused[0].State, refused[0].Why
+	}
+	return r
+}
+
+func refusal(err error) snapshot.State {
+	switch {
+	case errors.Is(err, census.ErrPrivilege):
+		return snapshot.Denied
+	case errors.Is(err, census.ErrKernel):
+		return snapshot.Absent
+	}
+	return snapshot.Failed
+}
