@@ -50,9 +50,31 @@ func TestKindsOfAnonymousMemory(t *testing.T) {
 	if p.part("stack").Bytes == 0 {
 		t.Error("no stack")
 	}
-	deletedFiles(t, rep, pid, files)
+	deletedFiles(t, explain(t, cgroup, "--census", "off"), pid, files)
+	countedFiles(t, rep, files)
 	checkScreen(t, run(t, "explain", cgroup).want(t, 0).out)
 	replays(t, cgroup, "planted", filepath.Base(filepath.Dir(files)))
+}
+
+// countedFiles are the same files as a census finds them, to the page.
+func countedFiles(t *testing.T, rep report, dir string) {
+	t.Helper()
+	files := map[string]holder{}
+	for _, h := range rep.Holders {
+		if h.Kind == "file" {
+			files[h.Path] = h
+		}
+	}
+	deleted, memfd := files[filepath.Join(dir, "deleted\n\x1b[31m")], files["memfd:planted"]
+	if deleted.AtMost || deleted.Bytes != plantedDeleted || !deleted.Deleted || deleted.Account != "file" || len(deleted.UsedBy) != 1 {
+		t.Errorf("deleted file %+v", deleted)
+	}
+	if memfd.AtMost || memfd.Bytes != plantedMemfd || memfd.Deleted || memfd.Account != "shmem" || len(memfd.UsedBy) != 2 {
+		t.Errorf("memfd %+v", memfd)
+	}
+	if kept := files[filepath.Join(dir, "kept (deleted)")]; kept.Deleted || kept.Bytes != plantedDeleted {
+		t.Errorf("a file that is only named like a deleted one %+v", kept)
+	}
 }
 
 func deletedFiles(t *testing.T, rep report, pid int, dir string) {

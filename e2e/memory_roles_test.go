@@ -150,3 +150,51 @@ func plantApart() {
 		panic(fmt.Sprintf("pid %d, uid %d", os.Getpid(), os.Getuid()))
 	}
 }
+
+// What plantLayers plants, in bytes, and how it calls a file.
+const (
+	plantedLower, plantedUpper, plantedPrivate, plantedVolume = 2 << 20, 3 << 20, 1 << 20, 4 << 20
+
+	hostileName = "v\n\x1b[31m\xff<script>"
+)
+
+// plantLayers lives as a container does: on an overlay where the kernel has one,
+// with a volume and a tmpfs of its own.
+func plantLayers(dir string, overlay bool) {
+	in := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
+	for _, d := range []string{"lower/vol", "lower/own", "lower/proc", "lower/old", "upper", "work", "root", "volume"} {
+		must(os.MkdirAll(in(d), 0o755))
+	}
+	create(in("lower", "base"), plantedLower)
+	create(in("volume", hostileName), plantedVolume)
+	must(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	if overlay {
+		must(syscall.Mount("overlay", in("root"), "overlay", 0, "lowerdir="+in("lower")+",upperdir="+in("upper")+",workdir="+in("work")))
+	} else {
+		must(syscall.Mount(in("lower"), in("root"), "", syscall.MS_BIND, ""))
+	}
+	must(syscall.Mount(in("volume"), in("root", "vol"), "", syscall.MS_BIND, ""))
+	must(syscall.Mount("none", in("root", "own"), "tmpfs", 0, ""))
+	must(syscall.PivotRoot(in("root"), in("root", "old")))
+	must(os.Chdir("/"))
+	must(syscall.Unmount("/old", syscall.MNT_DETACH))
+	create("/new", plantedUpper)
+	create("/own/private", plantedPrivate)
+	read("/base")
+	read("/vol/" + hostileName)
+}
+
+// read maps a file and touches it, and keeps it.
+func read(name string) {
+	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	must(err)
+	var st syscall.Stat_t
+	must(syscall.Fstat(fd, &st))
+	b, err := syscall.Mmap(fd, 0, int(st.Size), syscall.PROT_READ, syscall.MAP_SHARED)
+	must(err)
+	sum := byte(0)
+	for i := 0; i < len(b); i += 4096 {
+		sum += b[i]
+	}
+	kept = append(kept, sum)
+}

@@ -53,6 +53,10 @@ func play(role string) {
 		go churn()
 	case "apart":
 		plantApart()
+	case "layers":
+		plantLayers(os.Args[1], os.Args[2] == "overlay")
+	case "reader":
+		read(os.Args[1])
 	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)

@@ -34,7 +34,7 @@ var arrows = map[string]string{
 	"says":            "ledger mapping size snapshot",
 	"report":          "",
 	"oom":             "identity printable report size snapshot",
-	"explain":         "advisory identity ledger mapping printable report says size snapshot",
+	"explain":         "advisory identity ledger mapping mounts printable report says size snapshot",
 	"render":          "advisory printable report size",
 	"wire":            "capture explain gather identity kernel kernel/census kernel/kmsg oom report snapshot",
 	"cli":             "advisory explain gather kernel/cgroupfs ledger printable render report size wire /lab",

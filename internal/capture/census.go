@@ -117,8 +117,8 @@ func (p *preparer) redactCensus(b []byte) ([]byte, error) {
 		in := &c.Inodes[i]
 		if label, name, ok := strings.Cut(in.Path, ":"); ok && in.Pseudo {
 			in.Path = label + ":" + p.r.Path(name)
-		} else if !in.Pseudo {
-			in.Path = p.r.Path(in.Path)
+		} else if !in.Pseudo && in.Path != "" {
+			in.Path = p.file(in.Path)
 		}
 	}
 	return encodeCensus(c), nil

@@ -51,7 +51,10 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 		r.Doubts = append(r.Doubts, "kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)")
 	}
 	r.Holders, r.Omitted = holders(s, w.Ledger)
+	r.Census = agreement(s)
+	r.Cost.Census = censusCost(s)
 	r.Doubts = append(r.Doubts, processDoubts(s, w.Ledger)...)
+	r.Doubts = append(r.Doubts, censusDoubts(s)...)
 	r.Risks = risks(s, w)
 	r.Verdict = verdict(w)
 	judged, err := advisory.ForTarget(s)
@@ -192,7 +195,11 @@ func accounts(l *ledger.Ledger) []report.Account {
 		if st == nil {
 			st = map[string]int64{}
 		}
-		rows = append(rows, report.Account{Path: a.Path, Bytes: a.Bytes, Reclaim: string(a.Reclaim), Derived: a.Derived, State: st})
+		row := report.Account{Path: a.Path, Bytes: a.Bytes, Reclaim: string(a.Reclaim), Derived: a.Derived, State: st}
+		if a.Counted {
+			row.How = "census"
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

@@ -10,14 +10,26 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// holders opens the accounts that the files at hand can open: anonymous memory
-// by process, slab by cache where the cgroup has a table of its own, files that
-// were deleted and are still open.
+// holders opens the accounts that can be opened: anonymous memory by process; with
+// a census file cache and shared memory by file, slab by cache, removed cgroups;
+// without one slab by cache where the cgroup has a table of its own, and files
+// that were deleted and are still open.
 func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.Omitted) {
 	all, omitted := []report.Holder{}, []report.Omitted{}
 	procs := processHolders(s)
 	files, shmem := fileHolders(s, l)
-	for _, list := range [][]report.Holder{procs, slabHolders(s, l), files, shmem} {
+	slabs := slabHolders(s, l)
+	var dying []report.Holder
+	if c, ok := s.Census.Get(); ok && len(c.Files) > 0 {
+		files, shmem = censusFiles(s, l)
+	}
+	if c, ok := s.Census.Get(); ok {
+		dying = dyingHolders(s)
+		if len(c.Slabs) > 0 {
+			slabs = censusSlabs(s, l)
+		}
+	}
+	for _, list := range [][]report.Holder{procs, slabs, files, shmem, dying} {
 		slices.SortStableFunc(list, func(a, b report.Holder) int { return cmp.Compare(b.Bytes, a.Bytes) })
 		if len(list) > report.MaxHolders {
 			o := report.Omitted{Account: list[0].Account, Count: len(list) - report.MaxHolders}

@@ -18,28 +18,33 @@ const (
 // given, that of its first process: each namespace once.
 func mountTables(src kernel.Source, firsts []member) []snapshot.MountTable {
 	l := layers{src: src, known: map[string]string{}}
-	tables := []snapshot.MountTable{l.table(1, "")}
+	tables := []snapshot.MountTable{l.table(member{pid: 1, namespace: namespace(src, 1)})}
 	tables[0].Host = true
 	seen := map[string]bool{tables[0].Namespace: true, "": true}
 	for _, m := range firsts {
 		if len(tables) == maxTables {
 			break
 		}
-		ns := link(src, procFile(m.pid, "ns/mnt"))
-		if ns.State == snapshot.Present && seen[ns.Value] {
+		if m.namespace == "" {
+			m.namespace = namespace(src, m.pid)
+		}
+		if seen[m.namespace] {
 			continue
 		}
-		seen[ns.Value] = true
-		tables = append(tables, l.table(m.pid, m.cgroup))
+		seen[m.namespace] = true
+		tables = append(tables, l.table(m))
 	}
 	return tables
 }
 
 // member is a process of a cgroup.
 type member struct {
-	pid    int
-	cgroup string
+	pid       int
+	cgroup    string
+	namespace string // of mounts; empty when it has not been asked
 }
+
+func namespace(src kernel.Source, pid int) string { return link(src, procFile(pid, "ns/mnt")).Value }
 
 // firsts is one process of each cgroup that has any.
 func firsts(ps []snapshot.Process) []member {
@@ -48,7 +53,7 @@ func firsts(ps []snapshot.Process) []member {
 	for i := range ps {
 		if c := ps[i].Cgroup; !seen[c] {
 			seen[c] = true
-			list = append(list, member{ps[i].PID, c})
+			list = append(list, member{pid: ps[i].PID, cgroup: c})
 		}
 	}
 	return list
@@ -60,10 +65,9 @@ type layers struct {
 	known map[string]string
 }
 
-func (l *layers) table(pid int, cgroup string) snapshot.MountTable {
-	t := snapshot.MountTable{PID: pid, Cgroup: cgroup}
-	t.Namespace = link(l.src, procFile(pid, "ns/mnt")).Value
-	t.Mounts = kernel.Value(l.src, procFile(pid, "mountinfo"), maxFile, procfs.ParseMountinfo)
+func (l *layers) table(m member) snapshot.MountTable {
+	t := snapshot.MountTable{PID: m.pid, Cgroup: m.cgroup, Namespace: m.namespace}
+	t.Mounts = kernel.Value(l.src, procFile(m.pid, "mountinfo"), maxFile, procfs.ParseMountinfo)
 	for i := range t.Mounts.Value {
 		m := &t.Mounts.Value[i]
 		for j, dir := range m.Lower {

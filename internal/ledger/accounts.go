@@ -185,6 +185,9 @@ func (b *balance) kernelV1() {
 			return
 		}
 	}
+	if b.counted(kmem) {
+		return
+	}
 	b.undivided += kmem
 	b.add(KernelUndivided, kmem, Unknown, nil)
 	if kmem > 0 {

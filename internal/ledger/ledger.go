@@ -61,6 +61,7 @@ type Account struct {
 	Reclaim Reclaim
 	State   map[string]int64 // margins that the kernel gives; they overlap and need not sum to Bytes
 	Derived bool             // computed from the remainder: the kernel has no counter for it
+	Counted bool             // by a census: the kernel has no counter for it
 }
 
 // Missing is a number that could not be had.
@@ -96,9 +97,10 @@ type Ledger struct {
 type Env struct {
 	CPUs     snapshot.Reading[int]
 	PageSize int64
-	SwapLeft int64 // bytes that this cgroup could still swap out
-	SwapOn   bool  // the node has swap, or cannot say that it has none
-	LazyFree bool  // the kernel knows MADV_FREE, or cannot say that it does not
+	SwapLeft int64    // bytes that this cgroup could still swap out
+	SwapOn   bool     // the node has swap, or cannot say that it has none
+	Counted  *Counted // what a census found; nil without one
+	LazyFree bool     // the kernel knows MADV_FREE, or cannot say that it does not
 }
 
 // ErrNoUsage is returned when the kernel's own total could not be read: without
@@ -223,11 +225,16 @@ func (b *balance) close() {
 		rest = 0
 	}
 	b.l.Accounts = append(b.l.Accounts, Account{Path: Unexplained, Bytes: rest, Reclaim: Unknown})
-	b.l.Bound = -1
-	if cpus, ok := b.env.CPUs.Get(); ok {
-		below := max(b.c.Descendants.Value, 0)
-		b.l.Bound = stockPages * b.env.PageSize * int64(cpus) * int64(2+below)
+	b.l.Bound = b.bound()
+}
+
+// bound is how far usage and accounts may differ; -1 when that is unknown.
+func (b *balance) bound() int64 {
+	cpus, ok := b.env.CPUs.Get()
+	if !ok {
+		return -1
 	}
+	return stockPages * b.env.PageSize * int64(cpus) * int64(2+max(b.c.Descendants.Value, 0))
 }
 
 // oddities says what the files themselves showed.

@@ -161,6 +161,11 @@ func (w *Whole) Risk(kills bool) (Level, Limit, string) {
 func envOf(s *snapshot.Snapshot, i int) Env {
 	env := Env{CPUs: s.Host.CPUs, PageSize: s.Host.PageSize, LazyFree: true}
 	env.SwapLeft, env.SwapOn = swapLeft(s, i)
+	if c, ok := s.Census.Get(); ok {
+		if n, known := Count(c, s.Path[i].Path, !hierarchical(&s.Path[i])); known {
+			env.Counted = &n
+		}
+	}
 	if vm, ok := s.Node.Vmstat.Get(); ok {
 		// MADV_FREE came with 4.5, its counter with 4.12; el7 has neither.
 		_, env.LazyFree = vm.Get("pglazyfreed")

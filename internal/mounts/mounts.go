@@ -50,14 +50,16 @@ type Place struct {
 type Names struct {
 	views  []*view
 	host   *view // may be nil
-	layers map[spot][]use
+	layers map[Spot][]use
 	byView map[string]*view // the view of a cgroup, as far as asked
+
+	byNamespace map[string]*view
 }
 
-// spot is a directory of a file system.
-type spot struct {
-	device uint32
-	path   string
+// Spot is a file or directory of a file system.
+type Spot struct {
+	Device uint32 // the kernel's s_dev
+	Path   string // within the file system
 }
 
 // use is an overlay that a directory is a layer of.
@@ -78,17 +80,21 @@ type mount struct {
 	*snapshot.Mount
 	hidden bool            // another mount stands before it
 	below  map[string]bool // where others are mounted on it
+	layers []Spot          // of an overlay, the top one first
 }
 
 // New prepares the tables.
 func New(tables []snapshot.MountTable) *Names {
-	n := &Names{layers: map[spot][]use{}, byView: map[string]*view{}}
+	n := &Names{layers: map[Spot][]use{}, byView: map[string]*view{}, byNamespace: map[string]*view{}}
 	for i := range tables {
 		if tables[i].Mounts.State != snapshot.Present {
 			continue
 		}
 		v := newView(&tables[i])
 		n.views = append(n.views, v)
+		if ns := v.table.Namespace; ns != "" && n.byNamespace[ns] == nil {
+			n.byNamespace[ns] = v
+		}
 		if v.table.Host && n.host == nil {
 			n.host = v
 		}
@@ -182,31 +188,26 @@ func join(dir, rest string) string {
 
 // find is the path of a file in the view: through the mount of the most of its
 // file system.
-func (v *view) find(s spot) (string, *mount) {
+func (v *view) find(s Spot) (string, *mount) {
 	var best *mount
 	var found string
-	for _, m := range v.byDevice[s.device] {
-		if p, ok := m.at(s.path); ok && (best == nil || len(m.Root) < len(best.Root)) {
+	for _, m := range v.byDevice[s.Device] {
+		if p, ok := m.at(s.Path); ok && (best == nil || len(m.Root) < len(best.Root)) {
 			best, found = m, p
 		}
 	}
 	return found, best
 }
 
-// spot is the place within its file system of a path in the view.
-func (v *view) spot(p string) (spot, bool) {
-	var best *mount
+// covering is the mount that shows a path.
+func (v *view) covering(p string) (best *mount) {
 	for i := range v.mounts {
 		m := &v.mounts[i]
 		if _, ok := under(p, m.Point); ok && !m.hidden && !m.below[m.Point] && (best == nil || len(m.Point) > len(best.Point)) {
 			best = m
 		}
 	}
-	if best == nil {
-		return spot{}, false
-	}
-	rest, _ := under(p, best.Point)
-	return spot{best.Device, join(best.Root, rest)}, true
+	return best
 }
 
 // addLayers notes the directories of an overlay. They are paths of whoever
@@ -216,8 +217,12 @@ func (n *Names) addLayers(v *view, m *mount) {
 		return
 	}
 	add := func(dir string, upper bool) {
-		if s, ok := n.host.spot(path.Clean(dir)); ok {
-			n.layers[s] = append(n.layers[s], use{v, m, path.Clean(dir), upper})
+		dir = path.Clean(dir)
+		if on := n.host.covering(dir); on != nil {
+			rest, _ := under(dir, on.Point)
+			s := Spot{on.Device, join(on.Root, rest)}
+			n.layers[s] = append(n.layers[s], use{v, m, dir, upper})
+			m.layers = append(m.layers, s)
 		}
 	}
 	if m.Upper != "" {
@@ -233,7 +238,7 @@ func (n *Names) Locate(in *snapshot.CensusInode, cgroup string) Place {
 	if p, ok := label(in); ok {
 		return p
 	}
-	s := spot{in.Device, in.Path}
+	s := Spot{in.Device, in.Path}
 	var p Place
 	if n.host != nil {
 		p.Host, _ = n.host.find(s)
@@ -258,8 +263,30 @@ func (n *Names) Locate(in *snapshot.CensusInode, cgroup string) Place {
 	return p
 }
 
+// Spots are the places within file systems that a path may be, as a process of the
+// namespace sees it: of an overlay, in each of its layers, the top one first.
+func (n *Names) Spots(namespace, p string) []Spot {
+	v := n.byNamespace[namespace]
+	if v == nil {
+		return nil
+	}
+	m := v.covering(p)
+	if m == nil {
+		return nil
+	}
+	rest, _ := under(p, m.Point)
+	if len(m.layers) == 0 {
+		return []Spot{{m.Device, join(m.Root, rest)}}
+	}
+	spots := make([]Spot, len(m.layers))
+	for i, layer := range m.layers {
+		spots[i] = Spot{layer.Device, join(layer.Path, rest)}
+	}
+	return spots
+}
+
 // seen fills in what the view says of a file.
-func (p *Place) seen(v *view, s spot) bool {
+func (p *Place) seen(v *view, s Spot) bool {
 	found, m := v.find(s)
 	if m == nil {
 		return false
@@ -284,14 +311,14 @@ func (p *Place) seen(v *view, s spot) bool {
 
 // layer finds the layer of an overlay that a file is in: of the view's own, or of
 // any when there is no view.
-func (n *Names) layer(p *Place, s spot, v *view) bool {
-	for dir := s.path; ; dir = path.Dir(dir) {
-		uses := n.layers[spot{s.device, dir}]
+func (n *Names) layer(p *Place, s Spot, v *view) bool {
+	for dir := s.Path; ; dir = path.Dir(dir) {
+		uses := n.layers[Spot{s.Device, dir}]
 		for _, u := range uses {
 			if v != nil && u.in != v || u.over.hidden {
 				continue
 			}
-			rest, _ := under(s.path, dir)
+			rest, _ := under(s.Path, dir)
 			p.Path, p.Layer, p.Shared, p.Kind = join(u.over.Point, rest), u.dir, distinct(uses), ImageLayer
 			if u.upper {
 				p.Kind = WritableLayer

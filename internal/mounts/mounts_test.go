@@ -108,6 +108,31 @@ func TestLocate(t *testing.T) {
 	}
 }
 
+func TestSpots(t *testing.T) {
+	tables := node()
+	for i := range tables {
+		tables[i].Namespace = fmt.Sprintf("mnt:[%d]", i)
+	}
+	n := New(tables)
+	for _, c := range []struct {
+		namespace, path string
+		want            []Spot
+	}{
+		{"mnt:[0]", "/etc/passwd", []Spot{{disk, "/etc/passwd"}}},
+		{"mnt:[0]", "/data/sub/f", []Spot{{volumeDisk, "/sub/f"}}},
+		{"mnt:[1]", "/lib/libc.so", []Spot{
+			{disk, "/var/lib/docker/overlay2/one/diff/lib/libc.so"}, {disk, "/var/lib/docker/overlay2/init/diff/lib/libc.so"}, {disk, "/var/lib/docker/overlay2/base/diff/lib/libc.so"},
+		}},
+		{"mnt:[1]", "/mnt/deep/f", []Spot{{disk, "/etc/over/f"}}},
+		{"mnt:[9]", "/f", nil},
+		{"", "/f", nil},
+	} {
+		if d := cmp.Diff(c.want, n.Spots(c.namespace, c.path)); d != "" {
+			t.Errorf("%s %s\n%s", c.namespace, c.path, d)
+		}
+	}
+}
+
 func TestLocateWithoutTables(t *testing.T) {
 	for _, tables := range [][]snapshot.MountTable{nil, {{Host: true}}, node()[1:]} {
 		got := New(tables).Locate(&snapshot.CensusInode{Device: volumeDisk, Path: "/sub/f"}, "/docker/one")

@@ -22,9 +22,13 @@ func Wide(r *report.Report) []byte {
 		if a.Derived {
 			note += ", derived"
 		}
+		if a.How != "" {
+			note += ", by " + a.How
+		}
 		p.line("  %-26s %15d  %-10s %s", a.Path, a.Bytes, note, state(a.State))
 	}
 	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, optional(r.Unexplained.BoundBytes))
+	counted(p, r)
 	p.line("LIMITS, from the target to the root")
 	for _, l := range r.Limits {
 		p.line("  %12s  usage %s, cannot free %s, margin %s  %s", size.Text(l.LimitBytes), size.Text(l.UsageBytes),
@@ -93,7 +97,40 @@ func users(list []report.User) string {
 	for _, u := range list {
 		s = append(s, fmt.Sprintf("pid %d %s", u.PID, u.How))
 	}
+	if len(s) == 0 {
+		return ""
+	}
 	return ", open as " + strings.Join(s, ", ")
+}
+
+// cachedFile is a file that a census found: where it is, and who else pays for it.
+func cachedFile(h report.Holder) string {
+	s := h.Path
+	if s == "" {
+		s = h.Name
+	}
+	s += "  " + h.Where
+	if h.Deleted {
+		s += ", deleted"
+	}
+	if h.Volume != "" {
+		s += " " + h.Volume
+	}
+	if n := len(h.ChargedTo); n > 1 {
+		s += fmt.Sprintf(", charged to %d cgroups", n)
+	}
+	return s + users(h.UsedBy)
+}
+
+// counted holds what was counted page by page against the counters.
+func counted(p *page, r *report.Report) {
+	if r.Census == nil || r.Cost.Census == nil {
+		return
+	}
+	p.line("CENSUS by %s, %d page frames in %.0f ms; the counters were read before it", r.Census.Engine, r.Cost.Census.Frames, r.Cost.Census.WallMs)
+	for _, d := range r.Census.Differences {
+		p.line("  %-26s %15d  counter %15d  difference %d", d.Account, d.CensusBytes, d.CounterBytes, d.CensusBytes-d.CounterBytes)
+	}
 }
 
 func holders(p *page, r *report.Report) {
@@ -110,7 +147,12 @@ func holders(p *page, r *report.Report) {
 		if h.AtMost {
 			amount = "<= " + amount
 		}
-		if h.Deleted {
+		switch {
+		case h.Where != "":
+			what = cachedFile(h)
+		case h.Deleted && h.Kind == "cgroup":
+			what += " (removed)"
+		case h.Deleted:
 			what += "  " + h.Path + " (deleted)" + users(h.UsedBy)
 		}
 		if h.How != "" {

@@ -44,6 +44,7 @@ type Report struct {
 	Unexplained Unexplained `json:"unexplained"`
 	Says        []Says      `json:"says"`
 	Holders     []Holder    `json:"holders"`
+	Census      *Census     `json:"census,omitempty"` // of the target; absent without one
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
 	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
@@ -116,8 +117,9 @@ type Account struct {
 	Path    string           `json:"path"`
 	Bytes   int64            `json:"bytes"`
 	Reclaim string           `json:"reclaim" jsonschema:"enum=free,enum=reread,enum=writeback,enum=swap,enum=pinned,enum=mixed,enum=unknown"`
-	Derived bool             `json:"derived,omitempty"` // what was left over, not a counter
-	State   map[string]int64 `json:"state"`             // margins given by the kernel; they overlap and need not sum to bytes
+	Derived bool             `json:"derived,omitempty"`                      // what was left over, not a counter
+	How     string           `json:"how,omitempty" jsonschema:"enum=census"` // counted page by page where no counter tells
+	State   map[string]int64 `json:"state"`                                  // margins given by the kernel; they overlap and need not sum to bytes
 }
 
 // Unexplained is usage minus all accounts.
@@ -158,6 +160,12 @@ type Holder struct {
 	Command   []string         `json:"command,omitempty"`   // argv[0] and memory-related flags; nothing else of the command line
 	Parts     []Part           `json:"parts,omitempty"`     // of a process: what its bytes are, the largest first; they sum to bytes
 	UsedBy    []User           `json:"usedBy,omitempty"`    // of a file: who keeps it open
+
+	// Of a file that a census found.
+	Where     string   `json:"where,omitempty" jsonschema:"enum=image-layer,enum=writable-layer,enum=volume,enum=tmpfs,enum=root,enum=host,enum=memfd,enum=shared-anon,enum=sysv,enum=block-device,enum=no-name,enum=unmounted"`
+	HostPath  string   `json:"hostPath,omitempty"`
+	Volume    string   `json:"volume,omitempty"`
+	ChargedTo []Charge `json:"chargedTo,omitempty"`
 }
 
 // Part is the anonymous memory of one kind of mappings of a process.
@@ -170,10 +178,11 @@ type Part struct {
 	State map[string]int64 `json:"state"`
 }
 
-// User is a process that keeps a file open.
+// User is a process that keeps a file open or mapped.
 type User struct {
-	PID int    `json:"pid"`
-	How string `json:"how"` // fd N
+	Cgroup string `json:"cgroup,omitempty"` // its memory cgroup; absent where only the target's processes are asked
+	PID    int    `json:"pid"`
+	How    string `json:"how"` // fd N, open, mapped
 }
 
 // Omitted says what a bounded list left out.
@@ -236,6 +245,15 @@ type Cost struct {
 	WallMs    float64 `json:"wallMs"`
 	CPUMs     float64 `json:"cpuMs"`
 	BytesRead int64   `json:"bytesRead"`
+
+	Census *CensusCost `json:"census,omitempty"` // part of the above
+}
+
+// CensusCost is what counting the pages took.
+type CensusCost struct {
+	Engine string  `json:"engine" jsonschema:"enum=bpf,enum=kcore,enum=kpage,enum=files"`
+	Frames int64   `json:"frames"` // page frames that were looked at
+	WallMs float64 `json:"wallMs"`
 }
 
 // List ranks the memory cgroups of a node that hold processes.

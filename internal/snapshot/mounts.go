@@ -1,5 +1,15 @@
 package snapshot
 
+// FileUser is a process and the files that it has open or mapped, as paths of its
+// own root directory.
+type FileUser struct {
+	PID       int
+	Cgroup    string              // memory cgroup; empty when it could not be told
+	Namespace string              // of mounts, as in MountTable
+	Open      Reading[[]LinkText] // name of the descriptor, path
+	Mapped    Reading[[]string]
+}
+
 // MountTable is one mount namespace, as one of its processes sees it.
 type MountTable struct {
 	Namespace string // as its link reads, mnt:[4026531841]; empty when that was refused

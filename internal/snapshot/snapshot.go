@@ -27,10 +27,12 @@ type Snapshot struct {
 	Kmem      Kmem
 	Path      []Cgroup // the target first, then its ancestors up to the root of the hierarchy
 	Census    Reading[*Census]
-	Mounts    []MountTable // who sees the files of the census under which path
-	Processes []Process    // of the target and its descendants, by PID; bounded, see PIDs
-	PIDs      []int        // every process of the target and its descendants, ascending
-	Outside   int          // processes listed as PID 0: they live outside this PID namespace
+	Mounts    []MountTable        // who sees the files of the census under which path
+	Users     Reading[[]FileUser] // who has files open or mapped, of the whole node
+	Unasked   int                 // further processes, beyond the bound of Users
+	Processes []Process           // of the target and its descendants, by PID; bounded, see PIDs
+	PIDs      []int               // every process of the target and its descendants, ascending
+	Outside   int                 // processes listed as PID 0: they live outside this PID namespace
 	Cost      Cost
 }
 

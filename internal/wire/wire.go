@@ -123,6 +123,32 @@ func (n *Node) List(order explain.Sort) (*report.List, error) {
 	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
 }
 
+// Files lists what is cached of which file: of one target, or of the node when
+// target is nil.
+func (n *Node) Files(target *string, opt explain.FileOptions) (*report.Files, error) {
+	src, hide := n.source()
+	s, err := gather.Files(src, target, true, n.opt)
+	if err == nil && hide != nil {
+		cgroup := ""
+		if len(s.Path) > 0 {
+			cgroup = s.Target().Path
+		}
+		var hidden kernel.Source
+		if hidden, err = hide(meta(s, cgroup)); err == nil {
+			again := target
+			if target != nil {
+				again = new(string)
+			}
+			s, err = gather.Files(hidden, again, true, n.opt)
+		}
+	}
+	if err != nil {
+		return nil, n.late(err)
+	}
+	r, err := explain.Files(s, opt)
+	return r, n.late(err)
+}
+
 // Advisories applies the catalogue of known faults to the node.
 func (n *Node) Advisories() (*report.Advisories, error) {
 	src, hide := n.source()

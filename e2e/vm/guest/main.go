@@ -147,7 +147,10 @@ func mountCgroup(version string) error {
 	const root = "/sys/fs/cgroup"
 	switch version {
 	case "v2":
-		return syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot")
+		if err := syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot"); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0)
 	case "v1":
 		if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"); err != nil {
 			return err

@@ -268,6 +268,30 @@ func CountMaps(b []byte) (int, error) {
 	return bytes.Count(b, []byte("\n")), nil
 }
 
+// MappedFiles gives the paths of the files in /proc/PID/maps, each once. The
+// kernel escapes newlines in them and nothing else (linux fs/seq_file.c
+// seq_file_path): a name that holds that escape cannot be told from one.
+func MappedFiles(b []byte) ([]string, error) {
+	var files []string
+	seen := map[string]bool{}
+	last := ""
+	for line := range bytes.Lines(b) {
+		at := bytes.IndexByte(line, '/')
+		if at < 0 || line[len(line)-1] != '\n' {
+			continue
+		}
+		name := line[at : len(line)-1]
+		if string(name) == last {
+			continue
+		}
+		if last = string(name); !seen[last] {
+			seen[last] = true
+			files = append(files, strings.ReplaceAll(last, `\012`, "\n"))
+		}
+	}
+	return files, nil
+}
+
 // ParseSmapsRollup parses /proc/PID/smaps_rollup: the lines of smaps, summed, in
 // bytes.
 func ParseSmapsRollup(b []byte) (snapshot.Stat, error) {

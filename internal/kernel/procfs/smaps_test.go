@@ -163,3 +163,13 @@ func BenchmarkParseSmaps(b *testing.B) {
 		_, _ = ParseSmaps(file)
 	}
 }
+
+func TestMappedFiles(t *testing.T) {
+	got, err := MappedFiles([]byte("00400000-00452000 r-xp 00000000 08:02 17     /bin/a b\n" +
+		"00452000-00453000 rw-p 00052000 08:02 17     /bin/a b\n" +
+		"7f00-7f01 rw-p 00000000 00:00 0 [anon:a]\n7f01-7f02 rw-p 00000000 00:00 0 \n" +
+		"7f02-7f03 r--s 00000000 08:02 18 /x\\012y (deleted)\n7f03-7f04 r--s 00000000 08:02 17     /bin/a b\ncut /of"))
+	if d := cmp.Diff([]string{"/bin/a b", "/x\ny (deleted)"}, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+}

@@ -1,0 +1,315 @@
+package explain
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mounts"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// FileSort orders files.
+type FileSort string
+
+// The orders, the largest first but by path.
+const (
+	FilesByBytes    FileSort = "bytes"
+	FilesByDirty    FileSort = "dirty"
+	FilesByActive   FileSort = "active"
+	FilesByInactive FileSort = "inactive"
+	FilesByMapped   FileSort = "mapped"
+	FilesByPath     FileSort = "path"
+)
+
+// FileSorts lists the orders, the default first.
+func FileSorts() []FileSort {
+	return []FileSort{FilesByBytes, FilesByDirty, FilesByActive, FilesByInactive, FilesByMapped, FilesByPath}
+}
+
+// FileOptions choose what of the files is listed.
+type FileOptions struct {
+	Sort  FileSort
+	Max   int // rows at most; 0 for all
+	Depth int // directories of so many parts instead of files; 0 for files
+}
+
+// ErrNoFiles is returned when there is no census that knows files.
+var ErrNoFiles = errors.New("nothing here can tell what is cached of which file")
+
+// Files lists what a census found cached: of the snapshot's target, or of the node
+// when it has none.
+func Files(s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
+	c, ok := s.Census.Get()
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%w: %s", ErrNoFiles, s.Census.Err)
+	case c.Engine == snapshot.EngineKpage:
+		return nil, fmt.Errorf("%w: the census by %s knows classes only", ErrNoFiles, c.Engine)
+	}
+	r := &report.Files{
+		Schema: report.FilesSchema, Generated: generated(s), Host: host(s), Files: []report.File{}, Directories: []report.Directory{},
+		Doubts: append([]string{}, censusDoubts(s)...),
+		Cost:   report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
+	}
+	n := &namer{c: c, names: mounts.New(s.Mounts)}
+	if len(s.Path) > 0 {
+		t := target(s)
+		r.Target = &t
+		n.within = ledger.Within(c, s.Target().Path, ownOnly(s.Target()))
+	}
+	all := cachedFiles(c, n.within)
+	r.Totals = totals(all)
+	r.Coverage = coverage(s, all, r.Totals.Bytes)
+	if opt.Depth > 0 {
+		n.directories(r, all, opt)
+	} else {
+		n.files(r, s, all, opt)
+	}
+	r.NotSeen = filesNotSeen(s, r)
+	return r, nil
+}
+
+func totals(all []cached) report.FileTotals {
+	var sum snapshot.PageState
+	for i := range all {
+		sum.Add(all[i].sum)
+	}
+	return report.FileTotals{Files: len(all), Bytes: sum.Bytes, State: pageStates(&sum)}
+}
+
+// coverage holds what was found against the kernel's own counter.
+func coverage(s *snapshot.Snapshot, all []cached, found int64) report.Coverage {
+	c := s.Census.Value
+	v := report.Coverage{
+		Engine: string(c.Engine), Complete: c.Complete && !c.Dropped.Any(), FoundBytes: found,
+		Processes: len(s.Users.Value), Unasked: s.Unasked,
+	}
+	for i := range all {
+		if in := all[i].in; in != nil && in.Path != "" {
+			v.NamedBytes += all[i].sum.Bytes
+		}
+	}
+	if len(s.Path) > 0 {
+		if n, ok := ledger.KeysOf(s.Target()).Get("file"); ok {
+			v.CounterBytes = &n
+		}
+	} else if vm, ok := s.Node.Vmstat.Get(); ok {
+		if n, ok := vm.Get("nr_file_pages"); ok {
+			v.CounterBytes = ptr(n * s.Host.PageSize)
+		}
+	}
+	return v
+}
+
+func rankFile(m *snapshot.PageState, by FileSort) int64 {
+	switch by {
+	case FilesByDirty:
+		return m.Dirty + m.Writeback
+	case FilesByActive:
+		return m.Active
+	case FilesByInactive:
+		return m.Inactive
+	case FilesByMapped:
+		return m.Mapped
+	}
+	return m.Bytes
+}
+
+// files lists the largest files.
+func (n *namer) files(r *report.Files, s *snapshot.Snapshot, all []cached, opt FileOptions) {
+	if opt.Sort != FilesByBytes && opt.Sort != FilesByPath {
+		slices.SortStableFunc(all, func(a, b cached) int { return cmp.Compare(rankFile(&b.sum, opt.Sort), rankFile(&a.sum, opt.Sort)) })
+	}
+	listed := all
+	if opt.Max > 0 && len(all) > opt.Max {
+		listed = all[:opt.Max]
+		r.Omitted.Count = len(all) - opt.Max
+		for i := range all[opt.Max:] {
+			r.Omitted.Bytes += all[opt.Max+i].sum.Bytes
+		}
+	}
+	users := n.users(s, listed)
+	for i := range listed {
+		r.Files = append(r.Files, n.file(&listed[i], users))
+	}
+	if opt.Sort == FilesByPath {
+		slices.SortStableFunc(r.Files, func(a, b report.File) int { return cmp.Compare(a.Path, b.Path) })
+	}
+}
+
+func (n *namer) file(f *cached, users map[*snapshot.CensusInode][]report.User) report.File {
+	p := n.place(f)
+	row := report.File{
+		Kind: string(p.Kind), Bytes: f.sum.Bytes, AtMost: !n.split(), State: pageStates(&f.sum), SharedBy: p.Shared,
+		ChargedTo: charges(n.c, f), UsedBy: []report.User{},
+	}
+	path, host := shown(f, p)
+	row.Path, row.PathBytes = name(path)
+	row.HostPath, row.HostPathBytes = name(host)
+	row.Volume, _ = name(p.Volume)
+	row.Layer, _ = name(p.Layer)
+	if f.in == nil {
+		return row
+	}
+	row.FS, _ = name(f.in.Type)
+	row.Device = device(f.in.Device)
+	row.Inode, row.Generation, row.SizeBytes, row.Links, row.Deleted = f.in.Number, f.in.Generation, f.in.Size, f.in.Links, f.in.Deleted
+	row.UsedBy = append(row.UsedBy, users[f.in]...)
+	return row
+}
+
+// users finds out who has the files open or mapped, by path: a path in a
+// process's own root leads to a place in a file system, of an overlay to one in
+// each of its layers.
+func (n *namer) users(s *snapshot.Snapshot, files []cached) map[*snapshot.CensusInode][]report.User {
+	at := map[mounts.Spot]*snapshot.CensusInode{}
+	deleted := map[mounts.Spot]*snapshot.CensusInode{} // a new file may have its name
+	labels := map[string][]*snapshot.CensusInode{}
+	for i := range files {
+		in := files[i].in
+		switch {
+		case in == nil || in.Path == "":
+		case in.Pseudo:
+			labels["/"+in.Path] = append(labels["/"+in.Path], in)
+		case in.Deleted:
+			deleted[mounts.Spot{Device: in.Device, Path: in.Path}] = in
+		default:
+			at[mounts.Spot{Device: in.Device, Path: in.Path}] = in
+		}
+	}
+	users := map[*snapshot.CensusInode][]report.User{}
+	find := func(u *snapshot.FileUser, text, how string) {
+		known := at
+		text, gone := strings.CutSuffix(text, " (deleted)")
+		if gone {
+			known = deleted
+			if in := labels[text]; len(in) == 1 { // several of one name cannot be told apart
+				n.use(users, in[0], u, how)
+				return
+			}
+		}
+		for _, spot := range n.names.Spots(u.Namespace, text) {
+			if in := known[spot]; in != nil {
+				n.use(users, in, u, how)
+				return
+			}
+		}
+	}
+	for i := range s.Users.Value {
+		u := &s.Users.Value[i]
+		for _, l := range u.Open.Value {
+			find(u, l.Text, "fd "+l.Name)
+		}
+		for _, file := range u.Mapped.Value {
+			find(u, file, "mapped")
+		}
+	}
+	return users
+}
+
+func (n *namer) use(users map[*snapshot.CensusInode][]report.User, in *snapshot.CensusInode, u *snapshot.FileUser, how string) {
+	list := users[in]
+	if len(list) >= report.MaxUsers {
+		return
+	}
+	row := report.User{PID: u.PID, How: how}
+	row.Cgroup, _ = name(u.Cgroup)
+	row.How, _ = name(how)
+	users[in] = append(list, row)
+}
+
+// directories sums the files by the first parts of their paths.
+func (n *namer) directories(r *report.Files, all []cached, opt FileOptions) {
+	type sum struct {
+		path  string
+		files int
+		state snapshot.PageState
+	}
+	sums := map[string]*sum{}
+	for i := range all {
+		f := &all[i]
+		p := n.place(f)
+		file, _ := shown(f, p)
+		dir := directory(string(p.Kind), file, opt.Depth)
+		if sums[dir] == nil {
+			sums[dir] = &sum{path: dir}
+		}
+		sums[dir].files++
+		sums[dir].state.Add(f.sum)
+	}
+	rows := make([]*sum, 0, len(sums))
+	for _, d := range sums {
+		rows = append(rows, d)
+	}
+	slices.SortFunc(rows, func(a, b *sum) int {
+		if opt.Sort == FilesByPath {
+			return cmp.Compare(a.path, b.path)
+		}
+		return cmp.Or(cmp.Compare(rankFile(&b.state, opt.Sort), rankFile(&a.state, opt.Sort)), cmp.Compare(a.path, b.path))
+	})
+	if opt.Max > 0 && len(rows) > opt.Max {
+		r.Omitted.Count = len(rows) - opt.Max
+		for _, d := range rows[opt.Max:] {
+			r.Omitted.Bytes += d.state.Bytes
+		}
+		rows = rows[:opt.Max]
+	}
+	for _, d := range rows {
+		row := report.Directory{Files: d.files, Bytes: d.state.Bytes, State: pageStates(&d.state)}
+		row.Path, row.PathBytes = name(d.path)
+		r.Directories = append(r.Directories, row)
+	}
+}
+
+// directory is the beginning of a path; what has no path stands under its kind.
+func directory(kind, file string, depth int) string {
+	if !strings.HasPrefix(file, "/") {
+		return "(" + kind + ")"
+	}
+	dir := path.Dir(file)
+	parts := strings.SplitN(dir, "/", depth+2)
+	return cmp.Or(strings.Join(parts[:min(len(parts), depth+1)], "/"), "/")
+}
+
+func filesNotSeen(s *snapshot.Snapshot, r *report.Files) []report.NotSeen {
+	l := &missingList{rows: []report.NotSeen{}}
+	l.hostNulls(s, r.Generated, r.Host)
+	null(l, "target", r.Target == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "--node", Err: "the whole node was asked for"}, "", "whose files these are")
+	if len(s.Path) > 0 {
+		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Target().Stat, "", "how much of the cache was found")
+	} else {
+		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Node.Vmstat, "", "how much of the cache was found")
+	}
+	for _, ref := range s.Census.Value.Refused {
+		l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, censusGain)
+	}
+	source(l, s.Users, "other processes that use the files")
+	if s.Unasked > 0 {
+		l.add("", "/proc", snapshot.Failed, fmt.Sprintf("%d more processes than are asked", s.Unasked), "whether they use the files")
+	}
+	refused := map[snapshot.State]int{}
+	var example snapshot.Reading[[]string]
+	for i := range s.Users.Value {
+		u := &s.Users.Value[i]
+		if st := u.Mapped.State; st != snapshot.Present && st != snapshot.Absent {
+			refused[st]++
+			example = u.Mapped
+		}
+	}
+	if n := refused[snapshot.Denied] + refused[snapshot.Failed]; n > 0 {
+		l.add("", example.Source, example.State, fmt.Sprintf("%s (%d processes)", example.Err, n), "whether they use the files")
+	}
+	for i := range s.Mounts {
+		if m := &s.Mounts[i]; m.Mounts.State == snapshot.Denied || m.Mounts.State == snapshot.Failed {
+			source(l, m.Mounts, "paths of files as that process sees them")
+			break
+		}
+	}
+	return l.rows
+}

@@ -1,0 +1,116 @@
+package gather
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/kernel/procfs"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Bounds of the search for who uses a file.
+const (
+	maxUsers  = 4096 // processes
+	maxProcs  = 1 << 17
+	mapsAhead = 32 // asked for together
+)
+
+// Files reads what is needed to list cached files: of target, or of the whole
+// node when target is nil. Who uses them is looked for among all processes, or
+// only among those of the target.
+func Files(src kernel.Source, target *string, everybody bool, opt Options) (*snapshot.Snapshot, error) {
+	s := &snapshot.Snapshot{}
+	h, err := find(src, opt)
+	if err != nil {
+		return nil, err
+	}
+	if target != nil {
+		cgroup, err := resolve(src, h, *target)
+		if err != nil {
+			return nil, err
+		}
+		c := cgroupfs.Read(src, h, cgroup)
+		if err := readable(src, &c); err != nil {
+			return nil, err
+		}
+		s.Path = []snapshot.Cgroup{c}
+		members(src, s)
+	}
+	s.Census = kernel.Census(src, s.PIDs)
+	s.Host = host(src, h)
+	s.Node.Meminfo = kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo)
+	s.Node.Vmstat = kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat)
+	users(src, h, s, everybody)
+	s.Mounts = mountTables(src, viewers(s))
+	o := src.Origin()
+	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
+	return s, nil
+}
+
+// viewers are the processes whose mount tables name the files: one of each cgroup
+// of the target, then one of each namespace that a user lives in.
+func viewers(s *snapshot.Snapshot) []member {
+	list := firsts(s.Processes)
+	for _, u := range s.Users.Value {
+		if u.Namespace != "" {
+			list = append(list, member{u.PID, u.Cgroup, u.Namespace})
+		}
+	}
+	return list
+}
+
+// users asks the processes of the target, then all others, what they have open
+// and mapped.
+func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everybody bool) {
+	pids := slices.Clone(s.PIDs)
+	r := &s.Users
+	r.Source, r.State = "/proc", snapshot.Present
+	if everybody {
+		a := src.Ask(kernel.Question{Op: kernel.List, Path: "/proc", Max: maxProcs})
+		r.State, r.At, r.Err = a.State, a.At, a.Err
+		known := map[int]bool{}
+		for _, pid := range pids {
+			known[pid] = true
+		}
+		for _, name := range a.Names() {
+			if pid, err := strconv.Atoi(name); err == nil && !known[pid] {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	if s.Unasked = max(0, len(pids)-maxUsers); s.Unasked > 0 {
+		pids = pids[:maxUsers]
+	}
+	for chunk := range slices.Chunk(pids, mapsAhead) {
+		maps := make([]kernel.Question, len(chunk))
+		for i, pid := range chunk {
+			maps[i] = kernel.Question{Op: kernel.Read, Path: procFile(pid, "maps"), Max: maxMaps}
+		}
+		for i, a := range kernel.AskAll(src, maps) {
+			r.Value = append(r.Value, user(src, h, chunk[i], kernel.Parsed(a, maps[i].Path, procfs.MappedFiles)))
+		}
+	}
+}
+
+func user(src kernel.Source, h cgroupfs.Hierarchy, pid int, mapped snapshot.Reading[[]string]) snapshot.FileUser {
+	u := snapshot.FileUser{PID: pid, Mapped: mapped}
+	fds := kernel.Question{Op: kernel.Links, Path: procFile(pid, "fd"), Max: maxFDs}
+	u.Open = kernel.Parsed(src.Ask(fds), fds.Path, func(b []byte) (files []snapshot.LinkText, err error) {
+		for _, l := range (kernel.Answer{Data: b}).Links() {
+			if l.Text != "" && l.Text[0] == '/' {
+				files = append(files, l)
+			}
+		}
+		return files, nil
+	})
+	if len(u.Open.Value) == 0 && len(mapped.Value) == 0 {
+		return u // a kernel thread, or nothing was told
+	}
+	if lines, ok := kernel.Value(src, procFile(pid, "cgroup"), maxFile, cgroupfs.ParseMembership).Get(); ok {
+		u.Cgroup, _ = h.Membership(lines)
+	}
+	u.Namespace = namespace(src, pid)
+	return u
+}

@@ -1,0 +1,201 @@
+package render
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/printable"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// kinds are short words for what a file is to its container.
+var kinds = map[string]string{
+	"image-layer": "image", "writable-layer": "layer", "shared-anon": "shared", "block-device": "device", "no-name": "no name", "unmounted": "elsewhere",
+}
+
+// Files renders cached files, one line each; wide adds who is charged and who uses
+// them.
+func Files(r *report.Files, wide bool) []byte {
+	p := &page{}
+	if !wide {
+		p.width = Width
+	}
+	p.fold("  ", 2, filesAnswer(r))
+	if r.Target != nil {
+		p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
+	}
+	const row = "%7s %6s %6s %6s  %-9s %s"
+	switch {
+	case len(r.Directories) > 0:
+		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "FILES", "DIRECTORY")
+	case len(r.Files) > 0:
+		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "WHAT", "PATH (* others are charged too, + use it)")
+	}
+	for _, d := range r.Directories {
+		p.line(row, size.MiBs(d.Bytes), states(d.State, "dirty"), states(d.State, "active"), states(d.State, "mapped"), strconv.Itoa(d.Files), place(d.Path, wide))
+	}
+	for i := range r.Files {
+		f := &r.Files[i]
+		amount := size.MiBs(f.Bytes)
+		if f.AtMost {
+			amount = "<=" + amount
+		}
+		p.line(row, amount, states(f.State, "dirty"), states(f.State, "active"), states(f.State, "mapped"), kind(f.Kind), place(fileName(r, f), wide))
+		if wide {
+			fileDetails(p, f)
+		}
+	}
+	if r.Omitted.Count > 0 {
+		p.line("and %d more: %s", r.Omitted.Count, size.Text(r.Omitted.Bytes))
+	}
+	p.fold("  ", 3, covered(r))
+	for _, d := range r.Doubts {
+		p.fold("  ", 2, "- "+d)
+	}
+	for _, m := range r.NotSeen {
+		if m.State != "absent" {
+			p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+		}
+	}
+	return p.Bytes()
+}
+
+func kind(k string) string {
+	if short, ok := kinds[k]; ok {
+		return short
+	}
+	return k
+}
+
+// states is an amount of a state in MiB, empty for none.
+func states(m map[string]int64, key string) string {
+	if m[key] == 0 {
+		return "-"
+	}
+	return size.MiBs(m[key])
+}
+
+func place(path string, wide bool) string {
+	const room = Width - 41
+	if path = printable.Text(path); wide {
+		return path
+	}
+	return printable.Fit(path, room)
+}
+
+// fileName is the path with marks: * for memory of the file that is charged to
+// others too, + for a user in another cgroup, (deleted).
+func fileName(r *report.Files, f *report.File) string {
+	marks := ""
+	if r.Target != nil && elsewhere(r, f) {
+		marks += "*"
+	}
+	if usedElsewhere(r, f) {
+		marks += "+"
+	}
+	name := f.Path
+	if name == "" {
+		name = fmt.Sprintf("%s %s inode %d", f.FS, f.Device, f.Inode)
+	}
+	if f.Deleted {
+		name += " (deleted)"
+	}
+	return strings.TrimSpace(marks + " " + name)
+}
+
+func elsewhere(r *report.Files, f *report.File) bool {
+	for _, c := range f.ChargedTo {
+		if !inside(r, c.Cgroup) {
+			return true
+		}
+	}
+	return false
+}
+
+func usedElsewhere(r *report.Files, f *report.File) bool {
+	for _, u := range f.UsedBy {
+		if r.Target != nil && !inside(r, u.Cgroup) {
+			return true
+		}
+	}
+	return false
+}
+
+func inside(r *report.Files, cgroup string) bool {
+	t := strings.TrimSuffix(r.Target.Cgroup, "/")
+	return cgroup == r.Target.Cgroup || strings.HasPrefix(cgroup, t+"/")
+}
+
+func fileDetails(p *page, f *report.File) {
+	p.line("            %s %s inode %d, %s long, %s", f.FS, f.Device, f.Inode, size.Text(f.SizeBytes), state(f.State))
+	if f.HostPath != "" && f.HostPath != f.Path {
+		p.line("            on the node  %s", f.HostPath)
+	}
+	if f.Volume != "" {
+		p.line("            volume       %s", f.Volume)
+	}
+	if f.Layer != "" {
+		p.line("            layer        %s, of %d containers", f.Layer, f.SharedBy)
+	}
+	for _, c := range f.ChargedTo {
+		who := c.Cgroup
+		if who == "" {
+			who = "no cgroup"
+		}
+		if c.Dying {
+			who += " (removed)"
+		}
+		p.line("            charged to   %9s  %s", size.MiBs(c.Bytes), who)
+	}
+	for _, u := range f.UsedBy {
+		p.line("            used by      pid %d %s  %s", u.PID, u.How, u.Cgroup)
+	}
+}
+
+func filesAnswer(r *report.Files) string {
+	whose := "of this cgroup"
+	if r.Target == nil {
+		whose = "of the node"
+	}
+	if r.Totals.Files == 0 {
+		return "No file cache " + whose + "."
+	}
+	var parts []string
+	for _, key := range []string{"dirty", "active", "mapped", "unevictable"} {
+		if n := r.Totals.State[key]; n > 0 {
+			parts = append(parts, size.Text(n)+" "+key)
+		}
+	}
+	s := fmt.Sprintf("%s %s cached in %s", size.Text(r.Totals.Bytes), whose, fileCount(r.Totals.Files))
+	if len(parts) > 0 {
+		s += ": " + strings.Join(parts, ", ")
+	}
+	return s + "."
+}
+
+func fileCount(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
+
+// covered says how much of the cache was found, and by what.
+func covered(r *report.Files) string {
+	c := r.Coverage
+	s := "Counted by " + c.Engine
+	if r.Cost.Census != nil {
+		s += fmt.Sprintf(" in %.0f ms", r.Cost.Census.WallMs)
+	}
+	if c.CounterBytes != nil {
+		s += fmt.Sprintf("; the kernel's counter says %s", size.Text(*c.CounterBytes))
+	}
+	if !c.Complete {
+		s += ": not all could be reached"
+	}
+	s += fmt.Sprintf("; %s has a name", size.Percent(c.NamedBytes, c.FoundBytes))
+	s += fmt.Sprintf("; users among %s", processes(c.Processes))
+	return s + "."
+}
