@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -188,4 +189,29 @@ func TestFilesWithoutTheRight(t *testing.T) {
 	run(t, "files", "self", "--sort", "x").want(t, 2, "bytes")
 	run(t, "files", "self", "-n", "-7").want(t, 2)
 	run(t, "files", "--census", "x", "self").want(t, 2, "auto")
+}
+
+// go tool pprof reads the profile.
+func TestFilesAsProfile(t *testing.T) {
+	h := memory(t)
+	cgroup, dir := h.group(t, unique("profile"))
+	on := t.TempDir()
+	actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "layers", on, "bind")
+	folded := run(t, "files", cgroup, "-o", "folded").want(t, 0).out
+	want := ";file;volume;vol/;v\\n\\x1b[31m\\xff<script> " + strconv.Itoa(plantedVolume) + "\n"
+	if !strings.Contains(folded, want) || !strings.HasPrefix(folded, "node;") {
+		t.Errorf("no %q in:\n%s", want, folded)
+	}
+	file := filepath.Join(t.TempDir(), "profile")
+	if err := os.WriteFile(file, []byte(run(t, "files", cgroup, "-o", "pprof").want(t, 0).out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		return // a test machine has no other program; Parse is tested without
+	}
+	out, err := exec.Command(goTool, "tool", "pprof", "-top", file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "/vol/v") {
+		t.Errorf("%v: %s", err, out)
+	}
 }

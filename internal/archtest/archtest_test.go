@@ -50,6 +50,7 @@ var importers = map[string]string{
 	"go.yaml.in/yaml/v4":                       "render advisory",
 	"github.com/invopop/jsonschema":            "report",
 	"github.com/santhosh-tekuri/jsonschema/v6": "report",
+	"github.com/google/pprof/profile":          "render",
 	"github.com/google/go-cmp/cmp":             "*",
 	"github.com/cilium/ebpf":                   "kernel/census",
 	"github.com/cilium/ebpf/btf":               "kernel/census",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/wire"
 )
 
 // screenFiles is how many rows fit on a screen.
@@ -24,7 +26,7 @@ func (a *app) files() *cobra.Command {
 	for _, s := range explain.FileSorts() {
 		orders = append(orders, string(s))
 	}
-	formats := []string{"text", "wide", "json", "yaml"}
+	formats := []string{"text", "wide", "json", "yaml", "pprof", "folded"}
 	cmd := a.counting(a.reading(&cobra.Command{
 		Use:   "files TARGET|--node",
 		Short: "List what is cached of which file",
@@ -32,6 +34,8 @@ func (a *app) files() *cobra.Command {
 the largest first, as the container sees them: which part is dirty, active or
 mapped, whether it is of the image, of the writable layer or of a volume, to whom
 else the file is charged, and which processes have it open or mapped.
+
+-o pprof is a profile for go tool pprof, -o folded is for flame graph programs.
 
 ` + targetHelp + "\n\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,12 +65,12 @@ else the file is charged, and which processes have it open or mapped.
 				return err
 			}
 			defer n.Close()
-			r, err := n.Files(target, opt)
-			if errors.Is(err, explain.ErrNoFiles) {
-				return &coded{exitNotAllowed, err, "memwhy explain shows the accounts without the files"}
+			if a.output == "pprof" || a.output == "folded" {
+				return a.stacks(n, target)
 			}
+			r, err := n.Files(target, opt)
 			if err != nil {
-				return err
+				return noFiles(err)
 			}
 			return a.write(r, r.NotSeen, func() []byte { return render.Files(r, false) }, func() []byte { return render.Files(r, true) })
 		},
@@ -88,4 +92,29 @@ func (a *app) filesTarget(args []string, node bool) (*string, error) {
 	}
 	target, err := a.target(args)
 	return &target, err
+}
+
+// stacks prints all files as a profile.
+func (a *app) stacks(n *wire.Node, target *string) error {
+	stacks, err := n.Stacks(target)
+	if err != nil {
+		return noFiles(err)
+	}
+	out := render.Folded(stacks)
+	if a.output == "pprof" {
+		if out, err = render.Pprof(stacks); err != nil {
+			return err
+		}
+	}
+	if _, err := a.stdout.Write(out); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+func noFiles(err error) error {
+	if errors.Is(err, explain.ErrNoFiles) {
+		return &coded{exitNotAllowed, err, "memwhy explain shows the accounts without the files; memwhy doctor says what is missing"}
+	}
+	return err
 }

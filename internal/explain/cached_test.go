@@ -180,3 +180,33 @@ func TestCensusHolders(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+func TestStacks(t *testing.T) {
+	s := counted()
+	got, err := Stacks(s)
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%v %+v", err, got)
+	}
+	one := []string{"node", "c", "one"}
+	want := []report.Stack{
+		{Frames: append(one[:3:3], "file", "volume", "data/", "shared"), File: "/data/shared", Bytes: 15, Reclaimable: 15},
+		{Frames: append(one[:3:3], "file", "volume", "data/", "log/", "\xff\n"), File: "/data/log/\xff\n", Bytes: 25, Reclaimable: 25, Dirty: 25},
+		{Frames: append(one[:3:3], "shmem", "memfd", "memfd:x"), File: "memfd:x", Bytes: 20},
+		{Frames: append(one[:3:3], "job\x1b[31m (removed)", "file", "volume", "data/", "log/", "old (deleted)"), File: "/data/log/old (deleted)", Bytes: 10, Reclaimable: 10},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	s.Path = nil
+	s.Node.Meminfo = present(snapshot.Stat{Entries: []snapshot.Entry{{Key: "SwapFree", Value: 1}}})
+	s.Census.Value.Groups[4].Path = "/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/8d2c5b0a7f6e4d3c2b1a09182736455463728190a0b1c2d3e4f5061728394a5b"
+	if got, err = Stacks(s); err != nil || len(got) != 7 {
+		t.Fatalf("%v %+v", err, got)
+	}
+	if d := cmp.Diff([]string{"node", "pod 0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10", "container 8d2c5b0a7f6e", "file", "host", "srv/", "shared"}, got[1].Frames); d != "" {
+		t.Error(d)
+	}
+	if got[3].Reclaimable != 20 || got[5].Frames[1] != "no cgroup" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -45,13 +45,10 @@ var ErrNoFiles = errors.New("nothing here can tell what is cached of which file"
 // Files lists what a census found cached: of the snapshot's target, or of the node
 // when it has none.
 func Files(s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
-	c, ok := s.Census.Get()
-	switch {
-	case !ok:
-		return nil, fmt.Errorf("%w: %s", ErrNoFiles, s.Census.Err)
-	case c.Engine == snapshot.EngineKpage:
-		return nil, fmt.Errorf("%w: the census by %s knows classes only", ErrNoFiles, c.Engine)
+	if err := hasFiles(s); err != nil {
+		return nil, err
 	}
+	c := s.Census.Value
 	r := &report.Files{
 		Schema: report.FilesSchema, Generated: generated(s), Host: host(s), Files: []report.File{}, Directories: []report.Directory{},
 		Doubts: append([]string{}, censusDoubts(s)...),

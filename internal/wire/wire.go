@@ -126,27 +126,39 @@ func (n *Node) List(order explain.Sort) (*report.List, error) {
 // Files lists what is cached of which file: of one target, or of the node when
 // target is nil.
 func (n *Node) Files(target *string, opt explain.FileOptions) (*report.Files, error) {
-	src, hide := n.source()
-	s, err := gather.Files(src, target, true, n.opt)
-	if err == nil && hide != nil {
-		cgroup := ""
-		if len(s.Path) > 0 {
-			cgroup = s.Target().Path
-		}
-		var hidden kernel.Source
-		if hidden, err = hide(meta(s, cgroup)); err == nil {
-			again := target
-			if target != nil {
-				again = new(string)
-			}
-			s, err = gather.Files(hidden, again, true, n.opt)
-		}
-	}
+	s, err := n.readFiles(target, true)
 	if err != nil {
 		return nil, n.late(err)
 	}
 	r, err := explain.Files(s, opt)
 	return r, n.late(err)
+}
+
+// Stacks gives the same memory as stacks, for profiles and flame graphs.
+func (n *Node) Stacks(target *string) ([]report.Stack, error) {
+	s, err := n.readFiles(target, false)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	stacks, err := explain.Stacks(s)
+	return stacks, n.late(err)
+}
+
+func (n *Node) readFiles(target *string, users bool) (*snapshot.Snapshot, error) {
+	src, hide := n.source()
+	s, err := gather.Files(src, target, users, n.opt)
+	if err != nil || hide == nil {
+		return s, err
+	}
+	cgroup := ""
+	if target != nil {
+		cgroup, target = s.Target().Path, new(string)
+	}
+	hidden, err := hide(meta(s, cgroup))
+	if err != nil {
+		return nil, err
+	}
+	return gather.Files(hidden, target, users, n.opt)
 }
 
 // Advisories applies the catalogue of known faults to the node.
