@@ -141,6 +141,7 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	source(l, s.Node.Pressure, "how long tasks of the node waited for memory")
 	source(l, s.Node.BootArgs, "boot options such as cgroup.memory=nokmem")
 	source(l, s.Node.Version, "the kernel's build")
+	source(l, s.Log, "what the kernel said when it killed")
 }
 
 // inactiveKmem tells the EIO of a slab table of a cgroup without kmem
