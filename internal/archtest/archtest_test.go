@@ -33,10 +33,11 @@ var arrows = map[string]string{
 	"says":            "ledger mapping size snapshot",
 	"report":          "",
 	"oom":             "identity printable report size snapshot",
-	"explain":         "advisory identity ledger mapping printable report says size snapshot",
-	"render":          "advisory printable report size",
+	"diagnose":        "advisory identity ledger oom printable report size snapshot",
+	"explain":         "advisory diagnose identity ledger mapping printable report says size snapshot",
+	"render":          "advisory diagnose printable report size",
 	"wire":            "capture explain gather identity kernel kernel/kmsg oom report snapshot",
-	"cli":             "advisory explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"cli":             "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"archtest":        "",
 	"/lab":            "",
 	"/cmd/memwhy":     "cli",
@@ -62,7 +63,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom"}
+var pure = []string{"advisory", "diagnose", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom"}
 
 type pkg struct {
 	ImportPath                         string

@@ -46,6 +46,7 @@ type Report struct {
 	Holders     []Holder    `json:"holders"`
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
+	Findings    []Finding   `json:"findings"`   // the most dangerous first
 	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
 	Doubts      []string    `json:"doubts"`     // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`
