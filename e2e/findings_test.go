@@ -74,6 +74,10 @@ func TestKillFindings(t *testing.T) {
 		if again.Severity != "warning" || again.Confidence != "high" || *again.Bytes != *here.Bytes || len(again.Evidence) != len(here.Evidence) {
 			t.Errorf("%s: %+v, here %+v", name, again, here)
 		}
+		var m oomMessage
+		if err := json.Unmarshal([]byte(run(t, "oom", "list", "--from", file, "-o", "json").want(t, 0).out), &m); err != nil || len(m.Records) == 0 {
+			t.Errorf("%s: oom list: %v, %d records", name, err, len(m.Records))
+		}
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -132,7 +132,7 @@ var oomParent = Scenario{
 // outside: it could wait for ever too.
 var oomNobody = Scenario{
 	Name:    "oom-nobody",
-	Summary: "a full limit and nobody to kill: one waits, or writes fail",
+	Summary: "a full limit and nobody to kill: one waits, or calls fail",
 	Finding: "oom.no-victim",
 	limit:   func(Options) int64 { return 0 }, // it is the target's, below
 	plant: func(j job, t *Truth) error {
@@ -239,27 +239,22 @@ func init() {
 	}
 }
 
-// overfill writes into a file in memory until the limit refuses, and gives all of it
-// back at once: a page fault at the limit would wait for ever.
+// overfill asks for a file in memory beyond the limit, in one call, which gives back
+// what it got: at its limit, where nobody can be killed, a process does not survive
+// a signal.
 func overfill(j job) error {
 	fd, err := unix.MemfdCreate("memwhy-lab", unix.MFD_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("memfd_create: %w", err)
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 1<<20)
-	touch(buf)
-	var refused error
-	for written := 0; refused == nil && int64(written) < 2*j.Bytes; {
-		var n int
-		n, refused = unix.Write(fd, buf)
-		written += max(n, 0)
+	for range 100 {
+		if err = unix.Fallocate(fd, 0, 0, 2*j.Bytes); !errors.Is(err, unix.EINTR) {
+			break
+		}
 	}
-	if err := unix.Ftruncate(fd, 0); err != nil {
-		return err
-	}
-	if !errors.Is(refused, unix.ENOMEM) {
-		return fmt.Errorf("the limit was to refuse memory, and gave: %v", refused) // nil too
+	if !errors.Is(err, unix.ENOMEM) {
+		return fmt.Errorf("the limit was to refuse memory, and gave: %v", err) // nil too
 	}
 	return nil
 }

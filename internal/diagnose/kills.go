@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/identity"
@@ -23,13 +24,12 @@ type kills struct {
 	nobody   []*snapshot.LogRecord // nobody could be killed, at the target's limit or one above
 }
 
-// link finds them by whole paths: a name that is like another says nothing. A
-// process in a cgroup namespace knows other paths than the log.
+// link finds them by whole paths: a name that is like another says nothing.
 func (f *facts) link() (k kills) {
-	if inside, ok := f.s.Host.Nested.Get(); ok && inside {
+	target, ok := f.logged()
+	if !ok {
 		return k
 	}
-	target := f.target().Path
 	for i := range f.s.Log.Value.Records {
 		l := &f.s.Log.Value.Records[i]
 		switch owner := l.LimitOwner; {
@@ -53,6 +53,22 @@ func (f *facts) link() (k kills) {
 	return k
 }
 
+// logged is the path of the target as the log has it. Within a cgroup namespace
+// paths begin at its root, but for those of a mount that was made outside: they lead
+// up to the hierarchy's own root first.
+func (f *facts) logged() (string, bool) {
+	target := f.target().Path
+	if parts := strings.Split(target, "/"); len(parts) > 1 && parts[1] == ".." {
+		below := slices.IndexFunc(parts[1:], func(p string) bool { return p != ".." })
+		if below < 0 {
+			return "/", true
+		}
+		return "/" + strings.Join(parts[1+below:], "/"), true
+	}
+	inside, known := f.s.Host.Nested.Get()
+	return target, !known || !inside
+}
+
 // within reports whether the cgroup is dir or below it.
 func within(cgroup, dir string) bool {
 	return cgroup == dir || dir == "/" && strings.HasPrefix(cgroup, "/") || strings.HasPrefix(cgroup, dir+"/")
@@ -72,17 +88,18 @@ func (f *facts) victimHere(l *snapshot.LogRecord) where {
 	for _, v := range l.Victims {
 		cgroups = append(cgroups, v.Memcg)
 	}
+	target, _ := f.logged()
 	answer := nowhere
 	for _, c := range cgroups {
 		switch {
 		case c == "":
-		case within(c, f.target().Path):
+		case within(c, target):
 			return here
 		default:
 			answer = elsewhere
 		}
 	}
-	if f.target().Root() {
+	if target == "/" {
 		return here
 	}
 	return answer
@@ -103,7 +120,8 @@ func (f *facts) killCount() (n int64, file snapshot.Reading[snapshot.Stat], ok b
 // it, and the kernel has counted none in this one.
 func (f *facts) before(l *snapshot.LogRecord) bool {
 	n, _, ok := f.killCount()
-	if !ok || n > 0 || f.target().Root() {
+	target, _ := f.logged()
+	if !ok || n > 0 || target == "/" {
 		return false
 	}
 	victims := []string{l.TaskCgroup}
@@ -111,7 +129,7 @@ func (f *facts) before(l *snapshot.LogRecord) bool {
 		victims = append(victims, v.Memcg)
 	}
 	for _, c := range victims {
-		if c == f.target().Path || f.target().Version == snapshot.V2 && c != "" && within(c, f.target().Path) {
+		if c == target || f.target().Version == snapshot.V2 && c != "" && within(c, target) {
 			return true
 		}
 	}
@@ -183,15 +201,15 @@ func (f *facts) shorten(t report.OOMRecord, more string) string {
 
 // place names a cgroup as seen from the target.
 func (f *facts) place(cgroup string) string {
-	target := f.target().Path
+	target, _ := f.logged()
 	switch {
-	case cgroup == target:
+	case cgroup == target || cgroup == f.target().Path:
 		return "this cgroup"
 	case within(cgroup, target):
 		return "a cgroup below this one, " + path.Base(cgroup)
 	case identity.Parse(cgroup).Kind == identity.Pod:
 		return "its pod"
-	case path.Dir(target) == cgroup:
+	case path.Dir(target) == cgroup, path.Dir(f.target().Path) == cgroup:
 		return "its parent " + path.Base(cgroup)
 	}
 	return "an ancestor, " + cgroup

@@ -211,7 +211,7 @@ func TestTasksThatWait(t *testing.T) {
 }
 
 // From within a cgroup namespace paths are others than the log's: nothing is
-// linked.
+// linked, but what is seen through a mount made outside.
 func TestNestedProcessLinksNothing(t *testing.T) {
 	s := node(kill("/kubepods/pod1/app", "/kubepods/pod1/app"))
 	s.Host.Nested = read(true)
@@ -220,6 +220,18 @@ func TestNestedProcessLinksNothing(t *testing.T) {
 	}
 	s.Host.Nested = read(false)
 	if got := find(t, s); len(got) != 1 {
+		t.Errorf("%q", short(got))
+	}
+	// A mount made outside leads up to the root first.
+	s.Host.Nested = read(true)
+	for i := range s.Path {
+		s.Path[i].Path = strings.TrimSuffix("/../.."+s.Path[i].Path, "/")
+	}
+	if got := find(t, s); short(got) != "oom.container warning high" || !strings.Contains(got[0].Title, "of this cgroup") {
+		t.Errorf("%q %+v", short(got), got)
+	}
+	s.Path = s.Path[3:]
+	if got := find(t, s); short(got) != "oom.container notice high" {
 		t.Errorf("%q", short(got))
 	}
 }

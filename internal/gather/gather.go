@@ -62,7 +62,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	s.Node = node(src, s.Host.PageSize)
 	nodeOfTarget(src, h, s)
 	processes(src, s)
-	s.Log = kernelLog(src)
+	s.Log = Log(src)
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
 	return s, nil
@@ -187,8 +187,8 @@ func nested(src kernel.Source) snapshot.Reading[bool] {
 	return snapshot.Reading[bool]{Value: r.Value != "cgroup:[4026531835]", State: r.State, Source: r.Source, At: r.At, Err: r.Err}
 }
 
-// kernelLog is what the kernel said when it killed.
-func kernelLog(src kernel.Source) snapshot.Reading[snapshot.KernelLog] {
+// Log is what the kernel said when it killed.
+func Log(src kernel.Source) snapshot.Reading[snapshot.KernelLog] {
 	a := src.Ask(kernel.Question{Op: kernel.Log, Path: kernel.LogPath, Max: maxLog})
 	return kernel.Parsed(a, kernel.LogPath, func(b []byte) (snapshot.KernelLog, error) { return kmsg.Read(b, src.Origin().PageSize) })
 }
