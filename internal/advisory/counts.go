@@ -103,8 +103,8 @@ func (f *Facts) liveIDs() Taken {
 }
 
 // Pinned is what removed cgroups are still charged for kernel memory, at least:
-// where a directory has no process, its charge is the sum of those below it, and
-// what is more belongs to the dead. The same sum without a rest proves nothing,
+// where a directory that is no container has no process, its charge is the sum of
+// those below it, and what is more belongs to the dead. The same sum without a rest proves nothing,
 // for a dead cgroup need not hold a page.
 func (f *Facts) Pinned() (bytes int64, evidence []Evidence, known bool) {
 	below := map[string]int64{}
@@ -118,7 +118,7 @@ func (f *Facts) Pinned() (bytes int64, evidence []Evidence, known bool) {
 	for _, h := range f.s.Kmem.Held {
 		procs, ok := h.Procs.Get()
 		rest := h.Kmem.Value - below[h.Cgroup]
-		if !ok || len(procs) > 0 || rest <= 0 {
+		if !ok || len(procs) > 0 || h.Own || rest <= 0 {
 			continue
 		}
 		bytes += rest

@@ -136,10 +136,18 @@ func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 
 func dyingOnOld(f *facts) []report.Finding {
 	r := f.node.Removed()
-	if !r.Known || r.Seen == 0 && r.ByIndex == 0 {
-		return nil
-	}
 	held, e := f.pinned()
+	if !r.Known || r.Seen == 0 && r.ByIndex == 0 {
+		if held == nil || *held < dyingNoise { // charges that moved while they were read
+			return nil
+		}
+		return []report.Finding{{
+			Code: codeDying, Severity: info, Confidence: medium, Bytes: held,
+			Title:    "removed cgroups hold at least " + size.Text(*held) + " of kernel memory; how many they are cannot be told",
+			Evidence: e,
+			Remedies: []report.Remedy{{Kind: "look", Command: "ls /sys/kernel/slab: the names CACHE(N:CGROUP) whose CGROUP is no directory", Cost: "none"}},
+		}}
+	}
 	confidence := medium
 	if r.Exact && r.Leak {
 		confidence = high

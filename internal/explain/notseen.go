@@ -146,7 +146,9 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	source(l, s.Node.Pressure, "how long tasks of the node waited for memory")
 	source(l, s.Node.BootArgs, "boot options such as cgroup.memory=nokmem")
 	source(l, s.Node.Version, "the kernel's build")
-	source(l, s.Log, "what the kernel said when it killed")
+	if source(l, s.Log, "what the kernel said when it killed"); s.Log.State == snapshot.Absent {
+		l.add("", s.Log.Source, s.Log.State, s.Log.Err, "what the kernel said when it killed")
+	}
 	if inside, ok := s.Host.Nested.Get(); ok && inside && s.Log.State == snapshot.Present && !strings.HasPrefix(s.Target().Path, "/..") {
 		l.add("", s.Log.Source, snapshot.Denied, "it names cgroups as the node does, and this process is in a cgroup namespace", "which kills were of this cgroup")
 	}

@@ -147,6 +147,10 @@ func held(src kernel.Source, h cgroupfs.Hierarchy, all snapshot.Reading[[]string
 	if h.Version != snapshot.V1 || all.State != snapshot.Present || len(all.Value) > maxHeld {
 		return nil
 	}
+	parents := map[string]bool{}
+	for _, cgroup := range all.Value {
+		parents[path.Dir(cgroup)] = true
+	}
 	var list []snapshot.KmemHeld
 	for _, cgroup := range all.Value {
 		if cgroup == "/" {
@@ -155,8 +159,10 @@ func held(src kernel.Source, h cgroupfs.Hierarchy, all snapshot.Reading[[]string
 		dir, _ := h.Dir(cgroup)
 		list = append(list, snapshot.KmemHeld{
 			Cgroup: cgroup,
-			Kmem:   kernel.Value(src, path.Join(dir, "memory.kmem.usage_in_bytes"), maxFile, cgroupfs.ParseNumber),
-			Procs:  cgroupfs.ReadProcs(src, dir),
+			// The kubelet puts processes into containers alone.
+			Own:   identity.Parse(cgroup).ID != "" || !parents[cgroup] && !strings.Contains(cgroup, "kubepods"),
+			Kmem:  kernel.Value(src, path.Join(dir, "memory.kmem.usage_in_bytes"), maxFile, cgroupfs.ParseNumber),
+			Procs: cgroupfs.ReadProcs(src, dir),
 		})
 	}
 	return list

@@ -47,6 +47,7 @@ type KmemHeld struct {
 	Cgroup string
 	Kmem   Reading[int64] // memory.kmem.usage_in_bytes
 	Procs  Reading[[]int] // in this very cgroup
+	Own    bool           // may hold what processes of its own left, as a container, or a cgroup that nothing is known of and nothing is below
 }
 
 // Build is one executable of a program that creates cgroups.
