@@ -9,6 +9,6 @@ func All() []Scenario {
 		unixQueue, pipeFull, tcpUnread,
 		pageTables, threads, bpfMap,
 		tempNames, missingNames, manyInodes,
-		dyingChildren, parentFull, highThrottled, oomVictim,
+		dyingChildren, parentFull, highThrottled, oomVictim, oomParent, oomNobody,
 	}
 }

@@ -17,6 +17,7 @@ var fileOnce = Scenario{
 	Name:    "file-once",
 	Summary: "a file on a disk, written once, synced and closed",
 	Finding: "cache.cold",
+	healthy: true,
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
 		f, err := t.written(j, j.Bytes, true)
@@ -62,6 +63,7 @@ var fileMapped = Scenario{
 	Name:    "file-mapped",
 	Summary: "a file on a disk, mapped, every page of it touched",
 	Finding: "cache.hot",
+	healthy: true,
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
 		f, err := t.written(j, j.Bytes, true)

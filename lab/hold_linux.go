@@ -68,7 +68,7 @@ func (j job) blank() Truth {
 		version = "v2"
 	}
 	return Truth{
-		Schema: TruthSchema, Scenario: j.Scenario, Finding: s.Finding,
+		Schema: TruthSchema, Scenario: j.Scenario, Finding: s.Finding, Healthy: s.healthy,
 		Cgroup: j.Cgroup, CgroupDir: j.CgroupDir, CgroupVersion: version,
 		PIDs: []int{os.Getpid()}, Accounts: []Account{}, Holders: []Holder{},
 	}

@@ -19,6 +19,7 @@ type Scenario struct {
 	Name    string
 	Summary string
 	Finding string // the code that a diagnosis should come to
+	healthy bool   // nothing is wrong with it
 	needs   place
 	limit   func(Options) int64     // of the cgroup; nil: what the options say
 	plant   func(job, *Truth) error // runs in the process that holds the memory, inside of the cgroup
@@ -63,6 +64,8 @@ type Truth struct {
 	Accounts       []Account `json:"accounts"`
 	Holders        []Holder  `json:"holders"`
 	Finding        string    `json:"finding"`
+	Findings       []string  `json:"findings,omitempty"`    // codes that have to be among the findings
+	Healthy        bool      `json:"healthy,omitempty"`     // no finding may be above info
 	ToleranceBytes int64     `json:"toleranceBytes"`        // of each amount: the holder itself uses some memory too
 	LimitOwner     string    `json:"limitOwner,omitempty"`  // the cgroup whose limit decides
 	KillAtLeast    string    `json:"killAtLeast,omitempty"` // the risk of being killed: this level or a worse one

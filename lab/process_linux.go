@@ -24,6 +24,8 @@ type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
+
+	stuck bool // it will not hear that it is to end
 }
 
 // startProcess starts one, which waits to be moved into its cgroup.
@@ -53,7 +55,7 @@ func startProcess(j job) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a process of the lab: %w", err)
 	}
-	p := &process{cmd, in, bufio.NewReader(out)}
+	p := &process{cmd: cmd, in: in, out: bufio.NewReader(out)}
 	// Moved before its runtime has started, it would be charged for that.
 	if line, _ := p.out.ReadString('\n'); line != here {
 		p.end()
@@ -96,6 +98,9 @@ func (p *process) plant(ctx context.Context) (Truth, error) {
 func (p *process) end() {
 	_, _ = io.WriteString(p.in, "done\n")
 	p.in.Close()
+	if p.stuck {
+		_ = p.cmd.Process.Kill()
+	}
 	defer time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() }).Stop()
 	_ = p.cmd.Wait()
 }

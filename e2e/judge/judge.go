@@ -62,6 +62,8 @@ type truth struct {
 	ToleranceBytes                    int64
 	LimitOwner, KillAtLeast, Throttle string
 	OOMKills                          int
+	Findings                          []string
+	Healthy                           bool
 }
 
 type account struct {
@@ -87,6 +89,7 @@ type report struct {
 	Risks struct {
 		Kill, Throttle struct{ Level, Because string }
 	}
+	Findings []struct{ Code, Severity, Title string }
 }
 
 // Compare judges a report by a truth. The error is about the messages themselves;
@@ -112,6 +115,7 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 	case t.NotHere == "":
 		c.accounts()
 		c.risks()
+		c.findings()
 	case len(t.Accounts) > 0:
 		c.problem("the truth has accounts of what it says is not here")
 	}
@@ -267,6 +271,25 @@ func keys[V any](m map[string]V) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// planted are the beginnings of codes that every lab knows the truth of: what the
+// kernel did to it and what it keeps. One that the truth does not name is made up.
+var planted = []string{"oom.", "cgroup.", "kmem.", "kernel.advisory/"}
+
+// findings checks that what has to be found is, and that what is not there is not.
+func (c *comparison) findings() {
+	for _, want := range c.t.Findings {
+		if !slices.ContainsFunc(c.r.Findings, func(f struct{ Code, Severity, Title string }) bool { return f.Code == want }) {
+			c.problem("%s is not found", want)
+		}
+	}
+	for _, f := range c.r.Findings {
+		known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
+		if f.Severity != "info" && !slices.Contains(c.t.Findings, f.Code) && (known || c.t.Healthy) {
+			c.problem("%s %s is found: %s", f.Severity, f.Code, f.Title)
+		}
+	}
 }
 
 var levels = []string{"none", "low", "raised", "high", "critical"}

@@ -124,6 +124,14 @@ func TestWrongReports(t *testing.T) {
 				r["risks"].(object)["kill"].(object)["because"] = "; 2 processes of it OOM-killed since it was made"
 			}, says: "0 processes were",
 		},
+		"a cause not found": {truth: func(tr object) { tr["findings"] = []any{"oom.node"} }, says: "oom.node is not found"},
+		"a cause made up": {
+			report: func(r object) { r["findings"] = []any{object{"code": "oom.node", "severity": "notice", "title": "x"}} }, says: "notice oom.node is found: x",
+		},
+		"an alarm about what is healthy": {
+			truth:  func(tr object) { tr["healthy"] = true },
+			report: func(r object) { r["findings"] = []any{object{"code": "cache.cold", "severity": "warning"}} }, says: "warning cache.cold",
+		},
 		"held and not here": {truth: func(tr object) { tr["notHere"] = "why" }, says: "not here"},
 	} {
 		v, err := Compare(with(t, truthText, c.truth), with(t, reportText, c.report))
@@ -203,6 +211,20 @@ func TestRisksThatAgree(t *testing.T) {
 		r["risks"] = object{
 			"kill":     object{"level": "critical", "because": "full; 1 process of it OOM-killed since it was made"},
 			"throttle": object{"level": "critical", "because": ""},
+		}
+	}))
+	if err != nil || len(v.Problems) != 0 {
+		t.Errorf("%q, %v", v.Problems, err)
+	}
+}
+
+func TestFindingsThatAgree(t *testing.T) {
+	truth := with(t, truthText, func(tr object) { tr["findings"], tr["healthy"] = []any{"oom.container"}, false })
+	v, err := Compare(truth, with(t, reportText, func(r object) {
+		r["findings"] = []any{
+			object{"code": "oom.container", "severity": "critical"},
+			object{"code": "kmem.accounting", "severity": "info"},
+			object{"code": "cache.cold", "severity": "notice"},
 		}
 	}))
 	if err != nil || len(v.Problems) != 0 {

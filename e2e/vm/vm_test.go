@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -196,8 +197,56 @@ func judgeLabs(t *testing.T, c *Column, run *Run) problems {
 			t.Logf("%s: not here: %s", v.Scenario, v.NotHere)
 		}
 	}
+	judgeLog(t, run, wrong)
 	maps.DeleteFunc(wrong, func(_ string, p []string) bool { return len(p) == 0 })
 	return wrong
+}
+
+// judgeLog looks in the kernel's log, as oom list tells it after all labs, for what
+// they had the kernel do: at whose limit, and who was killed.
+func judgeLog(t *testing.T, run *Run, wrong problems) {
+	t.Helper()
+	var log struct {
+		Records []struct {
+			Kind, LimitOwner, Outcome string
+			Truncated                 bool
+			Victims                   []struct{ Memcg string }
+		}
+	}
+	if err := json.Unmarshal(run.Files["oom.json"], &log); err != nil {
+		wrong["oom-victim"] = append(wrong["oom-victim"], fmt.Sprintf("oom list: %v: %s", err, run.Files["oom.json.failed"]))
+		return
+	}
+	for _, dir := range labDirs(run) {
+		lab := filepath.Base(dir)
+		var truth struct {
+			Cgroup, CgroupVersion, NotHere string
+			Findings                       []string
+		}
+		if err := json.Unmarshal(run.Files[dir+"truth.json"], &truth); err != nil || truth.NotHere != "" {
+			continue
+		}
+		owner, outcome, victims := truth.Cgroup, "killed", 1
+		switch lab {
+		case "oom-victim":
+		case "oom-parent":
+			owner = filepath.Dir(truth.Cgroup)
+		case "oom-nobody":
+			if outcome, victims = "no-victim", 0; truth.CgroupVersion == "v1" {
+				continue // its task waits in silence
+			}
+		default:
+			continue
+		}
+		found := false
+		for _, r := range log.Records {
+			found = found || r.Kind == "memcg" && r.LimitOwner == owner && r.Outcome == outcome && !r.Truncated && len(r.Victims) == victims &&
+				(victims == 0 || r.Victims[0].Memcg == truth.Cgroup)
+		}
+		if !found {
+			wrong[lab] = append(wrong[lab], fmt.Sprintf("no whole record of %s at %s among the %d of oom list", outcome, owner, len(log.Records)))
+		}
+	}
 }
 
 // again runs the labs that went wrong a second time, in a new boot: counters lag

@@ -12,8 +12,8 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// facts is a snapshot as the predicates see it.
-type facts struct {
+// Facts is a snapshot as the predicates see it.
+type Facts struct {
 	s         *snapshot.Snapshot
 	kernel    kversion.Version
 	known     bool // kernel is a release
@@ -25,8 +25,9 @@ type facts struct {
 	kmemOn accounting
 }
 
-func newFacts(s *snapshot.Snapshot) *facts {
-	f := &facts{s: s}
+// Look takes a snapshot in, once for all that is asked of it.
+func Look(s *snapshot.Snapshot) *Facts {
+	f := &Facts{s: s}
 	switch r, ok := s.Release(); {
 	case ok:
 		f.release, f.source = r, release
@@ -44,14 +45,14 @@ func newFacts(s *snapshot.Snapshot) *facts {
 
 // old reports an el7 kernel, or one that may be: that does not say what it is,
 // or that somebody built from 3.x.
-func (f *facts) old() bool {
+func (f *Facts) old() bool {
 	k := f.kernel
 	return !f.known || k.Vendor == kversion.EL7 || k.Vendor == kversion.Custom && k.Base[0] == 3
 }
 
 // counted is how many memory cgroups /proc/cgroups counts: on el7 the live
 // ones alone, later the dying ones too.
-func (f *facts) counted() (int64, Evidence, bool) {
+func (f *Facts) counted() (int64, Evidence, bool) {
 	r := f.s.Node.Controllers
 	for _, c := range r.Value {
 		if c.Name == "memory" && r.State == snapshot.Present {
@@ -63,7 +64,7 @@ func (f *facts) counted() (int64, Evidence, bool) {
 
 // listed is how many directories of memory cgroups there are, the root among
 // them, when all were listed.
-func (f *facts) listed() (int64, bool) {
+func (f *Facts) listed() (int64, bool) {
 	groups, ok := f.s.Kmem.Groups.Get()
 	n := int64(len(groups))
 	if counted, _, is := f.counted(); is && n < counted-counted/8-16 && f.old() {
@@ -88,7 +89,7 @@ const leaking = 10
 
 func (d deadOwners) leak() bool { return d.known && d.seen >= leaking }
 
-func (f *facts) countDead() deadOwners {
+func (f *Facts) countDead() deadOwners {
 	c, ok := f.s.Kmem.Clones.Get()
 	if !ok {
 		return f.deadByCaches()
@@ -134,7 +135,7 @@ func (f *facts) countDead() deadOwners {
 // deadByCaches is for nodes whose names in /sys/kernel/slab were not read: every
 // clone is an object of the cache kmem_cache, and no cgroup has more clones than
 // there are caches.
-func (f *facts) deadByCaches() deadOwners {
+func (f *Facts) deadByCaches() deadOwners {
 	var d deadOwners
 	table, ok := f.s.Node.Slabs.Get()
 	live, e, counted := f.counted()
@@ -178,7 +179,7 @@ type accounting struct {
 
 const slabinfoFile = "memory.kmem.slabinfo"
 
-func (f *facts) accounting() accounting {
+func (f *Facts) accounting() accounting {
 	var a accounting
 	if !f.old() {
 		return a
@@ -222,7 +223,7 @@ func inputOutput(err string) bool {
 }
 
 // byBuilds decides by what kubelet and runc were built with, both of them.
-func (f *facts) byBuilds(a *accounting) {
+func (f *Facts) byBuilds(a *accounting) {
 	without := 0
 	for _, b := range f.s.Kmem.Builds {
 		a.evidence = append(a.evidence, f.build(b))
@@ -257,7 +258,7 @@ func Nokmem(b snapshot.Build) (known, nokmem bool) {
 	return slices.Contains(m.Texts, "cgroups/fs/kmem.go"), false
 }
 
-func (f *facts) build(b snapshot.Build) Evidence {
+func (f *Facts) build(b snapshot.Build) Evidence {
 	e := Evidence{Source: b.Path, Value: strings.Join(b.Marks.Value.Texts, ", ")}
 	if b.Marks.Value.Go != "" {
 		e.Value = strings.TrimPrefix(e.Value+", "+b.Marks.Value.Go, ", ")
@@ -282,7 +283,7 @@ func (f *facts) build(b snapshot.Build) Evidence {
 }
 
 // nokmem reports the boot option cgroup.memory=nokmem.
-func (f *facts) nokmem() (given, known bool) {
+func (f *Facts) nokmem() (given, known bool) {
 	args, ok := f.s.Node.BootArgs.Get()
 	for _, w := range strings.Fields(args) {
 		if v, is := strings.CutPrefix(w, "cgroup.memory="); is && slices.Contains(strings.Split(v, ","), "nokmem") {
@@ -292,7 +293,7 @@ func (f *facts) nokmem() (given, known bool) {
 	return false, ok
 }
 
-func (f *facts) bootOption() Evidence {
+func (f *Facts) bootOption() Evidence {
 	given, known := f.nokmem()
 	e := Evidence{Source: "/proc/cmdline", Statement: "cgroup.memory=nokmem is not on the kernel's command line", Value: "no such word"}
 	switch {

@@ -43,10 +43,9 @@ func (j Judgement) Bites() bool {
 	return j.Verdict == VersionAndEvidence || j.Verdict == EvidenceDespiteVersion
 }
 
-// Judge applies advisories to a snapshot; what matters most comes first. The
+// Judge applies advisories to the snapshot; what matters most comes first. The
 // only error is a catalogue that its tests would have refused.
-func Judge(s *snapshot.Snapshot, ids []string) ([]Judgement, error) {
-	f := newFacts(s)
+func (f *Facts) Judge(ids []string) ([]Judgement, error) {
 	list := make([]Judgement, 0, len(ids))
 	for _, id := range ids {
 		a, err := Load(id)
@@ -72,14 +71,14 @@ var story = []string{"el7-kmem-slab-leak", "el7-memcg-id-exhaustion", "runc-kmem
 // ForTarget are the advisories that an explanation of one target tells: those
 // with evidence, and of the three of the origin story also what is mitigated or
 // unknown.
-func ForTarget(s *snapshot.Snapshot) ([]Judgement, error) {
+func (f *Facts) ForTarget() ([]Judgement, error) {
 	ids := []string{}
 	for _, id := range IDs() {
 		if predicates[id] != nil {
 			ids = append(ids, id)
 		}
 	}
-	all, err := Judge(s, ids)
+	all, err := f.Judge(ids)
 	return slices.DeleteFunc(all, func(j Judgement) bool {
 		told := slices.Contains(story, j.ID) && (j.Verdict == Mitigated || j.Verdict == Unknown)
 		return !j.Bites() && !told
@@ -100,7 +99,7 @@ const (
 // release is where the kernel says what it is.
 const release = "/proc/sys/kernel/osrelease"
 
-func (f *facts) judge(a *Advisory) Judgement {
+func (f *Facts) judge(a *Advisory) Judgement {
 	j := Judgement{Advisory: a}
 	if e, lacks := f.lacks(a.Needs); lacks {
 		j.Verdict, j.Evidence = NotAffected, []Evidence{e}
@@ -137,7 +136,7 @@ func verdict(effect string, found outcome) Verdict {
 }
 
 // lacks reports a need that the node is known not to meet.
-func (f *facts) lacks(n Needs) (Evidence, bool) {
+func (f *Facts) lacks(n Needs) (Evidence, bool) {
 	if v := f.cgroup(); n.Cgroup != "" && v != 0 && v.String() != n.Cgroup {
 		return Evidence{"the memory controller is of cgroup " + v.String() + "; this is about " + n.Cgroup, "/proc/self/mountinfo", v.String()}, true
 	}
@@ -148,7 +147,7 @@ func (f *facts) lacks(n Needs) (Evidence, bool) {
 	return Evidence{}, false
 }
 
-func (f *facts) cgroup() snapshot.Version {
+func (f *Facts) cgroup() snapshot.Version {
 	if len(f.s.Path) > 0 {
 		return f.s.Path[0].Version
 	}
@@ -156,7 +155,7 @@ func (f *facts) cgroup() snapshot.Version {
 }
 
 // version says what the release of the kernel means.
-func (f *facts) version(a *Advisory) (effect string, e Evidence) {
+func (f *Facts) version(a *Advisory) (effect string, e Evidence) {
 	e = Evidence{Source: cmp.Or(f.source, release), Value: f.release}
 	if a.Unmatched != "" {
 		e.Statement = "not a matter of the kernel's version: " + a.Unmatched
@@ -181,7 +180,7 @@ func (f *facts) version(a *Advisory) (effect string, e Evidence) {
 }
 
 // outside is about a kernel in none of the ranges.
-func (f *facts) outside(a *Advisory, e Evidence) (string, Evidence) {
+func (f *Facts) outside(a *Advisory, e Evidence) (string, Evidence) {
 	k := f.kernel
 	own, upstream, latest := false, false, kversion.Version{}
 	for _, r := range a.Ranges {

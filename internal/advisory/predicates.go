@@ -11,7 +11,7 @@ import (
 
 // predicates look for signs in a snapshot, by advisory. An advisory without one
 // is judged by version alone.
-var predicates = map[string]func(*facts) (outcome, []Evidence){
+var predicates = map[string]func(*Facts) (outcome, []Evidence){
 	"el7-kmem-slab-leak":          slabLeak,
 	"el7-memcg-id-exhaustion":     idExhaustion,
 	"el7-proc-cgroups-hides-leak": hiddenLeak,
@@ -26,7 +26,7 @@ var predicates = map[string]func(*facts) (outcome, []Evidence){
 }
 
 // proved appends how accounting was found to be off, and by what.
-func (f *facts) proved() []Evidence {
+func (f *Facts) proved() []Evidence {
 	e := append([]Evidence{}, f.kmemOn.evidence...)
 	if given, _ := f.nokmem(); given {
 		b := f.bootOption()
@@ -36,7 +36,7 @@ func (f *facts) proved() []Evidence {
 	return e
 }
 
-func slabLeak(f *facts) (outcome, []Evidence) {
+func slabLeak(f *Facts) (outcome, []Evidence) {
 	if !f.old() {
 		return nothing, nil
 	}
@@ -55,7 +55,7 @@ func slabLeak(f *facts) (outcome, []Evidence) {
 	return nothing, append(e, f.kmemOn.evidence...)
 }
 
-func (f *facts) kmemCaches() (Evidence, bool) {
+func (f *Facts) kmemCaches() (Evidence, bool) {
 	for _, c := range f.s.Node.Slabs.Value {
 		if c.Name == "kmem_cache" && f.s.Node.Slabs.State == snapshot.Present {
 			return Evidence{
@@ -67,41 +67,20 @@ func (f *facts) kmemCaches() (Evidence, bool) {
 	return Evidence{}, false
 }
 
-func (f *facts) notCounted() Evidence {
+func (f *Facts) notCounted() Evidence {
 	return Evidence{"removed cgroups could not be counted", f.s.Kmem.Clones.Source, f.s.Kmem.Clones.Err}
 }
 
-// maxIDs is how many ids there are: 1 to 65534.
-const maxIDs = 65534
-
-func idExhaustion(f *facts) (outcome, []Evidence) {
+func idExhaustion(f *Facts) (outcome, []Evidence) {
 	if !f.old() {
 		return nothing, nil
 	}
-	e := append([]Evidence{}, f.dead.evidence...)
-	live, counted := f.listed()
-	if n, num, ok := f.counted(); ok {
-		live, counted = n, true
-		num.Statement = "live cgroups; on el7 the dead are not in this number"
-		e = append(e, num)
-	}
-	if !counted {
-		return hidden, append(e, f.notCounted())
-	}
-	dead := f.dead.seen
-	used := min(live+dead, maxIDs)
-	e = append(e, Evidence{
-		fmt.Sprintf("at least %d of %d ids are taken (%d live and at least %d dead, up to one more a dead pod): at most %d are left", used, maxIDs, live, dead, maxIDs-used),
-		f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, dead, live+dead, 100*float64(used)/maxIDs),
-	})
-	if n := f.dead.byIndex; n > dead {
-		e = append(e, Evidence{
-			fmt.Sprintf("by the largest index rather %d, dead pods included", min(live+n, maxIDs)),
-			f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, n, live+n, 100*float64(min(live+n, maxIDs))/maxIDs),
-		})
-	}
+	ids := f.IDs()
+	e := append(append([]Evidence{}, f.dead.evidence...), ids.Evidence...)
 	switch {
-	case f.dead.leak() || used > maxIDs/2:
+	case !ids.Known:
+		return hidden, append(e, f.notCounted())
+	case f.dead.leak() || ids.Used > MaxIDs/2:
 		return biting, e
 	case f.kmemOn.off:
 		return held, append(e, f.proved()...)
@@ -111,7 +90,7 @@ func idExhaustion(f *facts) (outcome, []Evidence) {
 	return nothing, e
 }
 
-func hiddenLeak(f *facts) (outcome, []Evidence) {
+func hiddenLeak(f *Facts) (outcome, []Evidence) {
 	n, e, ok := f.counted()
 	if !ok || !f.old() || !f.dead.leak() {
 		return nothing, nil
@@ -125,7 +104,7 @@ func hiddenLeak(f *facts) (outcome, []Evidence) {
 
 // notReclaimable looks for containers whose limit is filled by what the limit
 // cannot reclaim.
-func notReclaimable(f *facts) (outcome, []Evidence) {
+func notReclaimable(f *Facts) (outcome, []Evidence) {
 	if !f.old() {
 		return nothing, nil
 	}
@@ -153,7 +132,7 @@ func notReclaimable(f *facts) (outcome, []Evidence) {
 }
 
 // probes are the containers looked at, and the target, be it what it may.
-func (f *facts) probes() []snapshot.KmemProbe {
+func (f *Facts) probes() []snapshot.KmemProbe {
 	list := f.s.Kmem.Probes
 	if len(f.s.Path) == 0 || f.s.Path[0].Version != snapshot.V1 {
 		return list
@@ -171,7 +150,7 @@ func (f *facts) probes() []snapshot.KmemProbe {
 	return append([]snapshot.KmemProbe{own}, list...)
 }
 
-func nokmemIgnored(f *facts) (outcome, []Evidence) {
+func nokmemIgnored(f *Facts) (outcome, []Evidence) {
 	given, known := f.nokmem()
 	switch {
 	case !known:
@@ -190,7 +169,7 @@ func nokmemIgnored(f *facts) (outcome, []Evidence) {
 
 // wrongTotals compares the totals of cgroups without children with their own
 // counters: equal, but for events in between.
-func wrongTotals(f *facts) (outcome, []Evidence) {
+func wrongTotals(f *Facts) (outcome, []Evidence) {
 	if f.kernel.Vendor != kversion.EL7 {
 		return nothing, nil
 	}
@@ -209,7 +188,7 @@ func wrongTotals(f *facts) (outcome, []Evidence) {
 	return nothing, e
 }
 
-func kmemDefault(f *facts) (outcome, []Evidence) {
+func kmemDefault(f *Facts) (outcome, []Evidence) {
 	if !f.old() {
 		return nothing, nil
 	}
@@ -222,7 +201,7 @@ func kmemDefault(f *facts) (outcome, []Evidence) {
 	return hidden, f.kmemOn.evidence
 }
 
-func nokmemEffects(f *facts) (outcome, []Evidence) {
+func nokmemEffects(f *Facts) (outcome, []Evidence) {
 	given, known := f.nokmem()
 	switch {
 	case !known:
@@ -242,7 +221,7 @@ const manyDying = 1000
 
 // dyingGroups is how many removed cgroups the kernel still keeps, where it
 // counts them.
-func (f *facts) dyingGroups() (int64, Evidence, bool) {
+func (f *Facts) dyingGroups() (int64, Evidence, bool) {
 	root := f.s.Kmem.Root
 	for _, key := range []string{"nr_dying_subsys_memory", "nr_dying_descendants"} {
 		if n, ok := root.Value.Get(key); ok && root.State == snapshot.Present {
@@ -258,7 +237,7 @@ func (f *facts) dyingGroups() (int64, Evidence, bool) {
 	return n - live, e, true
 }
 
-func dying(f *facts) (outcome, []Evidence) {
+func dying(f *Facts) (outcome, []Evidence) {
 	n, e, ok := f.dyingGroups()
 	if !ok {
 		return nothing, nil
@@ -272,7 +251,7 @@ func dying(f *facts) (outcome, []Evidence) {
 
 // dyingInRange is dying for a pin that is one of several: elsewhere it is
 // another one.
-func dyingInRange(f *facts) (outcome, []Evidence) {
+func dyingInRange(f *Facts) (outcome, []Evidence) {
 	a, err := Load("slab-pins-dying-memcg")
 	if err != nil {
 		return nothing, nil
@@ -283,7 +262,7 @@ func dyingInRange(f *facts) (outcome, []Evidence) {
 	return dying(f)
 }
 
-func percpu(f *facts) (outcome, []Evidence) {
+func percpu(f *Facts) (outcome, []Evidence) {
 	if f.kernel.Vendor != kversion.Ubuntu && f.kernel.Vendor != kversion.EL9 {
 		return nothing, nil
 	}

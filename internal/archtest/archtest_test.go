@@ -24,8 +24,8 @@ var arrows = map[string]string{
 	"kernel/cgroupfs": "kernel snapshot size",
 	"kernel/kmsg":     "size snapshot",
 	"kernel/census":   "kernel kernel/cgroupfs snapshot",
-	"gather":          "identity kernel kernel/cgroupfs kernel/procfs printable size snapshot",
-	"capture":         "identity kernel snapshot",
+	"gather":          "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs printable size snapshot",
+	"capture":         "identity kernel kernel/kmsg snapshot",
 	"ledger":          "size snapshot",
 	"mapping":         "size snapshot",
 	"mounts":          "snapshot",
@@ -34,10 +34,11 @@ var arrows = map[string]string{
 	"says":            "ledger mapping size snapshot",
 	"report":          "",
 	"oom":             "identity printable report size snapshot",
-	"explain":         "advisory identity ledger mapping mounts printable report says size snapshot",
-	"render":          "advisory printable report size",
+	"explain":         "advisory diagnose identity ledger mapping mounts printable report says size snapshot",
+	"render":          "advisory diagnose printable report size",
 	"wire":            "capture explain gather identity kernel kernel/census kernel/kmsg oom report snapshot",
-	"cli":             "advisory explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"cli":             "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"diagnose":        "advisory identity ledger oom printable report size snapshot",
 	"archtest":        "",
 	"/lab":            "",
 	"/cmd/memwhy":     "cli",
@@ -64,7 +65,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose"}
 
 type pkg struct {
 	ImportPath                         string

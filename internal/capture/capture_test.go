@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/kmsg"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -166,6 +167,10 @@ func TestWhatWasNotAskedIsFailedNotAbsent(t *testing.T) {
 
 const id = "8d2c5b0a7f6e4d3c2b1a09182736455463728190a0b1c2d3e4f5061728394a5b"
 
+const acmeKill = "6,2,2000,-;payroll invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n" +
+	"6,3,2001,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=acme,mems_allowed=0,oom_memcg=/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + ",task_memcg=/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10/" + id + ",task=payroll,pid=7,uid=0\n" +
+	"3,4,2002,-;Memory cgroup out of memory: Killed process 7 (payroll) total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n"
+
 func private() fake {
 	pod := "/sys/fs/cgroup/memory/kubepods/burstable/pod0d9f7a52-4c1e-11e9-a3b5-fa163e2f9b10"
 	return fake{
@@ -192,6 +197,8 @@ func private() fake {
 		"read /proc/version":                               "Linux version 5.4.0 (acme@builder) (gcc) #1 SMP\n",
 		"read /etc/os-release":                             "PRETTY_NAME=\"Debian\"\nHOME_URL=acme\n",
 		"read /etc/acme":                                   "anything",
+		"log /dev/kmsg":                                    "6,1,1000,-;acme: hello\n" + acmeKill,
+		"link /proc/self/ns/cgroup":                        "cgroup:[4026531835]",
 	}
 }
 
@@ -209,6 +216,9 @@ func TestRedaction(t *testing.T) {
 	}
 	if !bytes.Contains(b, []byte("-Xmx512m")) {
 		t.Error("a flag about memory is lost")
+	}
+	if bytes.Contains(b, []byte("acme: hello")) || !bytes.Contains(b, []byte(acmeKill)) {
+		t.Error("of the kernel's log other lines are kept, or not all of a kill")
 	}
 	with, _ := a.Prepare(false, true)
 	if !bytes.Contains(encode(t, with), []byte("hunter2")) {
@@ -229,12 +239,26 @@ func TestRedaction(t *testing.T) {
 			t.Errorf("a redacted capture lost %q", public)
 		}
 	}
+	checkHiddenKill(t, redacted)
 	other, _ := a.Prepare(true, false)
 	if bytes.Equal(b, encode(t, other)) {
 		t.Error("two redactions have one key")
 	}
 	if _, err := Parse(b); err != nil {
 		t.Error(err)
+	}
+}
+
+// A redacted kill is still that of the cgroup that it was, also after another round.
+func checkHiddenKill(t *testing.T, redacted *Archive) {
+	t.Helper()
+	again, err := redacted.Prepare(false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := kmsg.Read(again.Ask(kernel.Question{Op: kernel.Log, Path: kernel.LogPath, Max: 1 << 20}).Data, 4096)
+	if err != nil || len(log.Records) != 1 || log.Records[0].LimitOwner != redacted.Meta.Target || len(log.Records[0].Victims) != 1 {
+		t.Errorf("%v: %+v, target %s", err, log.Records, redacted.Meta.Target)
 	}
 }
 
@@ -248,6 +272,7 @@ func TestTree(t *testing.T) {
 		"proc/mode.err":            "not readable: mode 0200\n",
 		"sys/kernel/slab.ls":       ":0000 -> x\ndentry\nkmalloc-8 -> :0000\n",
 		"sys/fs/cgroup/a/b/x.stat": "1\n",
+		"dmesg":                    "[ 1.0] x\n",
 	} {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -272,6 +297,9 @@ func TestTree(t *testing.T) {
 		if got := src.Ask(kernel.Question{Op: kernel.Read, Path: path, Max: 100}); got.State != want {
 			t.Errorf("%s: %s (%s), want %s", path, got.State, got.Err, want)
 		}
+	}
+	if got := src.Ask(kernel.Question{Op: kernel.Log, Path: kernel.LogPath, Max: 100}); string(got.Data) != "[ 1.0] x\n" {
+		t.Errorf("log %+v", got)
 	}
 	if got := src.Ask(kernel.Question{Op: kernel.List, Path: "/sys/kernel/slab", Max: 10}).Names(); len(got) != 3 || got[1] != "dentry" {
 		t.Errorf("listing %q", got)

@@ -57,7 +57,7 @@ func stateNumbers(m *snapshot.PageState) []*int64 {
 
 func groupNumbers(g *snapshot.CensusGroup) []*int64 {
 	n := append(stateNumbers(&g.Anon), stateNumbers(&g.File)...)
-	return append(n, &g.Usage, &g.KSM, &g.Shmem, &g.Tables, &g.Slab, &g.Kernel, &g.Hugetlb, &g.Other, &g.Inherited)
+	return append(n, &g.Usage, &g.MemoryID, &g.KSM, &g.Shmem, &g.Tables, &g.Slab, &g.Kernel, &g.Hugetlb, &g.Other, &g.Inherited)
 }
 
 type writer struct{ b []byte }

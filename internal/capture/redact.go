@@ -10,6 +10,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/kmsg"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -18,7 +19,7 @@ import (
 // withArgs. With redact, every name and path part that is not a public word is
 // replaced by its HMAC under a key that exists only during this call.
 func (a *Archive) Prepare(redact, withArgs bool) (*Archive, error) {
-	p := &preparer{withArgs: withArgs, files: a.answers[censusKey].State == snapshot.Present}
+	p := &preparer{withArgs: withArgs, files: a.answers[censusKey].State == snapshot.Present, pageSize: a.Meta.PageSize}
 	if redact {
 		key := make([]byte, 32)
 		if _, err := rand.Read(key); err != nil {
@@ -43,6 +44,7 @@ type preparer struct {
 	r        *identity.Redactor // nil without redaction
 	withArgs bool
 	files    bool // there is a census
+	pageSize int64
 }
 
 var (
@@ -62,6 +64,9 @@ var numeric = map[string]bool{
 // section prepares one answer. With redaction only files whose content is known
 // to be free of names, or is rewritten here, are kept.
 func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
+	if k.op == kernel.Log {
+		return k, p.log(a), true
+	}
 	if m := processFile.FindStringSubmatch(k.path); m != nil {
 		if p.r != nil {
 			a.Err = publicErr(a.Err)
@@ -73,7 +78,7 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		a.Err = publicErr(a.Err)
 		return k, a, true
 	}
-	if p.r == nil || numeric[k.path] {
+	if p.r == nil || numeric[k.path] || k.path == "/proc/self/ns/cgroup" { // a number
 		return k, a, true
 	}
 	if k == censusKey && a.State == snapshot.Present {
@@ -126,6 +131,24 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		return key{k.op, path.Join(p.r.Path(path.Dir(k.path)), base)}, a, true
 	}
 	return k, a, false
+}
+
+// log leaves of the kernel's log what is about memory that could not be had. With
+// redaction, which could not tell names from words in a line, only its records.
+func (p *preparer) log(a kernel.Answer) kernel.Answer {
+	switch {
+	case a.State != snapshot.Present:
+		a.Err = publicErr(a.Err)
+	case p.r == nil:
+		a.Data = kmsg.Keep(a.Data)
+	default:
+		doc, err := kmsg.Hide(a.Data, p.pageSize, p.r.Path, p.r.Name)
+		if err != nil {
+			return kernel.Answer{State: snapshot.Failed, Err: "failed", At: a.At}
+		}
+		a.Data = doc
+	}
+	return a
 }
 
 // publicErr keeps the words of memwhy and of the operating system, never a

@@ -17,7 +17,8 @@ import (
 // Tree is a node as a plain directory tree, as people send it from a machine
 // where nothing may be installed: paths as on the node, byte for byte; X.err
 // holds the words of the error instead of X; X.ls lists the directory X, one
-// name a line, `name -> target` for links. It implements kernel.Source.
+// name a line, `name -> target` for links; the kernel's log is dev/kmsg, or what
+// dmesg prints as the file dmesg beside proc and sys. It implements kernel.Source.
 type Tree struct {
 	root *os.Root
 }
@@ -86,6 +87,12 @@ func (t *Tree) answer(q kernel.Question, name string) ([]byte, error) {
 			return nil, err
 		}
 		return listedLinks(b, q.Max)
+	case kernel.Log:
+		b, err := t.read(name, q.Max)
+		if errors.Is(err, os.ErrNotExist) {
+			b, err = t.read("dmesg", q.Max)
+		}
+		return b, err
 	case kernel.Stat, kernel.BuildInfo, kernel.Marks: // nothing that people copy says it
 		return nil, os.ErrNotExist
 	}

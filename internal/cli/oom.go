@@ -106,12 +106,14 @@ func openLog(path string) (*os.File, error) {
 func (a *app) oomList() *cobra.Command {
 	cmd := a.oomFlags(&cobra.Command{
 		Use:   "list",
-		Short: "Explain what the running kernel remembers",
+		Short: "Explain what the kernel remembers",
 		Long: `Explain the OOM kills that the running kernel's ring of messages still holds:
-/dev/kmsg, read up to its end. Older ones are in the journal or in syslog.
+/dev/kmsg, read up to its end. Older ones are in the journal or in syslog. Of a
+capture, or of a directory tree of a node's files, what was recorded of it.
 
 ` + exitHelp,
 		Example: `  memwhy oom list
+  memwhy oom list --from FILE
   memwhy oom list --host-root /host -o json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,22 +123,28 @@ func (a *app) oomList() *cobra.Command {
 			if a.timeout <= 0 {
 				return usageError("--timeout %s: must be positive", a.timeout)
 			}
-			o, err := wire.NodeLog(cmd.Context(), wire.Options{HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact})
+			o, err := wire.NodeLog(cmd.Context(), wire.Options{From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact})
 			if err != nil {
-				return logError(err)
+				return logError(err, a.from != "")
 			}
 			return a.writeOOM(o)
 		},
 	})
+	cmd.Flags().StringVar(&a.from, "from", "", "read the log of this capture, or directory tree of a node's files")
 	cmd.Flags().StringVar(&a.hostRoot, "host-root", "/", "where the node's root file system is mounted")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", 10*time.Second, "for all reading")
 	return cmd
 }
 
 // logError tells what reading the ring would show, where that is refused.
-func logError(err error) error {
+func logError(err error, from bool) error {
 	const saved = "a saved log needs no rights: memwhy oom parse FILE"
+	var none *wire.NoLog
 	switch {
+	case errors.As(err, &none):
+		return &coded{exitNotAllowed, err, "a tree has it as the file dmesg beside proc and sys; a capture, when its taker could read it"}
+	case from:
+		return &coded{openCode(err), err, ""}
 	case errors.Is(err, wire.ErrOutOfTime):
 		return err
 	case errors.Is(err, fs.ErrPermission):

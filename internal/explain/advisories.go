@@ -11,7 +11,7 @@ import (
 
 // Advisories applies the whole catalogue to a node.
 func Advisories(s *snapshot.Snapshot) (*report.Advisories, error) {
-	judged, err := advisory.Judge(s, advisory.IDs())
+	judged, err := advisory.Look(s).Judge(advisory.IDs())
 	if err != nil {
 		return nil, err
 	}

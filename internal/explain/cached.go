@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -72,8 +73,8 @@ func (n *namer) place(f *cached) mounts.Place {
 }
 
 // shown is the path to print of a file, and the one to open on the node.
-func shown(f *cached, p mounts.Place) (path, host string) {
-	path, host = p.Path, p.Host
+func shown(f *cached, p mounts.Place) (file, host string) {
+	file, host = p.Path, p.Host
 	if f.in == nil {
 		return "", ""
 	}
@@ -82,11 +83,11 @@ func shown(f *cached, p mounts.Place) (path, host string) {
 	}
 	switch {
 	case p.Kind == mounts.BlockDevice:
-		path = "block device " + device(uint32(f.in.Number))
-	case path == "":
-		path = cmp.Or(host, f.in.Path)
+		file = "block device " + device(uint32(f.in.Number))
+	case file == "":
+		file = cmp.Or(host, f.in.Path)
 	}
-	return path, host
+	return file, host
 }
 
 func charges(c *snapshot.Census, f *cached) []report.Charge {
@@ -156,11 +157,11 @@ func (n *namer) holder(f *cached, account string, open map[uint64][]report.User)
 		Kind: "file", Account: account, Bytes: f.sum.Bytes, State: pageStates(&f.sum), Where: string(p.Kind),
 		AtMost: !n.split(), ChargedTo: charges(n.c, f),
 	}
-	path, host := shown(f, p)
-	h.Path, h.PathBytes = name(path)
+	file, host := shown(f, p)
+	h.Path, h.PathBytes = name(file)
 	h.HostPath, _ = name(host)
 	h.Volume, _ = name(p.Volume)
-	h.Name, _ = name(label(f, p, path))
+	h.Name, _ = name(label(f, p, file))
 	if f.in != nil {
 		h.Deleted = f.in.Deleted
 		h.UsedBy = open[f.in.Number]
@@ -172,7 +173,7 @@ func (n *namer) holder(f *cached, account string, open map[uint64][]report.User)
 func (n *namer) split() bool { return n.c.Engine != snapshot.EngineFiles }
 
 // label is a short name of a file.
-func label(f *cached, p mounts.Place, path string) string {
+func label(f *cached, p mounts.Place, file string) string {
 	switch {
 	case f.in == nil:
 		return "files that could not be read"
@@ -181,7 +182,7 @@ func label(f *cached, p mounts.Place, path string) string {
 	case p.Kind == mounts.NoName:
 		return fmt.Sprintf("%s inode %d, name forgotten", f.in.Type, f.in.Number)
 	}
-	return path[strings.LastIndexByte(path, '/')+1:]
+	return file[strings.LastIndexByte(file, '/')+1:]
 }
 
 func device(d uint32) string { return fmt.Sprintf("%d:%d", d>>20, d&(1<<20-1)) }
@@ -267,7 +268,8 @@ func dyingHolders(s *snapshot.Snapshot) []report.Holder {
 				h.State[key] = n
 			}
 		}
-		h.Name, _ = name(g.Path)
+		h.Path, h.PathBytes = name(g.Path)
+		h.Name, _ = name(path.Base(g.Path))
 		h.Deleted = true
 		if h.Bytes > 0 {
 			list = append(list, h)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/memwhy/memwhy/internal/advisory"
+	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/printable"
@@ -57,11 +58,13 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	r.Doubts = append(r.Doubts, censusDoubts(s)...)
 	r.Risks = risks(s, w)
 	r.Verdict = verdict(w)
-	judged, err := advisory.ForTarget(s)
+	node := advisory.Look(s)
+	judged, err := node.ForTarget()
 	if err != nil {
 		return nil, err
 	}
 	r.Advisories = advisories(judged)
+	r.Findings = diagnose.Find(s, w, node, judged)
 	r.NotSeen = notSeen(s, w, r)
 	return r, nil
 }

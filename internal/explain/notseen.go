@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -69,6 +70,10 @@ func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, "implausible", "the highest usage so far")
 	for i, row := range r.Says {
 		null(l, fmt.Sprintf("says[%d].bytes", i), row.Bytes == nil, t.Stat, row.Formula, "what "+row.Tool+" shows")
+	}
+	for i, f := range r.Findings {
+		rule, _ := diagnose.Of(f.Code)
+		null(l, fmt.Sprintf("findings[%d].bytes", i), f.Bytes == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: f.Code}, rule.NoBytes, "how many bytes "+f.Code+" explains")
 	}
 	null(l, "risks.kill.marginBytes", r.Risks.Kill.MarginBytes == nil, t.Limit, r.Risks.Kill.Because, "how far from being killed")
 	null(l, "risks.evict.marginBytes", r.Risks.Evict.MarginBytes == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "kubelet"},
@@ -144,6 +149,12 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	source(l, s.Node.Pressure, "how long tasks of the node waited for memory")
 	source(l, s.Node.BootArgs, "boot options such as cgroup.memory=nokmem")
 	source(l, s.Node.Version, "the kernel's build")
+	if source(l, s.Log, "what the kernel said when it killed"); s.Log.State == snapshot.Absent {
+		l.add("", s.Log.Source, s.Log.State, s.Log.Err, "what the kernel said when it killed")
+	}
+	if inside, ok := s.Host.Nested.Get(); ok && inside && s.Log.State == snapshot.Present && !strings.HasPrefix(s.Target().Path, "/..") {
+		l.add("", s.Log.Source, snapshot.Denied, "it names cgroups as the node does, and this process is in a cgroup namespace", "which kills were of this cgroup")
+	}
 }
 
 // censusGain is what a census would have told.

@@ -13,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/kernel/kmsg"
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -26,6 +27,7 @@ const (
 	maxCgroups     = 50_000 // cgroups of a list
 	maxFile        = 16 << 20
 	maxCommand     = 2 << 20 // bytes of a command line
+	maxLog         = 32 << 20
 )
 
 // Options are what the caller knows beyond the target.
@@ -63,6 +65,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	s.Node = node(src, s.Host.PageSize)
 	nodeOfTarget(src, h, s)
 	processes(src, s)
+	s.Log = Log(src)
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
 	return s, nil
@@ -169,6 +172,7 @@ func host(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Host {
 		MGLRU:      kernel.Value(src, "/sys/kernel/mm/lru_gen/enabled", maxFile, procfs.ParseMGLRU),
 		CPUs:       kernel.Value(src, "/sys/devices/system/cpu/online", maxFile, procfs.ParseOnline),
 		PageSize:   src.Origin().PageSize,
+		Nested:     nested(src),
 	}
 	if v.Distro.State != snapshot.Present {
 		if r := kernel.Value(src, "/usr/lib/os-release", maxFile, procfs.ParseOSRelease); r.State == snapshot.Present {
@@ -176,6 +180,20 @@ func host(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Host {
 		}
 	}
 	return v
+}
+
+// nested asks which cgroup namespace this is. The first one of a kernel has a
+// number of its own (linux include/linux/proc_ns.h, PROC_CGROUP_INIT_INO); before
+// 4.6 there are none.
+func nested(src kernel.Source) snapshot.Reading[bool] {
+	r := link(src, "/proc/self/ns/cgroup")
+	return snapshot.Reading[bool]{Value: r.Value != "cgroup:[4026531835]", State: r.State, Source: r.Source, At: r.At, Err: r.Err}
+}
+
+// Log is what the kernel said when it killed.
+func Log(src kernel.Source) snapshot.Reading[snapshot.KernelLog] {
+	a := src.Ask(kernel.Question{Op: kernel.Log, Path: kernel.LogPath, Max: maxLog})
+	return kernel.Parsed(a, kernel.LogPath, func(b []byte) (snapshot.KernelLog, error) { return kmsg.Read(b, src.Origin().PageSize) })
 }
 
 func node(src kernel.Source, pageSize int64) snapshot.Node {

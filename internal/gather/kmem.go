@@ -17,6 +17,7 @@ const (
 	maxGroups     = 70_000  // 65 534 is the most that there are on cgroup v1
 	maxNear       = 5_000   // of them in an explanation
 	maxProbes     = 64      // cgroups of containers whose kernel memory is looked at
+	maxHeld       = 1_000   // cgroups whose kernel memory is read, to see what removed ones left: all or none
 	maxComms      = 2_000   // processes outside of containers whose name is read
 	maxExecutable = 256 << 20
 )
@@ -33,6 +34,7 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 		s.Kmem.Groups = groups(src, h, maxGroups)
 		if oldKernel(s) {
 			s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+			s.Kmem.Held = held(src, h, s.Kmem.Groups)
 			s.Kmem.Builds = builds(src, h, s.Kmem.Groups.Value)
 		}
 	}
@@ -41,17 +43,20 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 	return s
 }
 
-// nodeOfTarget reads the part of it that an explanation can afford: where no
-// kernel keeps slab for removed cgroups, nothing.
+// nodeOfTarget reads the part of it that an explanation can afford. On version 2
+// the kernel itself counts removed cgroups that it keeps.
 func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot) {
 	old := oldKernel(s)
 	s.Kmem = kmem(src, h, nil, old)
-	if !old {
+	if !old && h.Version == snapshot.V2 {
 		s.Kmem.Groups = notRead[[]string](h.Point)
 		return
 	}
 	s.Kmem.Groups = groups(src, h, maxNear)
-	s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+	if old {
+		s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+		s.Kmem.Held = held(src, h, s.Kmem.Groups)
+	}
 }
 
 // oldKernel is one that clones slab caches into /sys/kernel/slab itself, or one
@@ -135,6 +140,32 @@ func probes(src kernel.Source, h cgroupfs.Hierarchy, all []string) (list []snaps
 		})
 	}
 	return list, total
+}
+
+// held asks every live cgroup but the root what it is charged for kernel memory.
+func held(src kernel.Source, h cgroupfs.Hierarchy, all snapshot.Reading[[]string]) []snapshot.KmemHeld {
+	if h.Version != snapshot.V1 || all.State != snapshot.Present || len(all.Value) > maxHeld {
+		return nil
+	}
+	parents := map[string]bool{}
+	for _, cgroup := range all.Value {
+		parents[path.Dir(cgroup)] = true
+	}
+	var list []snapshot.KmemHeld
+	for _, cgroup := range all.Value {
+		if cgroup == "/" {
+			continue
+		}
+		dir, _ := h.Dir(cgroup)
+		list = append(list, snapshot.KmemHeld{
+			Cgroup: cgroup,
+			// The kubelet puts processes into containers alone.
+			Own:   identity.Parse(cgroup).ID != "" || !parents[cgroup] && !strings.Contains(cgroup, "kubepods"),
+			Kmem:  kernel.Value(src, path.Join(dir, "memory.kmem.usage_in_bytes"), maxFile, cgroupfs.ParseNumber),
+			Procs: cgroupfs.ReadProcs(src, dir),
+		})
+	}
+	return list
 }
 
 func parseStat(b []byte) (s snapshot.Stat, err error) {

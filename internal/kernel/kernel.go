@@ -42,11 +42,18 @@ const (
 	// Go says of its build; see searchMarks for the lines of the answer. Max is
 	// how large it may be.
 	Marks Op = "marks"
+	// Log is asked of /dev/kmsg alone: all that the kernel's ring of messages holds
+	// at the moment, one record a line as the device prints it. Who keeps answers
+	// may give a log in another dress, or what package kmsg made of one.
+	Log Op = "log"
 )
 
+// LogPath is where the kernel's log is.
+const LogPath = "/dev/kmsg"
+
 // Question asks one thing of the node. Path is absolute on the node, whatever
-// prefix the node's root has here. Max bounds the answer: bytes for Read, names
-// for List, Names and Links; more than that is a Failed answer, never a silently
+// prefix the node's root has here. Max bounds the answer: bytes for Read and Log,
+// names for List, Names and Links; more than that is a Failed answer, never a silently
 // shorter one. For BuildInfo it is how much of the section is wanted.
 type Question struct {
 	Op   Op

@@ -16,19 +16,19 @@ func OpenLive(string) (*Live, error) {
 	return nil, errors.New("a running node can only be read on Linux; use --from with a capture")
 }
 
-// Log is the kernel's own log; only Linux has one.
-type Log struct {
+// Ring is the kernel's own log; only Linux has one.
+type Ring struct {
 	io.Reader
 	Overruns int64
 }
 
 // OpenLog always fails here.
-func OpenLog(string) (*Log, error) {
+func OpenLog(string) (*Ring, error) {
 	return nil, errors.New("the log of a running kernel can only be read on Linux; parse a saved one")
 }
 
 // Close does nothing.
-func (l *Log) Close() error { return nil }
+func (l *Ring) Close() error { return nil }
 
 // PageSize is that of most machines.
 func PageSize() int64 { return 4096 }

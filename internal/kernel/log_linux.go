@@ -9,11 +9,11 @@ import (
 	"syscall"
 )
 
-// Log reads what the kernel's ring of messages holds, one record after the other,
-// up to its end at the moment; it never waits for more. It is no Question: the
-// ring is a device, has no length, and each read gives one record (linux
-// kernel/printk/printk.c, devkmsg_read).
-type Log struct {
+// Ring reads what the kernel's ring of messages holds, one record after the other,
+// up to its end at the moment; it never waits for more. The ring is a device, has
+// no length, and each read gives one record (linux kernel/printk/printk.c,
+// devkmsg_read).
+type Ring struct {
 	file     *os.File
 	conn     syscall.RawConn
 	Overruns int64 // times that the ring was overwritten under the reader
@@ -21,25 +21,28 @@ type Log struct {
 }
 
 const (
-	logPath   = "/dev/kmsg"
 	logRecord = 16 << 10  // more than a record can have
 	logMax    = 256 << 20 // of all: somebody may write faster than anybody reads
 )
 
 // OpenLog opens the log of the node whose root file system is at dir.
-func OpenLog(dir string) (*Log, error) {
+func OpenLog(dir string) (*Ring, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the node's root: %w", err)
 	}
 	defer root.Close()
-	f, err := root.OpenFile(relative(logPath), openFlags, 0)
+	return openRing(root)
+}
+
+func openRing(root *os.Root) (*Ring, error) {
+	f, err := root.OpenFile(relative(LogPath), openFlags, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open the kernel's log: %w", err)
 	}
 	st, err := f.Stat()
 	if err == nil && st.Mode()&fs.ModeCharDevice == 0 {
-		err = fmt.Errorf("%s is not the kernel's log: no device", logPath)
+		err = fmt.Errorf("%s is not the kernel's log: no device", LogPath)
 	}
 	var conn syscall.RawConn
 	if err == nil {
@@ -49,14 +52,14 @@ func OpenLog(dir string) (*Log, error) {
 		f.Close()
 		return nil, err
 	}
-	return &Log{file: f, conn: conn}, nil
+	return &Ring{file: f, conn: conn}, nil
 }
 
 // Close closes the log.
-func (l *Log) Close() error { return l.file.Close() }
+func (l *Ring) Close() error { return l.file.Close() }
 
 // Read gives one record, io.EOF at the end of the ring. b must have 16 KiB.
-func (l *Log) Read(b []byte) (int, error) {
+func (l *Ring) Read(b []byte) (int, error) {
 	if len(b) < logRecord {
 		return 0, io.ErrShortBuffer
 	}
@@ -81,6 +84,29 @@ func (l *Log) Read(b []byte) (int, error) {
 			l.read += n
 			return n, nil
 		}
+	}
+}
+
+// log answers a question with the whole ring.
+func (l *Live) log(q Question) ([]byte, error) {
+	ring, err := openRing(l.root)
+	if err != nil {
+		return nil, err
+	}
+	defer ring.Close()
+	var all []byte
+	for record := make([]byte, logRecord); ; {
+		n, err := ring.Read(record)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(all)+n > q.Max {
+			return nil, fmt.Errorf("longer than %d bytes", q.Max)
+		}
+		all = append(all, record[:n]...)
 	}
 }
 

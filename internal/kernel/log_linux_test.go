@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 func TestLogEndsAtTheEndOfTheRing(t *testing.T) {
@@ -49,5 +52,41 @@ func TestLogIsADevice(t *testing.T) {
 	}
 	if _, err := OpenLog(dir); err == nil {
 		t.Error("a regular file passed for the log")
+	}
+}
+
+// The ring through the door is what reading it gives.
+func TestLogThroughTheDoor(t *testing.T) {
+	l, err := OpenLog("/")
+	if os.Getenv("MEMWHY_LIVE") != "required" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	live, err := OpenLive("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	var last []byte
+	for record := make([]byte, logRecord); ; {
+		n, err := l.Read(record)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = bytes.Clone(record[:n])
+	}
+	// What the ring had is still there, but for its oldest.
+	a := live.Ask(Question{Log, LogPath, 64 << 20})
+	if a.State != snapshot.Present || len(last) == 0 || !bytes.Contains(a.Data, last) {
+		t.Errorf("%s %s: %d bytes without %q", a.State, a.Err, len(a.Data), last)
+	}
+	if a := live.Ask(Question{Log, LogPath, len(last) - 1}); a.State != snapshot.Failed || len(a.Data) != 0 {
+		t.Errorf("more than wanted: %s %s", a.State, a.Err)
 	}
 }

@@ -36,6 +36,21 @@ func limitKind(l *snapshot.LogRecord) string {
 	return ""
 }
 
+// NoKillFrees says that what filled the limit, or the node, was the kernel's own
+// memory or tmpfs: all processes together held at most a tenth of it.
+func NoKillFrees(l *snapshot.LogRecord) bool {
+	r := report.OOMRecord{Full: full(l)}
+	if l.Tasks != nil {
+		r.Tasks = &report.OOMTasks{RSSBytes: l.Tasks.RSSBytes}
+	}
+	for _, b := range []*int64{r.Full.KernelBytes, r.Full.ShmemBytes} {
+		if b != nil && *b > 0 && (l.Memory == nil || l.Memory.Usage == nil || *b >= *l.Memory.Usage/3) && small(&r, *b) {
+			return true
+		}
+	}
+	return false
+}
+
 // stat reads a key: the hierarchical one where a v1 host prints both.
 func stat(l *snapshot.LogRecord, keys ...string) *int64 {
 	for _, k := range keys {

@@ -20,7 +20,7 @@ func sentence(r *report.OOMRecord, l *snapshot.LogRecord) string {
 		return "The cgroup " + r.Path + " could not be made: " + r.Error
 	}
 	s := where(r) + ": " + who(r)
-	if what := why(r, l); what != "" {
+	if what := why(r); what != "" {
 		s += "; " + what
 	}
 	return s
@@ -106,7 +106,7 @@ func who(r *report.OOMRecord) string {
 }
 
 // why names the largest class, and says so when killing could not help.
-func why(r *report.OOMRecord, l *snapshot.LogRecord) string {
+func why(r *report.OOMRecord) string {
 	f := r.Full
 	classes := []struct {
 		bytes *int64
@@ -133,14 +133,14 @@ func why(r *report.OOMRecord, l *snapshot.LogRecord) string {
 	} else {
 		parts = append(parts, classes[best].text+size.Text(bytes))
 	}
-	if best >= 2 && small(r, l, bytes) {
+	if best >= 2 && small(r, bytes) {
 		parts = append(parts, "which no kill frees")
 	}
 	return strings.Join(parts, ", ")
 }
 
 // small: what all processes held is at most a tenth of what filled the limit.
-func small(r *report.OOMRecord, l *snapshot.LogRecord, bytes int64) bool {
+func small(r *report.OOMRecord, bytes int64) bool {
 	held := r.Full.AnonBytes
 	if r.Tasks != nil && r.Tasks.RSSBytes != nil && (held == nil || *r.Tasks.RSSBytes < *held) {
 		held = r.Tasks.RSSBytes

@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
@@ -55,21 +54,6 @@ func (p *page) evidence(a report.Advisory) {
 
 func bites(a report.Advisory) bool {
 	return a.Verdict == string(advisory.VersionAndEvidence) || a.Verdict == string(advisory.EvidenceDespiteVersion)
-}
-
-// known names the first advisory that bites, where it can hold memory or end a
-// container: one line of an explanation.
-func known(p *page, r *report.Report) {
-	for _, a := range r.Advisories {
-		if bites(a) && slices.Contains([]string{"kernel-leak", "kernel-id-exhaustion", "reclaim"}, a.Class) {
-			why := "see memwhy advisories"
-			if len(a.Evidence) > 1 { // the first is the version
-				why = a.Evidence[1].Statement
-			}
-			p.line("KNOWN FAULT %s: %s", a.ID, why)
-			return
-		}
-	}
 }
 
 // Advisory is the page about one fault.

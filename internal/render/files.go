@@ -31,7 +31,7 @@ func Files(r *report.Files, wide bool) []byte {
 	case len(r.Directories) > 0:
 		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "FILES", "DIRECTORY")
 	case len(r.Files) > 0:
-		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "WHAT", "PATH (* others are charged too, + use it)")
+		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "WHAT", "PATH (* charged, + used elsewhere)")
 	}
 	for _, d := range r.Directories {
 		p.line(row, size.MiBs(d.Bytes), states(d.State, "dirty"), states(d.State, "active"), states(d.State, "mapped"), strconv.Itoa(d.Files), place(d.Path, wide))

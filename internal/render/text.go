@@ -6,6 +6,7 @@ package render
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -61,12 +62,11 @@ func (p *page) fold(indent string, max int, s string) {
 func Text(r *report.Report) []byte {
 	p := &page{width: Width}
 	head(p, r)
-	known(p, r)
+	findings(p, r)
 	figures(p, r)
 	bar(p, r)
 	heldBy(p, r)
-	room := Height - strings.Count(p.String(), "\n")
-	saying(p, r, room > len(r.Says)+2)
+	saying(p, r, Height-strings.Count(p.String(), "\n")-2)
 	doubts(p, r, Height-strings.Count(p.String(), "\n"))
 	return p.Bytes()
 }
@@ -175,14 +175,20 @@ func margin(r *report.Report) string {
 	return fmt.Sprintf("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
 }
 
-// saying prints what other tools say; the sum of PSS, which few ask for, only
-// where there is room.
-func saying(p *page, r *report.Report, all bool) {
+// dispensable are the tools that few ask about, which go first where there is no
+// room.
+var dispensable = []string{"smem", "docker <=", "podman", "cAdvisor rss"}
+
+// saying prints what other tools say, in at most so many lines below its heading.
+func saying(p *page, r *report.Report, room int) {
 	p.line("WHO SAYS WHAT, in MiB")
-	for _, s := range r.Says {
-		if strings.HasPrefix(s.Tool, "smem") && !all {
-			continue
+	rows := slices.Clone(r.Says)
+	for _, tool := range dispensable {
+		if len(rows) > room {
+			rows = slices.DeleteFunc(rows, func(s report.Says) bool { return strings.HasPrefix(s.Tool, tool) })
 		}
+	}
+	for _, s := range rows {
 		v := "unknown"
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)

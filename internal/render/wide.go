@@ -14,6 +14,7 @@ import (
 func Wide(r *report.Report) []byte {
 	p := &page{}
 	wideHead(p, r)
+	allFindings(p, r)
 	figures(p, r)
 	bar(p, r)
 	p.line("LEDGER, in bytes")
@@ -43,14 +44,16 @@ func Wide(r *report.Report) []byte {
 	}{{"kill", r.Risks.Kill}, {"evict", r.Risks.Evict}, {"throttle", r.Risks.Throttle}} {
 		p.line("RISK %-8s %-8s %s", x.name, x.risk.Level, x.risk.Because)
 	}
-	saying(p, r, true)
+	saying(p, r, len(r.Says))
 	holders(p, r)
 	if len(r.Advisories) > 0 {
 		p.line("ADVISORIES")
 	}
 	for _, a := range r.Advisories {
 		p.line("  %-31s %-24s %s", a.ID, a.Verdict, a.Title)
-		p.evidence(a)
+		if !bites(a) { // what bites is a finding, with its evidence
+			p.evidence(a)
+		}
 	}
 	p.line("DOUBTS")
 	for _, d := range r.Doubts {
@@ -151,7 +154,7 @@ func holders(p *page, r *report.Report) {
 		case h.Where != "":
 			what = cachedFile(h)
 		case h.Deleted && h.Kind == "cgroup":
-			what += " (removed)"
+			what = h.Path + " (removed)"
 		case h.Deleted:
 			what += "  " + h.Path + " (deleted)" + users(h.UsedBy)
 		}

@@ -47,6 +47,7 @@ type Report struct {
 	Census      *Census     `json:"census,omitempty"` // of the target; absent without one
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
+	Findings    []Finding   `json:"findings"`   // the most dangerous first
 	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
 	Doubts      []string    `json:"doubts"`     // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`

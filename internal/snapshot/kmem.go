@@ -10,6 +10,7 @@ type Kmem struct {
 	Groups Reading[[]string]   // the paths of all live memory cgroups
 	Probes []KmemProbe         // some cgroups of containers, see Kmem.Total
 	Total  int                 // how many cgroups of containers there are
+	Held   []KmemHeld          // what live cgroups are charged for kernel memory, where removed ones leave theirs
 	Root   Reading[Stat]       // v2: cgroup.stat of the root
 	Builds []Build             // what kubelet and runc were built with
 }
@@ -38,6 +39,15 @@ type KmemProbe struct {
 	Limit    Reading[int64]
 	Kmem     Reading[int64] // memory.kmem.usage_in_bytes
 	KmemFail Reading[int64] // memory.kmem.failcnt, a count
+}
+
+// KmemHeld is the kernel memory that is charged to a cgroup and those below it,
+// the removed ones among them.
+type KmemHeld struct {
+	Cgroup string
+	Kmem   Reading[int64] // memory.kmem.usage_in_bytes
+	Procs  Reading[[]int] // in this very cgroup
+	Own    bool           // may hold what processes of its own left, as a container, or a cgroup that nothing is known of and nothing is below
 }
 
 // Build is one executable of a program that creates cgroups.

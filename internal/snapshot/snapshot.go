@@ -25,6 +25,7 @@ type Snapshot struct {
 	Host      Host
 	Node      Node
 	Kmem      Kmem
+	Log       Reading[KernelLog]
 	Path      []Cgroup // the target first, then its ancestors up to the root of the hierarchy
 	Census    Reading[*Census]
 	Mounts    []MountTable        // who sees the files of the census under which path
@@ -47,6 +48,7 @@ type Host struct {
 	MGLRU      Reading[bool]   // the multi-generational LRU is in charge; Absent means the kernel has only the classic one
 	CPUs       Reading[int]    // online
 	PageSize   int64
+	Nested     Reading[bool] // this process sees cgroup paths from within a namespace, the kernel's log does not
 }
 
 // Node is what the node's own files say.

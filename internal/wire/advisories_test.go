@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -27,7 +28,8 @@ import (
 )
 
 // trees makes testdata/advisories/*.tar.gz anew, from a folder of recorded trees
-// of el7 kernels (KERNEL/SCENARIO/...): of each what advisories ask, no more.
+// of el7 kernels (KERNEL/SCENARIO/...): of each what advisories ask, and explain of
+// its containers, or of the cgroups that there are, no more.
 var trees = flag.String("trees", "", "a folder of recorded trees")
 
 func TestRecordTrees(t *testing.T) {
@@ -70,6 +72,11 @@ func pack(t *testing.T, file, dir string, names []string) {
 		}
 		rec := capture.NewRecorder(src)
 		s := gather.Node(rec, gather.Options{})
+		for _, target := range targets(rec) {
+			if _, err := gather.Explain(rec, target, gather.Options{}); err != nil {
+				t.Logf("%s: %s: %v", dir, name, err)
+			}
+		}
 		a, err := rec.Archive(meta(s, "")).Prepare(false, false)
 		if err != nil {
 			t.Fatal(err)
@@ -95,6 +102,16 @@ func pack(t *testing.T, file, dir string, names []string) {
 	if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// targets are what explain would name when it is not told which.
+func targets(src kernel.Source) []string {
+	_, err := gather.Explain(src, "", gather.Options{})
+	var e *gather.TargetError
+	if errors.As(err, &e) {
+		return e.Candidates
+	}
+	return []string{""}
 }
 
 // scenarios are the trees below dir: what holds a proc.

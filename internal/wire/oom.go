@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/capture"
+	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/kmsg"
@@ -26,8 +28,12 @@ func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool) (*
 	return tell(&log, redact), nil
 }
 
-// NodeLog tells what the running kernel's log holds.
+// NodeLog tells what the log of a node holds: of the running kernel, or as it was
+// recorded.
 func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
+	if opt.From != "" {
+		return recordedLog(opt)
+	}
 	ring, err := kernel.OpenLog(opt.HostRoot)
 	if err != nil {
 		return nil, err
@@ -40,6 +46,24 @@ func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
 	}
 	log.Overruns = ring.Overruns
 	return tell(&log, opt.Redact), ring.Close()
+}
+
+// NoLog says that a recording has no kernel's log in it.
+type NoLog struct{ Why string }
+
+func (e *NoLog) Error() string { return "the kernel's log: " + e.Why }
+
+func recordedLog(opt Options) (*report.OOM, error) {
+	src, err := capture.Open(opt.From)
+	if err != nil {
+		return nil, err
+	}
+	r := gather.Log(src)
+	log, ok := r.Get()
+	if !ok {
+		return nil, &NoLog{r.Err}
+	}
+	return tell(&log, opt.Redact), nil
 }
 
 // readLog reads to the end, or until ctx ends: a pipe may never.

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
 )
@@ -101,3 +103,28 @@ func TestLogThatFails(t *testing.T) {
 type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
+
+// The log of a recorded node says what it says as a file.
+func TestLogOfARecordedNode(t *testing.T) {
+	for name, log := range map[string]string{"el7-1062-memcg-oom": "el7-1062-pod-limit", "el7-1062-kmem-limit": "el7-1062-kmem-limit"} {
+		got, err := NodeLog(context.Background(), Options{From: "testdata/" + name + ".capture"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := parseLog(t, logs(t)[log], false)
+		if d := cmp.Diff(want.Records, got.Records); d != "" || got.Suppressed != want.Suppressed {
+			t.Errorf("%s: %d suppressed; (-file +capture):\n%s", name, got.Suppressed, d)
+		}
+		hidden, err := NodeLog(context.Background(), Options{From: "testdata/" + name + ".capture", Redact: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if doc, _ := render.JSON(hidden); bytes.Contains(doc, []byte(app)) || len(hidden.Records) != len(want.Records) {
+			t.Errorf("%s: %s", name, doc)
+		}
+	}
+	var none *NoLog
+	if _, err := NodeLog(context.Background(), Options{From: "testdata/linux-6.18-v1-kinds.capture"}); !errors.As(err, &none) {
+		t.Errorf("a capture without a log: %v", err)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -246,6 +247,9 @@ func nulls(v any, at string) (keys []string) {
 	return keys
 }
 
+// examples are the captures whose reports the schema is tested against.
+var examples = []string{"el7-1062-healthy", "el7-1062-leak", "el7-1062-memcg-oom", "el7-1062-pod-removed", "linux-6.18-v1-kinds"}
+
 // The screens of all captures, as goldens.
 func TestGoldens(t *testing.T) {
 	for _, file := range captures(t) {
@@ -261,6 +265,13 @@ func TestGoldens(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := bytes.Join([][]byte{text, render.Wide(r), render.List(l, true)}, []byte("\n"))
+		if name := strings.TrimSuffix(filepath.Base(file), ".capture"); slices.Contains(examples, name) {
+			doc, err := render.JSON(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "../report/testdata/report-"+name+".json", doc)
+		}
 		golden(t, strings.TrimSuffix(file, ".capture")+".golden", got)
 	}
 }

@@ -222,7 +222,7 @@ func (r *runner) labs(only string) error {
 		}
 		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
 	}
-	return nil
+	return r.command("oom.json", "oom", "list", "-o", "json") // of all labs at once
 }
 
 // lab runs one scenario. What goes wrong in it is a file of the tar, so that the

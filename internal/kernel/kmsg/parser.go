@@ -31,6 +31,7 @@ type Parser struct {
 	skip       bool      // of a long line, until its end
 	since      int       // lines since one that had a dressing
 	suppressed int64     // waits for its record
+	taken      bool      // a line is part of a record; Keep resets it
 	pageSize   int64
 	next       [len(anchors)]int // see find
 }
@@ -227,8 +228,11 @@ func (p *Parser) message(l line) {
 			}
 		}
 	}
-	if used != nil && l.usec >= 0 {
-		used.lastUsec = l.usec
+	if used != nil {
+		p.taken = true
+		if l.usec >= 0 {
+			used.lastUsec = l.usec
+		}
 	}
 	for i := 0; i < len(p.open); {
 		r := p.open[i]

@@ -1,0 +1,58 @@
+package diagnose
+
+import (
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+var oomNode = Rule{
+	Code:    codeNode,
+	Title:   "killed because the node had no memory",
+	NoBytes: "it was no limit of a cgroup that was reached",
+	find:    nodeKills,
+	Doc: Doc{
+		Means:  `No limit was reached: the node itself (or a cpuset, or a memory policy of it) was out of memory, and the kernel killed the process with the highest score of all. Limits that together promise more than the node has, memory outside of containers, or the kernel's own make it so.`,
+		Grades: `warning: the victim was of the target, or the target is the whole node. notice, with low confidence: the log does not say of which cgroup the victim was (el7 never does). info: it was in an earlier cgroup of the same path. Nothing when it was elsewhere.`,
+		Needs:  []string{"the kernel's log; without it the counters of every cgroup on the path"},
+		Verify: []string{"dmesg | grep -A60 'invoked oom-killer'   # 'Mem-Info:', 'global_oom', no 'limit of'", "dmesg | grep 'Killed process'   # pid and name; task_memcg= where it is printed"},
+		Do: []string{
+			"see what held the node's memory: memwhy explain /",
+			"reserve for what is not in pods (system-reserved, kube-reserved, eviction thresholds)",
+			"requests near real use, so that the scheduler does not overbook",
+		},
+		Owner:   "platform",
+		Stories: `The kubelet shows such a kill as OOMKilled too, as if the container's limit had been reached. A kill out of a page fault with gfp_mask=0x0 while gigabytes are free is a failed charge for kernel memory on kernels before 5.16, not a full node.`,
+	},
+}
+
+func nodeKills(f *facts) []report.Finding {
+	var mine, unknown []*snapshot.LogRecord
+	for _, l := range f.kills.node {
+		if f.victimHere(l) == here {
+			mine = append(mine, l)
+		} else {
+			unknown = append(unknown, l)
+		}
+	}
+	var all []report.Finding
+	now, earlier := f.split(mine)
+	switch {
+	case len(now) > 0:
+		all = append(all, f.finding(codeNode, now, warning))
+	case len(unknown) > 0:
+		r := f.finding(codeNode, unknown, notice)
+		r.Severity, r.Confidence = notice, low
+		r.Title += "; of which cgroup it was the log does not say"
+		all = append(all, r)
+	case len(earlier) > 0:
+		r := f.finding(codeNode, earlier, info)
+		r.Severity = info
+		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
+		all = append(all, r)
+	}
+	for i := range all {
+		all[i].Bytes = nil
+		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "look", Command: "memwhy explain /", Cost: "none"})
+	}
+	return append(all, f.countersOnly(codeNode)...)
+}

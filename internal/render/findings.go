@@ -1,0 +1,89 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/diagnose"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// findings names what is above info and no part of another: the gravest in two
+// lines, three when it is the only one, the next in one, of the rest the number.
+func findings(p *page, r *report.Report) {
+	list := slices.DeleteFunc(slices.Clone(r.Findings), func(f report.Finding) bool { return f.Severity == "info" || f.PartOf != "" })
+	for i, f := range list[:min(len(list), 2)] {
+		more := ""
+		if i == 1 && len(list) > 2 {
+			more = fmt.Sprintf(" (and %d more: -o wide)", len(list)-2)
+		}
+		lines := 2 - i
+		if len(list) == 1 {
+			lines = 3
+		}
+		p.fold("  ", lines, strings.ToUpper(f.Severity)+" "+f.Code+more+": "+f.Title)
+	}
+}
+
+// allFindings is all of them with what they rest on and what to do.
+func allFindings(p *page, r *report.Report) {
+	if len(r.Findings) == 0 {
+		return
+	}
+	p.line("FINDINGS")
+	for _, f := range r.Findings {
+		about := f.Confidence + " confidence"
+		if f.Bytes != nil {
+			about += ", " + size.Text(*f.Bytes)
+		}
+		if f.PartOf != "" {
+			about += ", part of " + f.PartOf
+		}
+		p.line("  %-8s %s (%s): %s", f.Severity, f.Code, about, f.Title)
+		for _, e := range f.Evidence {
+			p.line("    - %s [%s: %s]", e.Statement, e.Source, e.Value)
+		}
+		for _, d := range f.Remedies {
+			back := ""
+			if d.ExpectBytes != nil {
+				back = ", gives back " + size.Text(*d.ExpectBytes)
+			}
+			p.line("    > %s: %s (costs %s%s)", d.Kind, d.Command, d.Cost, back)
+		}
+	}
+}
+
+// Codes lists what findings there are.
+func Codes(rules []diagnose.Rule) []byte {
+	p := &page{width: Width}
+	for _, r := range rules {
+		code := r.Code
+		if strings.HasSuffix(code, "/") {
+			code += "ID"
+		}
+		p.line("%-20s %s", code, r.Title)
+	}
+	return p.Bytes()
+}
+
+// Code is the page about one.
+func Code(r diagnose.Rule) []byte {
+	p := &page{width: Width}
+	p.fold("  ", 20, r.Code+": "+r.Title)
+	p.fold("", 60, r.Doc.Means)
+	section := func(title string, lines ...string) {
+		p.line("%s", title)
+		for _, l := range lines {
+			p.fold("    ", 20, "  - "+l)
+		}
+	}
+	section("GRADES", r.Doc.Grades)
+	section("NEEDS", r.Doc.Needs...)
+	section("HOW TO SEE IT BY HAND", r.Doc.Verify...)
+	section("WHAT TO DO", r.Doc.Do...)
+	section("WHOSE CURE", r.Doc.Owner)
+	section("WHERE THE STORY IS WRONG", r.Doc.Stories)
+	return p.Bytes()
+}
