@@ -161,9 +161,9 @@ func TestManyMappings(t *testing.T) {
 	}{{20_000, "smaps", ""}, {60_000, "smaps_rollup", "so many mappings"}} {
 		cgroup, dir := h.group(t, unique("mappings-"+strconv.Itoa(c.mappings)))
 		pid := actorIn(t, nil, dir, "mappings", strconv.Itoa(c.mappings)).Process.Pid
-		r := run(t, "explain", cgroup, "-o", "json").want(t, 0)
+		r := run(t, "explain", cgroup, "-o", "json", "--census", "off").want(t, 0)
 		p := explain(t, cgroup).process(t, pid)
-		rss := peakRSS(t, "explain", cgroup, "-o", "json")
+		rss := peakRSS(t, "explain", cgroup, "-o", "json", "--census", "off")
 		t.Logf("explain of a process of %d mappings: %.1f ms wall, by %s, %.1f MiB RSS", c.mappings, float64(r.wall.Microseconds())/1000, p.How, float64(rss)/(1<<20))
 		if p.How != c.how || !strings.Contains(r.out, c.why) || p.Bytes < int64(c.mappings/2)<<12 {
 			t.Errorf("%d mappings: %d by %s: %s", c.mappings, p.Bytes, p.How, r.out)

@@ -215,3 +215,58 @@ func TestFilesAsProfile(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Removed cgroups with what holds them; where the kernel hands their memory on,
+// the parent has it.
+func TestNodeDying(t *testing.T) {
+	tr, _, _ := lab(t, "dying-children")
+	var node struct {
+		Dying struct {
+			Count  int64
+			Groups []struct {
+				Cgroup   string
+				Bytes    int64
+				PinnedBy []struct {
+					Kind, Path string
+					Bytes      int64
+				}
+			}
+			Inherited []struct {
+				Cgroup string
+				Bytes  int64
+			}
+			IDs struct{ Taken, Live, Dead int64 }
+		}
+	}
+	if err := json.Unmarshal([]byte(run(t, "node", "--dying", "-o", "json").want(t, 0).out), &node); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, h := range tr.Holders {
+		if h.Kind != "cgroup" {
+			continue
+		}
+		for _, g := range node.Dying.Groups {
+			if g.Cgroup != h.Path {
+				continue
+			}
+			found++
+			near(t, g.Cgroup, g.Bytes, h.Bytes)
+			if len(g.PinnedBy) == 0 || g.PinnedBy[0].Kind != "file" || filepath.Base(g.PinnedBy[0].Path) != h.Name {
+				t.Errorf("%s is held by %+v", g.Cgroup, g.PinnedBy)
+			}
+		}
+	}
+	for _, in := range node.Dying.Inherited {
+		if in.Cgroup == tr.Cgroup {
+			found = 4
+			near(t, "inherited", in.Bytes, tr.Accounts[0].Bytes)
+		}
+	}
+	if ids := node.Dying.IDs; found != 4 || ids.Taken != ids.Live+ids.Dead || ids.Live == 0 {
+		t.Errorf("%d of 4 removed cgroups found: %+v", found, node.Dying)
+	}
+	checkScreen(t, run(t, "node", "--dying").want(t, 0).out)
+	run(t, "node").want(t, 2, "--dying")
+	run(t, "node", "--dying", "x").want(t, 2)
+}

@@ -27,6 +27,7 @@ type truth struct {
 	Holders []struct {
 		Kind, Name, Path string
 		PID              int
+		Bytes            int64
 	}
 	ToleranceBytes int64
 	text           []byte // the message

@@ -127,7 +127,7 @@ func TestTreeOfAnUntouchedNode(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	live, tree := explain(t, tr.Cgroup), explain(t, tr.Cgroup, "--from", filepath.Join(dir, "memwhy-node"))
+	live, tree := explain(t, tr.Cgroup, "--census", "off"), explain(t, tr.Cgroup, "--from", filepath.Join(dir, "memwhy-node"))
 	if got, _ := tree.account("shmem"); got < tr.Accounts[0].Bytes-tr.ToleranceBytes || tree.Verdict.Account != live.Verdict.Account || len(tree.Holders) != len(live.Holders) {
 		t.Errorf("live %+v, tree %+v", live, tree)
 	}
@@ -222,9 +222,9 @@ func TestBudget(t *testing.T) {
 	}
 	best := time.Hour
 	for range 10 {
-		best = min(best, run(t, "explain", cgroup).want(t, 0).wall)
+		best = min(best, run(t, "explain", cgroup, "--census", "off").want(t, 0).wall)
 	}
-	rss := peakRSS(t, "explain", cgroup, "-o", "json")
+	rss := peakRSS(t, "explain", cgroup, "-o", "json", "--census", "off")
 	t.Logf("explain of 10 processes: %.1f ms wall, %.1f MiB RSS", float64(best.Microseconds())/1000, float64(rss)/(1<<20))
 	if rss > 20<<20 {
 		t.Errorf("RSS %d MiB, at most 20", rss>>20)

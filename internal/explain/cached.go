@@ -260,14 +260,7 @@ func dyingHolders(s *snapshot.Snapshot) []report.Holder {
 		if !within[i] || !g.Dying {
 			continue
 		}
-		h := report.Holder{Kind: "cgroup", Account: ledger.File, Bytes: ledger.Held(g), State: map[string]int64{}}
-		for key, n := range map[string]int64{
-			ledger.File: g.File.Bytes - g.Shmem, ledger.Shmem: g.Shmem, "anon": g.Anon.Bytes, "slab": g.Slab, ledger.PageTables: g.Tables, "kernel": g.Kernel,
-		} {
-			if n > 0 {
-				h.State[key] = n
-			}
-		}
+		h := report.Holder{Kind: "cgroup", Account: ledger.File, Bytes: ledger.Held(g), State: heldAccounts(g)}
 		h.Path, h.PathBytes = name(g.Path)
 		h.Name, _ = name(path.Base(g.Path))
 		h.Deleted = true

@@ -178,6 +178,23 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 	return explain.Advisories(s)
 }
 
+// Dying says which removed cgroups the node still keeps.
+func (n *Node) Dying() (*report.Node, error) {
+	src, hide := n.source()
+	s := gather.Dying(src, n.opt)
+	if hide != nil {
+		hidden, err := hide(meta(s, ""))
+		if err != nil {
+			return nil, err
+		}
+		s = gather.Dying(hidden, n.opt)
+	}
+	if err := n.ctx.Err(); err != nil {
+		return nil, n.late(err)
+	}
+	return explain.Node(s), nil
+}
+
 // source is what to read from. With redaction it is a recorder, and hide gives
 // the redacted recording to read again.
 func (n *Node) source() (src kernel.Source, hide func(capture.Meta) (kernel.Source, error)) {

@@ -1,0 +1,217 @@
+package explain
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/memwhy/memwhy/internal/advisory"
+	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mounts"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Node says which removed cgroups a node still keeps and what holds them. With a
+// census each is listed, without one they are counted where the kernel's files
+// tell.
+func Node(s *snapshot.Snapshot) *report.Node {
+	r := &report.Node{
+		Schema: report.NodeSchema, Generated: generated(s), Host: host(s), Doubts: append([]string{}, censusDoubts(s)...),
+		Dying: report.Dying{
+			How: "unknown", Groups: []report.DyingGroup{}, Inherited: []report.Charge{}, Evidence: []report.Evidence{},
+			IDs: report.IDs{Max: advisory.MaxIDs, How: "unknown"},
+		},
+		Cost: report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
+	}
+	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
+	if c, ok := s.Census.Get(); ok && c.Walked {
+		countedDying(&r.Dying, s)
+	} else {
+		toldDying(&r.Dying, advisory.Look(s))
+	}
+	r.NotSeen = nodeNotSeen(s, r)
+	return r
+}
+
+// countedDying lists what a census that knows every cgroup found.
+func countedDying(d *report.Dying, s *snapshot.Snapshot) {
+	c := s.Census.Value
+	var list []int
+	var taken, dead int64
+	known := false // of the groups that came or went between the two walks it is not
+	for i := 1; i < len(c.Groups); i++ {
+		g := &c.Groups[i]
+		known = known || g.MemoryID != snapshot.Unknown
+		if g.MemoryID > 0 {
+			taken++
+			if g.Dying {
+				dead++
+			}
+		}
+		if g.Dying {
+			list = append(list, i)
+		}
+		if g.Inherited > 0 && !g.Dying {
+			row := report.Charge{Bytes: g.Inherited}
+			row.Cgroup, _ = name(g.Path)
+			d.Inherited = append(d.Inherited, row)
+		}
+	}
+	if known {
+		d.IDs.Taken, d.IDs.Live, d.IDs.Dead, d.IDs.How = &taken, ptr(taken-dead), &dead, "census"
+	}
+	slices.SortStableFunc(d.Inherited, func(a, b report.Charge) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	d.Inherited = d.Inherited[:min(len(d.Inherited), report.MaxDying)]
+	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(ledger.Held(&c.Groups[b]), ledger.Held(&c.Groups[a])) })
+	d.Count, d.Bytes, d.How = ptr(int64(len(list))), new(int64), "census"
+	pins := &pinned{c: c, names: mounts.New(s.Mounts)}
+	pins.index(list[:min(len(list), report.MaxDying)])
+	for n, i := range list {
+		held := ledger.Held(&c.Groups[i])
+		*d.Bytes += held
+		if n >= report.MaxDying {
+			d.Omitted.Count++
+			d.Omitted.Bytes += held
+			continue
+		}
+		d.Groups = append(d.Groups, dyingGroup(&c.Groups[i], pins.of(i)))
+	}
+}
+
+func dyingGroup(g *snapshot.CensusGroup, pins []report.Pin) report.DyingGroup {
+	id := identity.Parse(g.Path)
+	row := report.DyingGroup{ID: id.ID, Runtime: id.Runtime, PodUID: id.PodUID, Bytes: ledger.Held(g), Accounts: heldAccounts(g), PinnedBy: pins}
+	row.Cgroup, row.CgroupBytes = name(g.Path)
+	if g.Usage != snapshot.Unknown {
+		row.UsageBytes = &g.Usage
+	}
+	if g.MemoryID != snapshot.Unknown {
+		row.MemoryID = &g.MemoryID
+	}
+	return row
+}
+
+// heldAccounts are the classes of what a group alone is charged for.
+func heldAccounts(g *snapshot.CensusGroup) map[string]int64 {
+	m := map[string]int64{}
+	for key, n := range map[string]int64{
+		"anon": g.Anon.Bytes + g.KSM, ledger.File: g.File.Bytes - g.Shmem, ledger.Shmem: g.Shmem, ledger.Slab: g.Slab, ledger.PageTables: g.Tables,
+		ledger.KernelOther: g.Kernel, ledger.HugeTLB: g.Hugetlb,
+	} {
+		if n > 0 {
+			m[key] = n
+		}
+	}
+	return m
+}
+
+// pinned finds what holds removed groups.
+type pinned struct {
+	c     *snapshot.Census
+	names *mounts.Names
+	files map[int][]int // of a group, in Files
+	slabs map[int][]int
+}
+
+// index goes through the census once for all of the groups.
+func (p *pinned) index(groups []int) {
+	p.files, p.slabs = map[int][]int{}, map[int][]int{}
+	for _, g := range groups {
+		p.files[g] = nil
+	}
+	for i := range p.c.Files {
+		if list, ok := p.files[p.c.Files[i].Group]; ok {
+			p.files[p.c.Files[i].Group] = append(list, i)
+		}
+	}
+	for i := range p.c.Slabs {
+		if g := p.c.Slabs[i].Group; p.c.Slabs[i].Bytes > 0 {
+			if _, ok := p.files[g]; ok {
+				p.slabs[g] = append(p.slabs[g], i)
+			}
+		}
+	}
+}
+
+// of are the largest pins of a group.
+func (p *pinned) of(group int) []report.Pin {
+	n := &namer{c: p.c, names: p.names}
+	files := p.files[group]
+	slices.SortStableFunc(files, func(a, b int) int { return cmp.Compare(p.c.Files[b].Bytes, p.c.Files[a].Bytes) })
+	pins := []report.Pin{}
+	for _, i := range files[:min(len(files), report.MaxPins)] {
+		row := &p.c.Files[i]
+		f := cached{sum: row.PageState, charges: []charge{{group, row.Bytes}}}
+		if row.Inode >= 0 {
+			f.in = &p.c.Inodes[row.Inode]
+		}
+		h := n.holder(&f, f.account(), nil)
+		pins = append(pins, report.Pin{Kind: "file", Name: h.Name, Path: h.Path, PathBytes: h.PathBytes, Deleted: h.Deleted, Bytes: h.Bytes})
+	}
+	for _, i := range p.slabs[group] {
+		s := &p.c.Slabs[i]
+		pin := report.Pin{Kind: "slab-cache", Bytes: s.Bytes}
+		pin.Name, _ = name(s.Cache)
+		pins = append(pins, pin)
+	}
+	slices.SortStableFunc(pins, func(a, b report.Pin) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	return pins[:min(len(pins), report.MaxPins)]
+}
+
+// toldDying is what the kernel's own files say of their number.
+func toldDying(d *report.Dying, look *advisory.Facts) {
+	var evidence []advisory.Evidence
+	if look.Old() {
+		if removed := look.Removed(); removed.Known {
+			d.Count, d.How = &removed.Seen, "at-least"
+			if removed.ByIndex > removed.Seen {
+				d.Count, d.How = &removed.ByIndex, "about"
+			}
+			evidence = append(evidence, removed.Evidence...)
+		}
+		if bytes, e, known := look.Pinned(); known {
+			d.Bytes = &bytes
+			evidence = append(evidence, e...)
+		}
+	} else if n, e, known := look.Dying(); known {
+		d.Count, d.How = &n, "counter"
+		e.Statement = "removed cgroups that the kernel keeps"
+		evidence = append(evidence, e)
+	}
+	if ids := look.IDs(); ids.Known {
+		d.IDs.Taken, d.IDs.Live, d.IDs.Dead, d.IDs.How = &ids.Used, &ids.Live, &ids.Dead, "at-least"
+		evidence = append(evidence, ids.Evidence...)
+	}
+	for _, e := range evidence {
+		row := report.Evidence{}
+		row.Statement, _ = name(e.Statement)
+		row.Source, _ = name(e.Source)
+		row.Value, _ = name(e.Value)
+		d.Evidence = append(d.Evidence, row)
+	}
+}
+
+func nodeNotSeen(s *snapshot.Snapshot, r *report.Node) []report.NotSeen {
+	l := &missingList{rows: []report.NotSeen{}}
+	l.hostNulls(s, r.Generated, r.Host)
+	d := &r.Dying
+	census := snapshot.Reading[int]{State: s.Census.State, Source: cmp.Or(s.Census.Source, snapshot.CensusSource), Err: s.Census.Err}
+	null(l, "dying.count", d.Count == nil, census, "", "how many removed cgroups the kernel keeps")
+	null(l, "dying.bytes", d.Bytes == nil, census, "", "what they still hold, and which files and slab caches keep them")
+	for _, id := range []struct {
+		key string
+		n   *int64
+	}{{"taken", d.IDs.Taken}, {"live", d.IDs.Live}, {"dead", d.IDs.Dead}} {
+		null(l, "dying.ids."+id.key, id.n == nil, census, "this kernel keeps them elsewhere", "how many of the 65534 ids are taken")
+	}
+	for i := range d.Groups {
+		at := "dying.groups[]."
+		null(l, at+"usageBytes", d.Groups[i].UsageBytes == nil, census, "the counter of a removed cgroup is stale from kernel 7.1 on", "what it is charged for in advance")
+		null(l, at+"memoryId", d.Groups[i].MemoryID == nil, census, "this kernel keeps it elsewhere", "whether it still has its id")
+	}
+	if s.Census.State != snapshot.Present && s.Census.Err != snapshot.CensusOff && (d.Bytes != nil || d.Count != nil) {
+		l.add("", census.Source, census.State, census.Err, "the name of each removed cgroup, and what keeps it")
+	}
+	return l.rows
+}
