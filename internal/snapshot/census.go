@@ -77,7 +77,10 @@ type CensusGroup struct {
 	Path   string // from the root of the hierarchy
 	Parent int    // in Groups, -1 for none
 	Dying  bool   // removed, but still charged; from 7.1 on its memory moves to the parent
-	Usage  int64  // its page counter, with its children's; Unknown when not read, or stale
+	Usage  int64  // its page counter, with its children's; Unknown of the root, when not read, and when stale
+	// MemoryID is the number, of 65535, that the memory controller gave it; 0 when
+	// a dying group has given it back. Unknown when the kernel keeps it elsewhere.
+	MemoryID int64
 
 	Anon      PageState // private memory, without KSM
 	KSM       int64

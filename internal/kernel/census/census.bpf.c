@@ -55,6 +55,8 @@ CONST(kc_size); CONST(kc_name);
 // memory cgroups
 CONST(oc_memcg); CONST(mc_css); CONST(mc_nodeinfo); CONST(css_ss); CONST(css_cgroup);
 CONST(css_parent); CONST(css_flags); CONST(cg_kn); CONST(kn_id); CONST(kn_name);
+CONST(css_children); CONST(css_sibling); CONST(css_serial);
+CONST(mc_usage); CONST(mc_id); CONST(mc_id_mask);  // mask 0: not there
 CONST(pn_objcg); CONST(has_pn_objcg);
 CONST(pn_max_seq); CONST(gen_shift); CONST(nid_shift);  // shift 0: not there
 // files
@@ -78,7 +80,7 @@ enum { ROW, INODE, DENTRY, GROUP, SUPER, CACHE, TABLES };
 #define ROWS (1 << 18)
 #define INODES (7 << 15)
 #define DENTRIES (1 << 18)
-#define GROUPS (1 << 14)
+#define GROUPS (1 << 16)
 #define SUPERS (1 << 12)
 #define CACHES (1 << 11)
 #define CHUNK (1 << 20)
@@ -92,7 +94,7 @@ enum {
 struct row { u64 key; u32 group, item; u32 n[COUNTS]; };
 struct inode { u64 mapping; u32 key2, dentry; u64 ino, size; u32 super, nlink, mode, generation; };
 struct dentry { u64 address; u32 key2, parent, name, len; };
-struct group { u64 id; u32 key2, parent, name, len; u64 flags; };
+struct group { u64 id; u32 key2, parent, name, len; u64 flags, usage; u32 memory_id, listed; };
 struct super { u64 address; u32 dev, pad; u64 magic; char type[16]; };
 struct cache { u64 address; u32 key2, size, name, len; };
 
@@ -152,6 +154,10 @@ u64 vector[16];
 
 INLINE u64 rd(u64 a) { u64 v = 0; probe_read(&v, 8, (void *)a); return v; }
 INLINE u32 rd32(u64 a) { u32 v = 0; probe_read(&v, 4, (void *)a); return v; }
+// bounded hides from the compiler where a number comes from, so that the mask
+// stays the last thing that the verifier sees. Up to 6.1 it loses the bounds at
+// an OR with a constant.
+INLINE u64 bounded(u64 n, u64 mask) { asm volatile("" : "+r"(n)); return n & mask; }
 INLINE u64 mix(u64 x) { x ^= x >> 32; x *= 0x9e3779b97f4a7c15ULL; return x ^ x >> 29; }
 
 // entry finds or adds a record: number << 1, plus 1 when it is new; NONE when
@@ -210,44 +216,9 @@ GLOBAL u64 put_name(u64 from) {
 // The climbs below keep their place in memory and make a step a function: a loop
 // with branches in it is too much for the verifier of 6.1 and older.
 struct climb { u64 at, first; u32 below, pad; };
-struct climb up_groups, up_names;
+struct climb up_names;
 
-GLOBAL int group_step(void) {
-  u64 css = up_groups.at, kn, id, r, name;
-  u32 n, below = up_groups.below;
-  struct group *g;
-  if (rd(css + css_ss) != st.subsystem) { st.sum[BAD_GROUP]++; return 1; }
-  kn = rd(rd(css + css_cgroup) + cg_kn);
-  id = rd(kn + kn_id);
-  if (!id) { st.sum[BAD_GROUP]++; return 1; }
-  r = group_entry(id);
-  if (r == NONE) return 1;
-  n = r >> 1;
-  if (!up_groups.first) up_groups.first = n;
-  g = map_lookup(&groups, &below);
-  if (g && below) g->parent = n;
-  if (!(r & 1)) return 1;
-  name = put_name(rd(kn + kn_name));
-  g = map_lookup(&groups, &n);
-  if (!g) return 1;
-  g->parent = 0;
-  g->name = name >> 32;
-  g->len = name;
-  g->flags = rd32(css + css_flags);
-  up_groups.below = n;
-  up_groups.at = rd(css + css_parent);
-  return !up_groups.at;
-}
-
-// group_of climbs from a memcg to the root and stops at a group that is known.
-GLOBAL u64 group_of(u64 memcg) {
-  up_groups.at = memcg + mc_css;
-  up_groups.first = 0;
-  up_groups.below = 0;
-  for (int i = 0; i < 64; i++)
-    if (group_step()) break;
-  return up_groups.first;
-}
+#include "groups.bpf.h"
 
 // payer_of says where in payers what a charge word points to is described.
 GLOBAL u64 payer_of(u64 who, u64 nid, u64 is_objcg) {
@@ -414,10 +385,6 @@ GLOBAL int objects(void) {
   return 0;
 }
 
-// bounded hides from the compiler where a number comes from, so that the mask
-// stays the last thing that the verifier sees. Up to 6.1 it loses the bounds at
-// an OR with a constant.
-INLINE u64 bounded(u64 n, u64 mask) { asm volatile("" : "+r"(n)); return n & mask; }
 INLINE u64 word(u64 pfn, u64 offset) { return pages[bounded((pfn & 63) * 8 + (offset >> 3 & 7), 511)]; }
 INLINE u32 half(u64 pfn, u64 offset) { return word(pfn, offset) >> (offset & 4) * 8; }
 INLINE int bit(u64 flags, u64 n) { return flags >> (n & 63) & 1; }

@@ -43,6 +43,7 @@ type Engine struct {
 
 	vmemmap, subsystem uint64
 	ownID              uint64          // of the cgroup that the self-test's page is charged to
+	ownUsage           string          // the file of its usage; the root may have none
 	slices             []time.Duration // of the running scan
 }
 
@@ -223,22 +224,48 @@ func (e *Engine) reset() error {
 
 // walk runs slices over ranges until their end or the context's.
 func (e *Engine) walk(ctx context.Context, ranges []frames) error {
-	program := e.loaded.Programs["scan"]
 	for _, r := range ranges {
 		fresh := uint64(1)
-		for done := false; !done; {
-			if err := ctx.Err(); err != nil {
+		for done := false; !done; fresh = 0 {
+			var err error
+			if done, err = e.slice(ctx, "scan", r.start, r.end, fresh); err != nil {
 				return err
 			}
-			took, err := program.Run(&ebpf.RunOptions{Context: []uint64{r.start, r.end, fresh}})
-			if err != nil {
-				return &Refusal{ErrKernel, "run", "a slice of the walk", err}
-			}
-			done, fresh = took&1 == 1, 0
-			e.slices = append(e.slices, time.Duration(took>>1))
 		}
 	}
 	return nil
+}
+
+// tourSlices bounds a tour of groups that come and go faster than it gets on.
+// 65535 groups take about 100.
+const tourSlices = 1000
+
+// tour lists every memory cgroup. complete is false when some may be missing.
+func (e *Engine) tour(ctx context.Context) (complete bool, err error) {
+	done := false
+	for fresh, i := uint64(1), 0; !done && i < tourSlices; fresh, i = 0, i+1 {
+		if done, err = e.slice(ctx, "list", fresh); err != nil {
+			return false, err
+		}
+	}
+	var t tourState
+	if err := e.loaded.Variables["tour"].Get(&t); err != nil {
+		return false, &Refusal{ErrKernel, "run", "the state of the list of cgroups", err}
+	}
+	return done && t.Lost == 0, nil
+}
+
+// slice runs a program once, and keeps how long it took.
+func (e *Engine) slice(ctx context.Context, program string, args ...uint64) (done bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	took, err := e.loaded.Programs[program].Run(&ebpf.RunOptions{Context: args})
+	if err != nil {
+		return false, &Refusal{ErrKernel, "run", "a slice of the walk", err}
+	}
+	e.slices = append(e.slices, time.Duration(took>>1))
+	return took&1 == 1, nil
 }
 
 func (e *Engine) sliceTimes() snapshot.CensusSlices {

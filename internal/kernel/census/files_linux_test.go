@@ -105,7 +105,8 @@ type grove struct {
 	inodes  []uint64
 }
 
-func newGrove(t *testing.T) *grove {
+// newGroup makes a cgroup that the test removes.
+func newGroup(t *testing.T, name string) (dir string, version snapshot.Version) {
 	t.Helper()
 	live, err := kernel.OpenLive("/")
 	if err != nil {
@@ -125,14 +126,31 @@ func newGrove(t *testing.T) *grove {
 		own = "/"
 		_ = os.WriteFile(filepath.Join(h.Point, "cgroup.subtree_control"), []byte("+memory"), 0)
 	}
-	dir, ok := h.Dir(filepath.Join(own, fmt.Sprintf("memwhy-census-%d\x1b[1m", os.Getpid())))
+	dir, ok := h.Dir(filepath.Join(own, fmt.Sprintf("memwhy-census-%d-%s", os.Getpid(), name)))
 	if !ok {
 		t.Fatalf("no directory for a cgroup below %s", own)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	g := &grove{dir: dir, version: h.Version, files: t.TempDir()}
+	t.Cleanup(func() { removeGroup(dir) })
+	return dir, h.Version
+}
+
+// removeGroup removes a cgroup as soon as nobody is in it.
+func removeGroup(dir string) {
+	for range 100 {
+		if err := os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func newGrove(t *testing.T) *grove {
+	t.Helper()
+	dir, version := newGroup(t, "grove\x1b[1m")
+	g := &grove{dir: dir, version: version, files: t.TempDir()}
 	t.Cleanup(g.remove)
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -179,12 +197,7 @@ func (g *grove) end() {
 		_ = g.cmd.Wait()
 	}
 	g.cmd = nil
-	for range 100 {
-		if err := os.Remove(g.dir); err == nil || errors.Is(err, os.ErrNotExist) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	removeGroup(g.dir)
 }
 
 func (g *grove) remove() { g.end() }
@@ -342,7 +355,8 @@ func (g *grove) afterRemoval(t *testing.T, e *Engine) {
 			if group.ID == g.id || group.Dying || group.Inherited < f.Bytes {
 				t.Errorf("%+v", group)
 			}
-		} else if group.ID != g.id || !group.Dying || group.Inherited != snapshot.Unknown {
+		} else if group.ID != g.id || !group.Dying || group.Inherited != snapshot.Unknown || group.Usage < f.Bytes ||
+			filepath.Base(group.Path) != filepath.Base(g.dir) {
 			t.Errorf("%+v", group)
 		}
 		return

@@ -15,6 +15,9 @@ type constants map[string]uint64
 // pageStruct is the only size of struct page that the walk can read.
 const pageStruct = 64
 
+// cssHead is how much of a cgroup_subsys_state is read at once.
+const cssHead = 256
+
 // offsets: struct, then the alternatives for the path of the member. Anonymous
 // members are descended into.
 var offsets = []struct{ constant, in, member string }{
@@ -34,6 +37,10 @@ var offsets = []struct{ constant, in, member string }{
 	{"css_cgroup", "cgroup_subsys_state", "cgroup"},
 	{"css_parent", "cgroup_subsys_state", "parent"},
 	{"css_flags", "cgroup_subsys_state", "flags"},
+	{"css_children", "cgroup_subsys_state", "children"},
+	{"css_sibling", "cgroup_subsys_state", "sibling"},
+	{"css_serial", "cgroup_subsys_state", "serial_nr"},
+	{"mc_usage", "mem_cgroup", "memory.usage"},
 	{"cg_kn", "cgroup", "kn"},
 	{"kn_id", "kernfs_node", "id"},
 	{"kn_name", "kernfs_node", "name"},
@@ -178,6 +185,16 @@ func (l *layout) charge() {
 		l.c["folio_has_objcg"] = 1
 		l.c["has_pn_objcg"] = 1
 		l.c["pn_objcg"] = l.offset("mem_cgroup_per_node", "orig_objcg")
+	}
+	if at, _, t := l.member("mem_cgroup", "id.id"); t != nil {
+		if number, ok := t.(*btf.Int); ok && number.Size <= 4 {
+			l.c["mc_id"], l.c["mc_id_mask"] = at/8, 1<<(8*number.Size)-1
+		}
+	}
+	for _, c := range []string{"css_ss", "css_children", "css_sibling", "css_serial", "css_parent", "css_flags"} {
+		if l.c[c] >= cssHead || l.c[c]%8 != 0 && c != "css_flags" {
+			l.fail(fmt.Sprintf("an aligned word for %s in the first %d bytes (offset %d)", c, cssHead, l.c[c]))
+		}
 	}
 	l.c["cs_memcg"] = l.offset("css_set", "subsys") + 8*l.value("cgroup_subsys_id", "memory_cgrp_id")
 }

@@ -30,7 +30,7 @@ func (e *Engine) readOut() (*snapshot.Census, error) {
 		dirs:      make([]string, st.Used[tableDentry]),
 	}
 	r.c.PageSize = r.page
-	r.groups(e.layout["folio_has_objcg"] == 1)
+	r.groups(e.layout["folio_has_objcg"] == 1, e.layout["mc_id_mask"] != 0)
 	r.inodes()
 	r.rows()
 	r.node()
@@ -65,17 +65,26 @@ func (r *reader) name(at, length uint32) string {
 	return string(chunk[at&(1<<20-1):][:length])
 }
 
-// cssOnline is of cgroup_subsys_state.flags (linux include/linux/cgroup-defs.h,
-// CSS_ONLINE).
-const cssOnline = 1 << 1
+// cssDying is of cgroup_subsys_state.flags (linux include/linux/cgroup-defs.h,
+// CSS_DYING): set by rmdir, before the group goes offline.
+const cssDying = 1 << 4
 
-func (r *reader) groups(inherit bool) {
+func (r *reader) groups(inherit, memoryIDs bool) {
 	n := int(r.st.Used[tableGroup])
 	r.c.Groups = make([]snapshot.CensusGroup, n)
 	r.c.Groups[0].Parent = -1
 	for i := 1; i < n; i++ {
 		g := &r.m.groups[i]
-		r.c.Groups[i] = snapshot.CensusGroup{ID: g.id, Parent: int(g.parent), Dying: g.flags&cssOnline == 0, Usage: snapshot.Unknown}
+		dying := g.flags&cssDying != 0
+		r.c.Groups[i] = snapshot.CensusGroup{ID: g.id, Parent: int(g.parent), Dying: dying, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown}
+		// The root is not charged itself, and from 7.1 on a dying group's
+		// counter stays although its memory is the parent's.
+		if g.listed > 0 && g.parent != 0 && !(dying && inherit) {
+			r.c.Groups[i].Usage = int64(g.usage) * r.page
+		}
+		if g.listed > 0 && memoryIDs {
+			r.c.Groups[i].MemoryID = int64(g.memoryID)
+		}
 		if g.parent == 0 {
 			r.c.Groups[i].Parent = -1
 		}

@@ -90,7 +90,8 @@ type dentryRecord struct {
 type groupRecord struct {
 	id                   uint64
 	_, parent, name, len uint32
-	flags                uint64
+	flags, usage         uint64
+	memoryID, listed     uint32
 }
 
 type superRecord struct {
@@ -115,6 +116,11 @@ type state struct {
 	Arena                                      uint64
 	Used, Lost                                 [tables]uint64
 	Sum                                        [sums]uint64
+}
+
+type tourState struct {
+	_                     [3 + 64 + 1 + 4 + 3]uint64
+	Found, Restarts, Lost uint64
 }
 
 type selfState struct {

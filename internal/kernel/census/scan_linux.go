@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -31,11 +33,15 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	if base != e.vmemmap {
 		return nil, failed("array of struct page", fmt.Sprintf("%#x as before", e.vmemmap), fmt.Sprintf("%#x", base))
 	}
-	before := node()
+	before, used := node(), e.usage()
 	if err := e.reset(); err != nil {
 		return nil, &Refusal{ErrKernel, "run", "empty tables", err}
 	}
 	if err := e.walk(ctx, ranges); err != nil {
+		return nil, err
+	}
+	complete, err := e.tour(ctx)
+	if err != nil {
 		return nil, err
 	}
 	walked := time.Now()
@@ -48,10 +54,12 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Walked = complete && c.Dropped.Groups == 0
 	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.sliceTimes()
 	if err := e.check(c, &st, own, strict, before, after); err != nil {
 		return nil, err
 	}
+	e.checkList(c, used, e.usage())
 	c.Wall, c.ReadOut = time.Since(start), time.Since(walked)
 	return c, nil
 }
@@ -123,6 +131,49 @@ func (e *Engine) check(c *snapshot.Census, st *state, own selfState, strict bool
 		withoutInherited(c, "an own page looks inherited: what came from removed children is unknown")
 	}
 	return nil
+}
+
+// usage is what this process's cgroup has charged, by its own file.
+func (e *Engine) usage() int64 {
+	b, err := os.ReadFile(e.ownUsage)
+	if err != nil {
+		return snapshot.Unknown
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return snapshot.Unknown
+	}
+	return n
+}
+
+// checkList holds the list of cgroups against this process's own.
+func (e *Engine) checkList(c *snapshot.Census, before, after int64) {
+	if !c.Walked {
+		c.Doubts = append(c.Doubts, "cgroups came and went faster than they could be listed, or there were too many: the list may lack some")
+		return
+	}
+	for _, g := range c.Groups {
+		if g.ID != e.ownID {
+			continue
+		}
+		if g.Parent < 0 || before == snapshot.Unknown || after == snapshot.Unknown {
+			return
+		}
+		if slack := int64(16 << 20); g.Usage >= min(before, after)-slack && g.Usage <= max(before, after)+slack {
+			return
+		}
+		withoutUsage(c, fmt.Sprintf("the own cgroup's usage is %d bytes, %d was seen: what cgroups use is unknown", after, g.Usage))
+		return
+	}
+	c.Walked = false
+	withoutUsage(c, "the own cgroup is not in the list of all: the list may lack others")
+}
+
+func withoutUsage(c *snapshot.Census, why string) {
+	c.Doubts = append(c.Doubts, why)
+	for i := range c.Groups {
+		c.Groups[i].Usage, c.Groups[i].MemoryID = snapshot.Unknown, snapshot.Unknown
+	}
 }
 
 func (e *Engine) checkSlab(c *snapshot.Census, st *state, after, before int64) {

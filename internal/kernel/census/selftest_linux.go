@@ -216,6 +216,10 @@ func (e *Engine) proveGroup(g snapshot.CensusGroup) error {
 		if st.Ino != g.ID {
 			return failed("own cgroup", fmt.Sprintf("id %d, the inode of %s", st.Ino, dir), fmt.Sprint(g.ID))
 		}
+		e.ownUsage = dir + "/memory.current"
+		if h.Version == snapshot.V1 {
+			e.ownUsage = dir + "/memory.usage_in_bytes"
+		}
 		break
 	}
 	// In a cgroup namespace the path begins below the real root.
