@@ -34,18 +34,36 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// engine opens one, or leaves the test out where there is no live kernel for it.
+// shared is the engine of all tests that need none of their own. It is never
+// closed, as one that is kept.
+var shared = sync.OnceValues(func() (*Engine, error) { return Open(context.Background()) })
+
+// engine leaves the test out where there is no live kernel for one.
 func engine(tb testing.TB) *Engine {
 	tb.Helper()
+	e, err := shared()
+	refused(tb, err)
+	return e
+}
+
+// ownEngine is one that the test may spoil.
+func ownEngine(tb testing.TB) *Engine {
+	tb.Helper()
 	e, err := Open(context.Background())
-	if err != nil {
-		if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
-			tb.Skip(err)
-		}
-		tb.Fatal(err)
-	}
+	refused(tb, err)
 	tb.Cleanup(func() { e.Close() })
 	return e
+}
+
+func refused(tb testing.TB, err error) {
+	tb.Helper()
+	if err == nil {
+		return
+	}
+	if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
+		tb.Skip(err)
+	}
+	tb.Fatal(err)
 }
 
 func scan(tb testing.TB, e *Engine) *snapshot.Census {
@@ -65,7 +83,7 @@ func scan(tb testing.TB, e *Engine) *snapshot.Census {
 
 func TestScan(t *testing.T) {
 	start := time.Now()
-	e := engine(t)
+	e := ownEngine(t)
 	t.Logf("opened in %v", time.Since(start))
 	for range 3 {
 		c := scan(t, e)
@@ -141,7 +159,7 @@ func TestCancelledScanLeavesNothing(t *testing.T) {
 }
 
 func TestClosedEngineRefuses(t *testing.T) {
-	e := engine(t)
+	e := ownEngine(t)
 	e.Close()
 	var refusal *Refusal
 	if _, err := e.Scan(context.Background()); !errors.As(err, &refusal) {
@@ -155,7 +173,6 @@ func TestClosedEngineRefuses(t *testing.T) {
 // An engine that looks in the wrong place finds out, and says where.
 func TestSelfTestRefusesAWrongLayout(t *testing.T) {
 	e := engine(t)
-	e.Close()
 	for constant, delta := range map[string]uint64{
 		"pg_charge": 8, "pg_mapping": 8, "in_ino": 8, "in_sb": 8, "sb_magic": 8, "de_name": 8, "kn_id": 8,
 		"as_host": 8, "bit_swapbacked": 40,
@@ -278,7 +295,7 @@ func readThrough(name string) error {
 // room for.
 func TestFullTables(t *testing.T) {
 	e := engine(t)
-	full := func(table, room, capacity int) *snapshot.Census {
+	full := func(table, have, room int, limit *int) *snapshot.Census {
 		t.Helper()
 		ranges, _, err := ram()
 		if err != nil {
@@ -291,11 +308,18 @@ func TestFullTables(t *testing.T) {
 		if err := e.loaded.Variables["st"].Get(&st); err != nil {
 			t.Fatal(err)
 		}
-		st.Used[table] = uint64(capacity - room)
-		clear(e.maps.rows)
-		clear(e.maps.inodes)
-		clear(e.maps.dentries)
+		st.Used[table] = uint64(have*pieceRecords - room)
+		*limit = have
+		defer func() { *limit = pieces }()
+		for i := range have {
+			clear(e.maps.rows.pieces[min(i, len(e.maps.rows.pieces)-1)])
+			clear(e.maps.inodes.pieces[min(i, len(e.maps.inodes.pieces)-1)])
+			clear(e.maps.dentries.pieces[min(i, len(e.maps.dentries.pieces)-1)])
+		}
 		if err := e.loaded.Variables["st"].Set(&st); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.grow(); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.walk(context.Background(), ranges); err != nil {
@@ -308,14 +332,15 @@ func TestFullTables(t *testing.T) {
 		return c
 	}
 	whole := scan(t, e)
-	c := full(tableInode, 3, len(e.maps.inodes))
+	m := &e.maps
+	c := full(tableInode, len(m.inodes.pieces), 3, &m.inodes.limit)
 	if c.Dropped.Inodes == 0 || c.Dropped.Bytes != 0 || c.Node.File < whole.Node.File/10*9 {
 		t.Errorf("inodes: %+v, %d bytes of files, %d before", c.Dropped, c.Node.File, whole.Node.File)
 	}
-	if c = full(tableDentry, 3, len(e.maps.dentries)); c.Dropped.Names == 0 || c.Node.File < whole.Node.File/10*9 {
+	if c = full(tableDentry, len(m.dentries.pieces), 3, &m.dentries.limit); c.Dropped.Names == 0 || c.Node.File < whole.Node.File/10*9 {
 		t.Errorf("names: %+v", c.Dropped)
 	}
-	if c = full(tableRow, 3, len(e.maps.rows)); c.Dropped.Files == 0 || c.Dropped.Bytes == 0 {
+	if c = full(tableRow, len(m.rows.pieces), 3, &m.rows.limit); c.Dropped.Files == 0 || c.Dropped.Bytes == 0 {
 		t.Errorf("files: %+v", c.Dropped)
 	}
 	scan(t, e)

@@ -6,12 +6,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -31,33 +31,21 @@ var object []byte
 // without preemption.
 const sliceBudget = 800 * time.Microsecond
 
-// Engine is the loaded program with its tables (60 MB of kernel memory, charged
-// to this process's cgroup). It is made to be kept. Its methods may be called
-// concurrently; scans take turns.
+// Engine is the loaded program with its tables, kernel memory that is charged to
+// this process's cgroup. They grow with what there is to list, and stay. An engine
+// is made to be kept. Its methods may be called concurrently; scans take turns.
 type Engine struct {
 	mu     sync.Mutex
 	loaded *ebpf.Collection
 	layout constants
-	maps   mapped
+	maps   tableSet
+	sizes  sizes
 	self   *selfPage
 
 	vmemmap, subsystem uint64
 	ownID              uint64          // of the cgroup that the self-test's page is charged to
 	ownUsage           string          // the file of its usage; the root may have none
 	slices             []time.Duration // of the running scan
-}
-
-// mapped are the tables as memory that is shared with the program.
-type mapped struct {
-	rows     []rowRecord
-	inodes   []inodeRecord
-	dentries []dentryRecord
-	groups   []groupRecord
-	supers   []superRecord
-	caches   []cacheRecord
-	names    []chunkRecord
-	indexes  [][]uint64
-	regions  [][]byte
 }
 
 // Open loads the program and proves on a page of its own that it reads this
@@ -130,9 +118,7 @@ func (e *Engine) load() error {
 		return refuse("the embedded object", err)
 	}
 	set := map[string]uint64{"budget": uint64(sliceBudget)}
-	for name, v := range e.layout {
-		set[name] = v
-	}
+	maps.Copy(set, e.layout)
 	for name, v := range set {
 		variable, ok := spec.Variables[name]
 		if !ok {
@@ -142,60 +128,21 @@ func (e *Engine) load() error {
 			return refuse("constant "+name, err)
 		}
 	}
+	e.sizes = wantedSizes()
+	if err := e.sizes.apply(spec); err != nil {
+		return refuse("sizes of tables", err)
+	}
 	if e.loaded, err = ebpf.NewCollection(spec); err != nil {
 		return refuse("the kernel's verifier has to accept the program", err)
 	}
 	return e.mapAll()
 }
 
-func (e *Engine) mapAll() (err error) {
-	m := &e.maps
-	m.rows, err = table[rowRecord](e, "rows", err)
-	m.inodes, err = table[inodeRecord](e, "inodes", err)
-	m.dentries, err = table[dentryRecord](e, "dentries", err)
-	m.groups, err = table[groupRecord](e, "groups", err)
-	m.supers, err = table[superRecord](e, "supers", err)
-	m.caches, err = table[cacheRecord](e, "caches", err)
-	m.names, err = table[chunkRecord](e, "names", err)
-	for _, name := range []string{"row_index", "inode_index", "dentry_index", "group_index", "super_index", "cache_index"} {
-		var index []uint64
-		index, err = table[uint64](e, name, err)
-		m.indexes = append(m.indexes, index)
-	}
-	return err
-}
-
-// table maps one table into this process. An earlier error is passed on.
-func table[T any](e *Engine, name string, earlier error) ([]T, error) {
-	if earlier != nil {
-		return nil, earlier
-	}
-	m := e.loaded.Maps[name]
-	var record T
-	if m == nil || uintptr(m.ValueSize()) != unsafe.Sizeof(record) {
-		return nil, &Refusal{ErrKernel, "load", "table " + name + " is not what this program was built for", nil}
-	}
-	size := int(m.MaxEntries()) * int(m.ValueSize())
-	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, &Refusal{ErrKernel, "load", "map table " + name, err}
-	}
-	e.maps.regions = append(e.maps.regions, b)
-	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), m.MaxEntries()), nil
-}
-
 // Close frees everything. The engine must not be used afterwards.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, b := range e.maps.regions {
-		_ = unix.Munmap(b)
-	}
-	e.maps = mapped{}
-	if e.loaded != nil {
-		e.loaded.Close()
-	}
-	e.loaded = nil
+	e.unload()
 	if e.self != nil {
 		e.self.close()
 	}
@@ -203,11 +150,22 @@ func (e *Engine) Close() error {
 	return nil
 }
 
+func (e *Engine) unload() {
+	e.maps.close()
+	if e.loaded != nil {
+		e.loaded.Close()
+	}
+	e.loaded = nil
+}
+
 // reset makes the tables empty. Records need no clearing: adding one sets all of
 // it.
 func (e *Engine) reset() error {
 	for _, index := range e.maps.indexes {
 		clear(index)
+	}
+	if err := e.grow(); err != nil {
+		return err
 	}
 	st := state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}
 	for i := range st.Used {
@@ -264,7 +222,12 @@ func (e *Engine) slice(ctx context.Context, program string, args ...uint64) (don
 	if err != nil {
 		return false, &Refusal{ErrKernel, "run", "a slice of the walk", err}
 	}
-	e.slices = append(e.slices, time.Duration(took>>1))
+	e.slices = append(e.slices, time.Duration(took>>2))
+	if took&2 != 0 {
+		if err := e.grow(); err != nil {
+			return false, err
+		}
+	}
 	return took&1 == 1, nil
 }
 
