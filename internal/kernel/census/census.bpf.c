@@ -57,7 +57,7 @@ CONST(oc_memcg); CONST(mc_css); CONST(mc_nodeinfo); CONST(css_ss); CONST(css_cgr
 CONST(css_parent); CONST(css_flags); CONST(cg_kn); CONST(kn_id); CONST(kn_name);
 CONST(css_children); CONST(css_sibling); CONST(css_serial);
 CONST(mc_usage); CONST(mc_id); CONST(mc_id_mask);  // mask 0: not there
-CONST(pn_objcg); CONST(has_pn_objcg);
+CONST(pn_objcg); CONST(has_pn_objcg); CONST(pn_lists); CONST(zones); CONST(nodes);  // nodes 0: no lists
 CONST(pn_max_seq); CONST(gen_shift); CONST(nid_shift);  // shift 0: not there
 // files
 CONST(as_host); CONST(in_data); CONST(in_mapping); CONST(in_sb); CONST(in_ino);
@@ -106,7 +106,8 @@ struct inode {
   u8 len, named, pad[2];
 };
 struct dentry { u64 address; u32 slice, parent, name, len, hash, pad; };
-struct group { u64 id, usage; u32 parent, name, len, flags, memory_id, listed; };
+#define LISTS 4  // inactive and active anon, inactive and active file
+struct group { u64 id, usage, lists[LISTS]; u32 parent, name, len, flags, memory_id, listed; };
 struct super { u64 address; u32 slice, dev; u64 magic; char type[16]; };
 struct cache { u64 address; u32 size, flags, name, len; };
 

@@ -5,11 +5,9 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
-	"slices"
-	"strings"
+	"runtime"
 	"sync"
 	"time"
 
@@ -17,8 +15,6 @@ import (
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
-
-	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 //go:generate ../../../scripts/generate
@@ -43,9 +39,9 @@ type Engine struct {
 	self   *selfPage
 
 	vmemmap, subsystem uint64
-	ownID              uint64          // of the cgroup that the self-test's page is charged to
-	ownUsage           string          // the file of its usage; the root may have none
-	slices             []time.Duration // of the running scan
+	ownID              uint64   // of the cgroup that the self-test's page is charged to
+	ownUsage           string   // the file of its usage; the root may have none
+	slices             sliceLog // of the running scan
 }
 
 // Open loads the program and proves on a page of its own that it reads this
@@ -77,47 +73,24 @@ func Open(ctx context.Context) (*Engine, error) {
 	return e, nil
 }
 
-// permitted says which right is missing before the kernel does with EPERM.
-func permitted() error {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return &Refusal{ErrPrivilege, "capabilities", "/proc/self/status", err}
-	}
-	var effective uint64
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			_, _ = fmt.Sscanf(strings.TrimSpace(hex), "%x", &effective)
-		}
-	}
-	if effective>>unix.CAP_SYS_ADMIN&1 == 0 {
-		return &Refusal{ErrPrivilege, "capabilities", "needs CAP_SYS_ADMIN, for page frame numbers and BPF; it would show " + Gain, nil}
-	}
-	if b, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil && bytes.Contains(b, []byte("[confidentiality]")) {
-		return &Refusal{ErrPrivilege, "lockdown", "confidentiality mode forbids BPF to read kernel memory; it would show " + Gain, nil}
-	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil && strings.HasPrefix(unix.ByteSliceToString(u.Release[:]), "5.11.") {
-		return &Refusal{ErrKernel, "layout", "5.11 marks kernel pages in a way that its type information does not tell", nil}
-	}
-	return nil
-}
-
 func (e *Engine) load() error {
 	refuse := func(why string, err error) error {
-		kind := ErrKernel
 		if errors.Is(err, unix.EPERM) {
-			kind = ErrPrivilege
+			return &Refusal{ErrPrivilege, "load", why + ": bpf(2) is denied although the capabilities are there, by seccomp or a security module", err}
 		}
-		return &Refusal{kind, "load", why, err}
+		return &Refusal{ErrKernel, "load", why, err}
 	}
-	if err := rlimit.RemoveMemlock(); err != nil { // before 5.11 tables count against it
-		return refuse("lift RLIMIT_MEMLOCK", err)
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return &Refusal{ErrPrivilege, "load", "tables count against RLIMIT_MEMLOCK before 5.11, and it cannot be lifted without CAP_SYS_RESOURCE", err}
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return refuse("the embedded object", err)
 	}
 	set := map[string]uint64{"budget": uint64(sliceBudget)}
+	if e.layout["zones"] > 0 {
+		set["nodes"] = possibleNodes()
+	}
 	maps.Copy(set, e.layout)
 	for name, v := range set {
 		variable, ok := spec.Variables[name]
@@ -171,7 +144,7 @@ func (e *Engine) reset() error {
 	for i := range st.Used {
 		st.Used[i] = 1 // record 0 is nothing
 	}
-	e.slices = e.slices[:0]
+	e.slices.begin()
 	var old state
 	if err := e.loaded.Variables["st"].Get(&old); err != nil {
 		return err
@@ -182,6 +155,8 @@ func (e *Engine) reset() error {
 
 // walk runs slices over ranges until their end or the context's.
 func (e *Engine) walk(ctx context.Context, ranges []frames) error {
+	runtime.LockOSThread() // whose switches are counted
+	defer runtime.UnlockOSThread()
 	for _, r := range ranges {
 		fresh := uint64(1)
 		for done := false; !done; fresh = 0 {
@@ -222,24 +197,11 @@ func (e *Engine) slice(ctx context.Context, program string, args ...uint64) (don
 	if err != nil {
 		return false, &Refusal{ErrKernel, "run", "a slice of the walk", err}
 	}
-	e.slices = append(e.slices, time.Duration(took>>2))
+	e.slices.add(time.Duration(took >> 2))
 	if took&2 != 0 {
 		if err := e.grow(); err != nil {
 			return false, err
 		}
 	}
 	return took&1 == 1, nil
-}
-
-func (e *Engine) sliceTimes() snapshot.CensusSlices {
-	if len(e.slices) == 0 {
-		return snapshot.CensusSlices{}
-	}
-	sorted := slices.Clone(e.slices)
-	slices.Sort(sorted)
-	s := snapshot.CensusSlices{Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1]}
-	for _, d := range sorted {
-		s.Total += d
-	}
-	return s
 }

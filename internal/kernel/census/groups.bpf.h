@@ -30,6 +30,7 @@ GLOBAL int group_step(void) {
   g->usage = 0;
   g->memory_id = 0;
   g->listed = 0;
+  __builtin_memset(g->lists, 0, sizeof(g->lists));
   up_groups.below = n;
   up_groups.at = rd(css + css_parent);
   return !up_groups.at;
@@ -100,6 +101,20 @@ GLOBAL int tour_down(void) {
   return 0;
 }
 
+// lists_of adds up the lists of one node, as the kernel counts them by zone: the
+// walk's own count is held against it.
+u64 zone_lists[32];
+GLOBAL int lists_of(u64 memcg, u64 nid, u64 number) {
+  u32 n = number;
+  struct group *g = whole(&groups, n);
+  u64 node = rd(memcg + mc_nodeinfo + (nid & 1023) * 8);
+  if (!g || !node || probe_read(zone_lists, sizeof(zone_lists), (void *)(node + pn_lists))) return 0;
+  for (u32 zone = 0; zone < 6; zone++)
+    for (u32 list = 0; list < LISTS; list++)
+      if (zone < zones) g->lists[list] += zone_lists[zone * 5 + list];
+  return 0;
+}
+
 GLOBAL int tour_list(u64 memcg) {
   u32 n = group_of(memcg);
   struct group *g = whole(&groups, n);
@@ -110,6 +125,7 @@ GLOBAL int tour_list(u64 memcg) {
   if (!g->memory_id) g->memory_id = rd32(memcg + mc_id) & mc_id_mask;
   g->listed++;
   tour.found++;
+  for (u32 i = 0; i < 16 && i < nodes; i++) lists_of(memcg, i, n);
   return 0;
 }
 

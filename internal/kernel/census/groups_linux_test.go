@@ -206,7 +206,7 @@ func TestTwoThousandCgroups(t *testing.T) {
 		start := time.Now()
 		var tour tourState
 		c, tour = list(t, e)
-		took := e.sliceTimes()
+		took := e.slices.summary()
 		t.Logf("%d groups in %v of %v, %v each; slices %+v, restarts %d", tour.Found, took.Total, time.Since(start), took.Total/time.Duration(tour.Found), took, tour.Restarts)
 	}
 	at := map[uint64]int{}
@@ -225,8 +225,14 @@ func TestTwoThousandCgroups(t *testing.T) {
 // hasty is an engine whose runs end as soon as they may.
 func hasty(t *testing.T) *Engine {
 	t.Helper()
-	layout := constants{"budget": 1}
-	maps.Copy(layout, engine(t).layout)
+	return altered(t, func(l constants) { l["budget"] = 1 })
+}
+
+// altered is an engine with another layout.
+func altered(t *testing.T, change func(constants)) *Engine {
+	t.Helper()
+	layout := maps.Clone(engine(t).layout)
+	change(layout)
 	e := &Engine{layout: layout}
 	t.Cleanup(func() { e.Close() })
 	if err := e.load(); err != nil {
@@ -399,11 +405,20 @@ func compareDying(c *snapshot.Census, ids map[uint64]bool, parent uint64, inheri
 	return dying, wrong
 }
 
-// rewrite is a process of the test: it enters a cgroup and writes a file anew.
+// rewrite is a process of the test: it enters a cgroup and writes half a megabyte
+// of a file, anew or from a place on.
 func rewrite(file string) {
 	err := os.WriteFile(os.Getenv("MEMWHY_CENSUS_GROUP"), []byte(strconv.Itoa(os.Getpid())), 0)
-	if err == nil {
+	at, notNew := strconv.ParseInt(os.Getenv("MEMWHY_CENSUS_AT"), 10, 64)
+	switch {
+	case err != nil:
+	case notNew != nil:
 		err = os.WriteFile(file, make([]byte, 512<<10), 0o600)
+	default:
+		var f *os.File
+		if f, err = os.OpenFile(file, os.O_WRONLY, 0); err == nil {
+			_, err = f.WriteAt(make([]byte, 512<<10), at)
+		}
 	}
 	if err != nil {
 		fmt.Println(err)

@@ -213,7 +213,15 @@ func (l *layout) atHead(size uint64, members ...string) {
 	}
 }
 
+// reclaimAccount is SLAB_RECLAIM_ACCOUNT before the flags had an enum (linux
+// include/linux/slab.h, until 6.8).
+const reclaimAccount = 0x00020000
+
 func (l *layout) slab() {
+	l.c["kc_reclaim"] = reclaimAccount
+	if bit, ok := l.enum("_slab_flag_bits", "_SLAB_RECLAIM_ACCOUNT"); ok {
+		l.c["kc_reclaim"] = 1 << bit
+	}
 	in := "slab" // since 5.17
 	if !l.has(in, "slab_cache") {
 		in = "page"
@@ -260,10 +268,14 @@ func (l *layout) generations() {
 	if nodeBits > 0 {
 		l.c["nid_shift"] = 64 - nodeBits
 	}
+	zones := l.value("zone_type", "__MAX_NR_ZONES")
+	if at, _, t := l.member("mem_cgroup_per_node", "lru_zone_size"); t != nil && zones <= 6 && l.value("lru_list", "NR_LRU_LISTS") == 5 {
+		l.c["pn_lists"], l.c["zones"] = at/8, zones
+	}
 	if !l.has("mem_cgroup_per_node", "lruvec.lrugen.max_seq") {
 		return
 	}
-	zoneBits := log2(l.value("zone_type", "__MAX_NR_ZONES"))
+	zoneBits := log2(zones)
 	var cpuBits uint64
 	if l.has("task_struct", "numa_faults") && !l.has("page", "_last_cpupid") {
 		cpuBits = 8 + log2(64*l.length("cpumask", "bits"))

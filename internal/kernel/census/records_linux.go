@@ -101,6 +101,7 @@ type dentryRecord struct {
 
 type groupRecord struct {
 	id, usage                                  uint64
+	lists                                      [4]uint64 // inactive and active anon, inactive and active file; in pages
 	parent, name, len, flags, memoryID, listed uint32
 }
 
