@@ -61,6 +61,12 @@ type CensusSlices struct {
 	Count            int
 	Median, P99, Max time.Duration
 	Total            time.Duration
+	// Long slices took more than 1 ms. Switches and Steal say what of that was not
+	// their own: how often others got the processor, and what the hypervisor took of
+	// all processors.
+	Long     int
+	Switches int64
+	Steal    time.Duration
 }
 
 // CensusNode is what was seen of the node as a whole.

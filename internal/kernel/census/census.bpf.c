@@ -51,52 +51,65 @@ CONST(folio_has_objcg);    // 7.1: the charge word of every folio is an objcg
 CONST(sl_cache); CONST(sl_vector); CONST(sl_objects); CONST(sl_objects_shift);
 CONST(sl_objects_mask); CONST(sl_stride); CONST(has_stride);
 CONST(sl_inobj); CONST(sl_inobj_shift); CONST(has_inobj); CONST(ext_size);
-CONST(kc_size); CONST(kc_name);
+CONST(kc_size); CONST(kc_name); CONST(kc_flags); CONST(kc_reclaim);
 // memory cgroups
 CONST(oc_memcg); CONST(mc_css); CONST(mc_nodeinfo); CONST(css_ss); CONST(css_cgroup);
 CONST(css_parent); CONST(css_flags); CONST(cg_kn); CONST(kn_id); CONST(kn_name);
 CONST(css_children); CONST(css_sibling); CONST(css_serial);
 CONST(mc_usage); CONST(mc_id); CONST(mc_id_mask);  // mask 0: not there
-CONST(pn_objcg); CONST(has_pn_objcg);
+CONST(pn_objcg); CONST(has_pn_objcg); CONST(pn_lists); CONST(zones); CONST(nodes);  // nodes 0: no lists
 CONST(pn_max_seq); CONST(gen_shift); CONST(nid_shift);  // shift 0: not there
 // files
-CONST(as_host); CONST(in_mapping); CONST(in_sb); CONST(in_ino);
+CONST(as_host); CONST(in_data); CONST(in_mapping); CONST(in_sb); CONST(in_ino);
 CONST(in_nlink); CONST(in_size); CONST(in_mode); CONST(in_generation); CONST(in_dentry);
 CONST(sb_dev); CONST(sb_magic); CONST(sb_type); CONST(ft_name);
-CONST(de_alias); CONST(de_parent); CONST(de_name);
+CONST(de_alias); CONST(de_parent); CONST(de_hash); CONST(de_name);
 // the self-test
 CONST(ts_files); CONST(fs_fdt); CONST(fdt_fd); CONST(fi_inode); CONST(as_head);
 CONST(ts_cgroups); CONST(cs_memcg);
 CONST(budget);  // ns that a run may take
+CONST(row_mask); CONST(inode_mask); CONST(dentry_mask); CONST(group_mask);  // buckets of an index - 1
 
 #define NONE (~0ULL)
 
-// Records start with their key. Tables are open-addressed: an index entry holds
-// the number of a record, 0 for none, and above it 32 bits of the key's hash.
-// Record 0 is never used.
-struct record { u64 key; u32 key2; };
+// Records start with their key. An index is open-addressed, by the bucket: an entry holds the
+// number of a record, 0 for none, and above it bits of the key's hash. Record 0
+// is never used. The tables that files fill are in pieces, which user space adds
+// between runs.
+struct record { u64 key; };
 
 enum { ROW, INODE, DENTRY, GROUP, SUPER, CACHE, TABLES };
-#define ROWS (1 << 18)
-#define INODES (7 << 15)
-#define DENTRIES (1 << 18)
-#define GROUPS (1 << 16)
+#define NUMBER_BITS 20
+#define PIECE_BITS 14
 #define SUPERS (1 << 12)
 #define CACHES (1 << 11)
-#define CHUNK (1 << 20)
-#define CHUNKS 12
-#define PROBES 32
+#define NAMES (1 << 20)
+#define PIECES 64
+#define BUCKET 16  // entries: a cache line
+#define PROBES 4   // buckets
 
 enum {
   PAGES, ACTIVE, INACTIVE, UNEVICTABLE, OFF_LRU, DIRTY, WRITEBACK, MAPPED,
   REFERENCED, LARGE, HUGE, INHERITED, COUNTS
 };
-struct row { u64 key; u32 group, item; u32 n[COUNTS]; };
-struct inode { u64 mapping; u32 key2, dentry; u64 ino, size; u32 super, nlink, mode, generation; };
-struct dentry { u64 address; u32 key2, parent, name, len; };
-struct group { u64 id; u32 key2, parent, name, len; u64 flags, usage; u32 memory_id, listed; };
-struct super { u64 address; u32 dev, pad; u64 magic; char type[16]; };
-struct cache { u64 address; u32 key2, size, name, len; };
+// A row's key is its group, above that the number of an inode or kernel cache,
+// above that the kind.
+struct row { u64 key; u32 n[COUNTS]; };
+// What is found by a kernel pointer has the slice in which it was last seen to be
+// the same object: between runs it may be freed and its memory used anew.
+struct inode {
+  u64 mapping;
+  u32 slice, row;  // the row of the group that was first met
+  u64 ino, size;
+  u32 generation, nlink, name, dir;
+  u16 super, mode;
+  u8 len, named, pad[2];
+};
+struct dentry { u64 address; u32 slice, parent, name, len, hash, pad; };
+#define LISTS 4  // inactive and active anon, inactive and active file
+struct group { u64 id, usage, lists[LISTS]; u32 parent, name, len, flags, memory_id, listed; };
+struct super { u64 address; u32 slice, dev; u64 magic; char type[16]; };
+struct cache { u64 address; u32 size, flags, name, len; };
 
 #define ARRAY(name, entries, what)                                            \
   struct {                                                                    \
@@ -107,24 +120,33 @@ struct cache { u64 address; u32 key2, size, name, len; };
     what *value;                                                              \
   } name SEC(".maps")
 
-struct chunk { char bytes[CHUNK]; };
-ARRAY(rows, ROWS, struct row);
-ARRAY(row_index, ROWS * 2, u64);
-ARRAY(inodes, INODES, struct inode);
-ARRAY(inode_index, ROWS * 2, u64);
-ARRAY(dentries, DENTRIES, struct dentry);
-ARRAY(dentry_index, DENTRIES * 2, u64);
-ARRAY(groups, GROUPS, struct group);
-ARRAY(group_index, GROUPS * 2, u64);
-ARRAY(supers, SUPERS, struct super);
-ARRAY(super_index, SUPERS * 2, u64);
-ARRAY(caches, CACHES, struct cache);
-ARRAY(cache_index, CACHES * 2, u64);
-ARRAY(names, CHUNKS, struct chunk);
+#define TABLE(name)                                                           \
+  struct {                                                                    \
+    int (*type)[12];                                                          \
+    int (*max_entries)[PIECES];                                               \
+    u32 *key;                                                                 \
+    u32 *value;                                                               \
+  } name SEC(".maps")
 
-// What a row is about when its key is no pointer.
-enum { ANON = 1, KSM, TABLE_PAGES, KERNEL, HUGETLB, LARGE_KMALLOC, OTHER };
-// Low bits of a key that points to a kmem_cache.
+struct bucket { u32 entry[BUCKET]; };
+struct chunk { char bytes[NAMES]; };
+TABLE(rows);
+TABLE(inodes);
+TABLE(dentries);
+TABLE(names);
+ARRAY(row_index, 1, struct bucket);  // user space sets sizes of 1
+ARRAY(inode_index, 1, struct bucket);
+ARRAY(dentry_index, 1, struct bucket);
+ARRAY(groups, 1, struct group);
+ARRAY(group_index, 1, struct bucket);
+ARRAY(supers, SUPERS, struct super);
+ARRAY(super_index, SUPERS * 2 / BUCKET, struct bucket);
+ARRAY(caches, CACHES, struct cache);
+ARRAY(cache_index, CACHES * 2 / BUCKET, struct bucket);
+
+// Kinds of rows. row_of takes those before FILE, or a pointer.
+enum { ANON = 1, KSM, TABLE_PAGES, KERNEL, HUGETLB, LARGE_KMALLOC, OTHER, FILE, OF_OBJECTS, OF_SLABS };
+// Low bits of a pointer to a kmem_cache.
 enum { OBJECTS = 1, SLAB_PAGES = 2 };
 
 enum {
@@ -136,14 +158,18 @@ enum {
 struct state {
   u64 pfn, end, buffered, slice;
   u64 vec, vec_left, vec_stride, vec_cache, vec_nid;  // the rest of a slab's vector
-  u64 last_key, last_group, last_row;
   u64 vmemmap, subsystem;         // known after the self-test
+  u64 heavy;                      // directories since the clock was read
   u64 arena;                      // next free byte of names
   u64 used[TABLES], lost[TABLES];
   u64 sum[SUMS];
 };
 struct state st;
 u64 pages[64 * 8];
+// The number of records, or byte of names, from which on the run ends early for
+// user space to add pieces.
+struct room { u64 rows, inodes, dentries, names; };
+struct room room;
 
 // A payer is what a charge word points to, an objcg or a memcg. Neither is
 // pinned from 7.1 on, so none is believed beyond the slice that read it.
@@ -160,57 +186,73 @@ INLINE u32 rd32(u64 a) { u32 v = 0; probe_read(&v, 4, (void *)a); return v; }
 INLINE u64 bounded(u64 n, u64 mask) { asm volatile("" : "+r"(n)); return n & mask; }
 INLINE u64 mix(u64 x) { x ^= x >> 32; x *= 0x9e3779b97f4a7c15ULL; return x ^ x >> 29; }
 
+INLINE void *piece(void *table, u32 n) {
+  u32 which = n >> PIECE_BITS, in = n & ((1 << PIECE_BITS) - 1);
+  void *records = map_lookup(table, &which);
+  return records ? map_lookup(records, &in) : 0;
+}
+INLINE void *whole(void *table, u32 n) { return map_lookup(table, &n); }
+
 // entry finds or adds a record: number << 1, plus 1 when it is new; NONE when
 // there is no room.
-INLINE u64 entry(void *index, u32 size, void *records, u32 max, u32 table, u64 key, u32 key2) {
-  u64 hash = mix(key ^ (u64)key2 << 40), tag = hash & 0xffffffff00000000ULL;
-  u32 h = hash;
-  for (u32 i = 0; i < PROBES; i++) {
-    u32 slot = (h + i * (i + 1) / 2) & (size - 1);
-    u64 *at = map_lookup(index, &slot);
-    if (!at) return NONE;
-    u32 n = *at;
-    if (n && (*at ^ tag) >> 32) continue;
-    if (!n) {
-      n = st.used[table];
-      if (!n || n >= max) break;
-      struct record *r = map_lookup(records, &n);
-      if (!r) break;
-      r->key = key;
-      r->key2 = key2;
-      *at = tag | n;
-      st.used[table] = n + 1;
-      return (u64)n << 1 | 1;
-    }
-    struct record *r = map_lookup(records, &n);
-    if (!r) break;
-    if (r->key == key && r->key2 == key2) return (u64)n << 1;
+#define ENTRY(name, index, mask, at, records, table)                          \
+  GLOBAL u64 name(u64 key) {                                                  \
+    u64 hash = mix(key);                                                      \
+    u32 tag = hash >> 32 << NUMBER_BITS, n;                                   \
+    for (u32 i = 0; i < PROBES; i++) {                                        \
+      u32 where = ((u32)hash + i * (i + 1) / 2) & mask;                       \
+      struct bucket *b = map_lookup(&index, &where);                          \
+      if (!b) return NONE;                                                    \
+      for (u32 j = 0; j < BUCKET; j++) {                                      \
+        struct record *r;                                                     \
+        n = b->entry[j];                                                      \
+        if (n && (n ^ tag) >> NUMBER_BITS) continue;                          \
+        if (!n) {                                                             \
+          n = st.used[table];                                                 \
+          r = n >> NUMBER_BITS ? 0 : at(&records, n);                         \
+          if (!n || !r) goto lost;                                            \
+          r->key = key;                                                       \
+          b->entry[j] = tag | n;                                              \
+          st.used[table] = n + 1;                                             \
+          return (u64)n << 1 | 1;                                             \
+        }                                                                     \
+        n &= (1 << NUMBER_BITS) - 1;                                          \
+        r = at(&records, n);                                                  \
+        if (r && r->key == key) return (u64)n << 1;                           \
+      }                                                                       \
+    }                                                                         \
+  lost:                                                                       \
+    st.lost[table]++;                                                         \
+    return NONE;                                                              \
   }
-  st.lost[table]++;
-  return NONE;
-}
 
-GLOBAL u64 row_entry(u64 key, u64 group) { return entry(&row_index, ROWS * 2, &rows, ROWS, ROW, key, group); }
-GLOBAL u64 inode_entry(u64 key) { return entry(&inode_index, ROWS * 2, &inodes, INODES, INODE, key, 0); }
-GLOBAL u64 dentry_entry(u64 key) { return entry(&dentry_index, DENTRIES * 2, &dentries, DENTRIES, DENTRY, key, 0); }
-GLOBAL u64 group_entry(u64 key) { return entry(&group_index, GROUPS * 2, &groups, GROUPS, GROUP, key, 0); }
-GLOBAL u64 super_entry(u64 key, u64 dev) { return entry(&super_index, SUPERS * 2, &supers, SUPERS, SUPER, key, dev); }
-GLOBAL u64 cache_entry(u64 key) { return entry(&cache_index, CACHES * 2, &caches, CACHES, CACHE, key, 0); }
+ENTRY(row_entry, row_index, row_mask, piece, rows, ROW)
+ENTRY(inode_entry, inode_index, inode_mask, piece, inodes, INODE)
+ENTRY(dentry_entry, dentry_index, dentry_mask, piece, dentries, DENTRY)
+ENTRY(group_entry, group_index, group_mask, whole, groups, GROUP)
+ENTRY(super_entry, super_index, (SUPERS * 2 / BUCKET - 1), whole, supers, SUPER)
+ENTRY(cache_entry, cache_index, (CACHES * 2 / BUCKET - 1), whole, caches, CACHE)
+
+// A record whose object is gone keeps its number and is never found again:
+// pointers have no low bits.
+INLINE void retire(void *record) { ((struct record *)record)->key |= 1; }
 
 // put_name appends a string to the arena: where << 32 | length; 0 when there was
 // no room or no string. Names have up to 255 bytes (NAME_MAX).
 GLOBAL u64 put_name(u64 from) {
   u64 where = st.arena;
-  u32 chunk = where / CHUNK, in = where % CHUNK;
-  if (in > CHUNK - 256) { chunk++; in = 0; }
-  struct chunk *c = map_lookup(&names, &chunk);
+  u32 which = where / NAMES, in = where % NAMES, first = 0;
+  if (in > NAMES - 256) { which++; in = 0; }
+  void *strings = map_lookup(&names, &which);
+  if (!strings) { st.sum[LOST_NAMES]++; return 0; }
+  struct chunk *c = map_lookup(strings, &first);
   if (!c) { st.sum[LOST_NAMES]++; return 0; }
   asm volatile("" : "+r"(in));
-  if (in > CHUNK - 256) return 0;
+  if (in > NAMES - 256) return 0;
   long n = probe_read_str(c->bytes + in, 256, (void *)from);
   if (n <= 1) return 0;
-  st.arena = (u64)chunk * CHUNK + in + n - 1;
-  return ((u64)chunk * CHUNK + in) << 32 | (u64)(n - 1);
+  st.arena = (u64)which * NAMES + in + n - 1;
+  return ((u64)which * NAMES + in) << 32 | (u64)(n - 1);
 }
 
 // The climbs below keep their place in memory and make a step a function: a loop
@@ -238,70 +280,151 @@ GLOBAL u64 payer_of(u64 who, u64 nid, u64 is_objcg) {
   return slot;
 }
 
+u64 inode_words[16], dentry_words[8];
+
+INLINE u64 inode_word(u64 offset) { return inode_words[offset >> 3 & 15]; }
+INLINE u32 inode_half(u64 offset) { return inode_word(offset) >> (offset & 4) * 8; }
+INLINE u64 dentry_word(u64 offset) { return dentry_words[offset >> 3 & 7]; }
+
+// name_step records one directory. One that is known from an earlier run has to
+// have the same name and parent still.
 GLOBAL int name_step(void) {
   u64 d = up_names.at, r = dentry_entry(d), up, name;
-  u32 n, below = up_names.below;
-  struct dentry *e;
+  u32 n = r >> 1, below = up_names.below, fresh = r & 1, hash;
+  struct dentry *e, *p;
+  st.heavy++;
   if (r == NONE) return 1;
-  n = r >> 1;
-  if (!up_names.first) up_names.first = n;
-  e = map_lookup(&dentries, &below);
-  if (e && below) e->parent = n;
-  if (!(r & 1)) return 1;
-  up = rd(d + de_parent);
-  name = put_name(rd(d + de_name));
-  e = map_lookup(&dentries, &n);
+  e = piece(&dentries, n);
   if (!e) return 1;
-  e->parent = up == d ? n : 0;
-  e->name = name >> 32;
-  e->len = name;
+  if (!fresh && e->slice != st.slice) fresh = 2;
+  if (fresh) {
+    if (probe_read(dentry_words, sizeof(dentry_words), (void *)d)) return 1;
+    up = dentry_word(de_parent);
+    hash = dentry_word(de_hash);
+  }
+  if (fresh == 2) {
+    p = piece(&dentries, e->parent);
+    if (e->hash != hash || !p || (e->parent && p->address != up)) {
+      retire(e);
+      r = dentry_entry(d);
+      if (r == NONE) return 1;
+      n = r >> 1;
+      fresh = 1;
+    }
+  }
+  if (!up_names.first) up_names.first = n;
+  p = piece(&dentries, below);
+  if (p && below) p->parent = n;
+  if (!fresh) return 1;
+  name = fresh == 1 ? put_name(dentry_word(de_name)) : 0;
+  e = piece(&dentries, n);
+  if (!e) return 1;
+  e->slice = st.slice;
+  if (fresh == 1) {
+    e->parent = up == d ? n : 0;
+    e->hash = hash;
+    e->name = name >> 32;
+    e->len = name;
+  }
   up_names.below = n;
   up_names.at = up;
   return up == d || !up;
 }
 
-// climb records the names from a dentry up to its root, as far as they are new.
+// climb records the names from a directory up to the root, as far as they are new.
+// No path that a process can use has more than 2048 (PATH_MAX).
 INLINE u64 climb(u64 d) {
   up_names.at = d;
   up_names.first = 0;
   up_names.below = 0;
-  for (int i = 0; i < 64; i++)
+  for (int i = 0; i < 2048; i++)
     if (name_step()) return up_names.first;
   st.sum[DEEP]++;
   return up_names.first;
 }
 
 INLINE u64 super_of(u64 sb) {
-  u64 r = super_entry(sb, rd32(sb + sb_dev));
+  u64 r = super_entry(sb), magic;
+  u32 n = r >> 1, dev;
   if (r == NONE) return 0;
-  u32 n = r >> 1;
-  if (r & 1) {
-    struct super *s = map_lookup(&supers, &n);
-    if (!s) return 0;
-    s->magic = rd(sb + sb_magic);
-    __builtin_memset(s->type, 0, sizeof(s->type));
-    probe_read_str(s->type, sizeof(s->type), (void *)rd(rd(sb + sb_type) + ft_name));
+  struct super *s = whole(&supers, n);
+  if (!s) return 0;
+  if (!(r & 1) && s->slice == (u32)st.slice) return n;
+  dev = rd32(sb + sb_dev);
+  magic = rd(sb + sb_magic);
+  if (!(r & 1) && (s->dev != dev || s->magic != magic)) {
+    retire(s);
+    r = super_entry(sb);
+    n = r >> 1;
+    s = whole(&supers, n);
+    if (r == NONE || !s) return 0;
   }
+  s->slice = st.slice;
+  if (!(r & 1)) return n;
+  s->dev = dev;
+  s->magic = magic;
+  __builtin_memset(s->type, 0, sizeof(s->type));
+  probe_read_str(s->type, sizeof(s->type), (void *)rd(rd(sb + sb_type) + ft_name));
   return n;
 }
 
+// names_of records what a file is called.
+INLINE void names_of(struct inode *i, u64 host) {
+  u64 d = rd(host + in_dentry), name, up;
+  i->named = 0;
+  i->len = 0;
+  i->dir = 0;
+  if (!d) return;
+  d -= de_alias;
+  if (probe_read(dentry_words, sizeof(dentry_words), (void *)d)) return;
+  up = dentry_word(de_parent);
+  name = put_name(dentry_word(de_name));
+  i->named = up == d ? 2 : 1;
+  i->name = name >> 32;
+  i->len = name;
+  if (up != d && up) i->dir = climb(up);
+}
+
+// inode_of is the number of a mapping's file. One that is known from an earlier
+// run has to be the same file still.
 GLOBAL u64 inode_of(u64 mapping) {
-  u64 host = rd(mapping + as_host), alias, r;
-  if (!host || rd(host + in_mapping) != mapping) { st.sum[BAD_MAPPING]++; return 0; }
-  r = inode_entry(mapping);
+  u64 r = inode_entry(mapping), host, super;
+  u32 n = r >> 1, generation;
+  struct inode *i;
   if (r == NONE) return 0;
-  u32 n = r >> 1;
-  if (!(r & 1)) return n;
-  struct inode *i = map_lookup(&inodes, &n);
+  i = piece(&inodes, n);
   if (!i) return 0;
-  i->ino = rd(host + in_ino);
-  i->size = rd(host + in_size);
-  i->nlink = rd32(host + in_nlink);
-  i->mode = rd32(host + in_mode) & 0xffff;
-  i->generation = rd32(host + in_generation);
-  i->super = super_of(rd(host + in_sb));
-  alias = rd(host + in_dentry);
-  i->dentry = alias ? climb(alias - de_alias) : 0;
+  if (!(r & 1) && i->slice == (u32)st.slice) return n;
+  // Nearly every mapping is in its inode.
+  host = mapping - in_data;
+  if (probe_read(inode_words, sizeof(inode_words), (void *)host) || inode_word(in_mapping) != mapping) {
+    host = rd(mapping + as_host);
+    if (!host || probe_read(inode_words, sizeof(inode_words), (void *)host) || inode_word(in_mapping) != mapping) {
+      st.sum[BAD_MAPPING]++;
+      retire(i);
+      return 0;
+    }
+  }
+  generation = in_generation < sizeof(inode_words) ? inode_half(in_generation) : rd32(host + in_generation);
+  super = super_of(inode_word(in_sb));
+  if (!(r & 1)) {
+    i->slice = st.slice;
+    if (i->ino == inode_word(in_ino) && i->generation == generation && i->super == (u16)super) return n;
+    retire(i);
+    r = inode_entry(mapping);
+    n = r >> 1;
+    i = piece(&inodes, n);
+    if (r == NONE || !i) return 0;
+  }
+  i->slice = st.slice;
+  i->row = 0;
+  i->ino = inode_word(in_ino);
+  i->size = inode_word(in_size);
+  i->generation = generation;
+  i->nlink = inode_half(in_nlink);
+  i->super = super;
+  i->mode = inode_word(in_mode) >> (in_mode & 7) * 8;
+  names_of(i, host);
   return n;
 }
 
@@ -313,6 +436,7 @@ GLOBAL u64 cache_of(u64 cache) {
     struct cache *c = map_lookup(&caches, &n);
     if (!c) return 0;
     c->size = rd32(cache + kc_size);
+    c->flags = rd32(cache + kc_flags) & kc_reclaim;
     name = put_name(rd(cache + kc_name));
     c->name = name >> 32;
     c->len = name;
@@ -320,28 +444,70 @@ GLOBAL u64 cache_of(u64 cache) {
   return n;
 }
 
-// row_of is the number of the row for (group, key); 0 when there is no room.
-GLOBAL u64 row_of(u64 key, u64 group) {
-  if (key == st.last_key && group == st.last_group) return st.last_row;
-  u64 r = row_entry(key, group);
-  u32 n = r == NONE ? 0 : r >> 1;
-  if (n && r & 1) {
-    u64 item = 0;
-    if (key > 4096) item = key & 7 ? cache_of(key & ~7ULL) : inode_of(key);
-    struct row *w = map_lookup(&rows, &n);
+// add_row makes a row that no index leads to.
+INLINE u64 add_row(u64 key) {
+  u32 n = st.used[ROW];
+  struct row *w = n && !(n >> NUMBER_BITS) ? piece(&rows, n) : 0;
+  if (!w) { st.lost[ROW]++; return 0; }
+  st.used[ROW] = n + 1;
+  w->key = key;
+  __builtin_memset(w->n, 0, sizeof(w->n));
+  return n;
+}
+
+INLINE u64 indexed_row(u64 key) {
+  u64 r = row_entry(key);
+  u32 n = r >> 1;
+  if (r == NONE) return 0;
+  if (r & 1) {
+    struct row *w = piece(&rows, n);
     if (!w) return 0;
-    w->item = item;
     __builtin_memset(w->n, 0, sizeof(w->n));
   }
-  st.last_key = key;
-  st.last_group = group;
-  st.last_row = n;
   return n;
+}
+
+// A file's first row hangs on its inode, for most files have one.
+INLINE u64 file_row(u64 mapping, u64 group) {
+  u32 n = inode_of(mapping), row;
+  struct inode *i = piece(&inodes, n);
+  struct row *w;
+  group |= ((u64)FILE << 28 | n) << 32;
+  if (!n || !i) return indexed_row(group);
+  row = i->row;
+  if (!row) return i->row = add_row(group);
+  w = piece(&rows, row);
+  if (w && w->key == group) return row;
+  return indexed_row(group);
+}
+
+// The rows that this run used last.
+struct seen { u64 key; u32 slice, group; u64 row; };
+#define SEEN 256
+struct seen seen[SEEN];
+
+// row_of is the number of the row for (group, key); 0 when there is no room.
+GLOBAL u64 row_of(u64 key, u64 group) {
+  u64 slot = mix(key ^ group << 40) >> 8 & (SEEN - 1), row, kind;
+  struct seen *s = &seen[slot];
+  if (s->key == key && s->group == group && s->slice == (u32)st.slice) return s->row;
+  if (key < 4096) row = indexed_row(key << 60 | group);
+  else if (!(key & 7)) row = file_row(key, group);
+  else {
+    kind = (key & 7) == OBJECTS ? OF_OBJECTS : OF_SLABS;
+    row = indexed_row((kind << 28 | cache_of(key & ~7ULL)) << 32 | group);
+  }
+  s = &seen[slot & (SEEN - 1)];
+  s->key = key;
+  s->group = group;
+  s->slice = st.slice;
+  s->row = row;
+  return row;
 }
 
 INLINE int add_pages(u64 key, u64 group, u64 n) {
   u32 row = row_of(key, group);
-  struct row *w = map_lookup(&rows, &row);
+  struct row *w = piece(&rows, row);
   if (!row || !w) { st.sum[LOST_PAGES] += n; return 0; }
   w->n[PAGES] += n;
   return 0;
@@ -368,7 +534,7 @@ GLOBAL int object(u64 o) {
 }
 
 // objects reads up to 16 entries of a slab's vector.
-GLOBAL int objects(void) {
+INLINE int objects(void) {
   u64 stride = st.vec_stride;
   u32 n = st.vec_left, per = stride == 8 ? 16 : 8;
   if (n > per) n = per;
@@ -389,7 +555,7 @@ INLINE u64 word(u64 pfn, u64 offset) { return pages[bounded((pfn & 63) * 8 + (of
 INLINE u32 half(u64 pfn, u64 offset) { return word(pfn, offset) >> (offset & 4) * 8; }
 INLINE int bit(u64 flags, u64 n) { return flags >> (n & 63) & 1; }
 
-GLOBAL int slab(u64 pfn, u64 n) {
+INLINE int slab(u64 pfn, u64 n) {
   u64 cache = word(pfn, sl_cache), vec = word(pfn, sl_vector);
   u64 stride = ext_size;
   st.sum[SLABS] += n;
@@ -425,9 +591,29 @@ INLINE void lru(struct row *w, u64 flags, u64 n, u64 seq) {
   }
 }
 
-INLINE int mapped(u64 pfn, u64 n) {
-  if (n == 1) return (int)half(pfn, pg_type) >= 0;
+INLINE int mapped(u64 pfn) {
   return pg_large_mapcount && (int)half(pfn + 1, pg_large_mapcount) >= 0;
+}
+
+// A run of pages that look the same in every way that counts: they are counted
+// together.
+struct alike { u64 flags, mapping, charge, type, n, row, seq, own; };
+struct alike alike;
+
+// count_alike counts the run so far, and ends it.
+GLOBAL int count_alike(void) {
+  u64 n = alike.n, flags = alike.flags;
+  struct row *w = piece(&rows, alike.row);
+  alike.n = 0;
+  if (!n || !w) return 0;
+  w->n[PAGES] += n;
+  lru(w, flags, n, alike.seq);
+  if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
+  if (bit(flags, bit_writeback)) w->n[WRITEBACK] += n;
+  if (bit(flags, bit_referenced)) w->n[REFERENCED] += n;
+  if ((int)alike.type >= 0) w->n[MAPPED] += n;
+  if (folio_has_objcg && !alike.own) w->n[INHERITED] += n;
+  return 0;
 }
 
 // user counts a page or folio of user memory or file cache.
@@ -440,15 +626,27 @@ GLOBAL int user(u64 pfn, u64 n, u64 key, u64 payer) {
     own = p->own;
   }
   u32 row = row_of(key, group);
-  struct row *w = map_lookup(&rows, &row);
+  struct row *w = piece(&rows, row);
   if (!row || !w) { st.sum[LOST_PAGES] += n; return 0; }
+  if (n == 1) {
+    count_alike();
+    alike.flags = flags;
+    alike.mapping = word(pfn, pg_mapping);
+    alike.charge = word(pfn, pg_charge);
+    alike.type = half(pfn, pg_type);
+    alike.n = 1;
+    alike.row = row;
+    alike.seq = seq;
+    alike.own = own;
+    return 0;
+  }
   w->n[PAGES] += n;
   lru(w, flags, n, seq);
   if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
   if (bit(flags, bit_writeback)) w->n[WRITEBACK] += n;
   if (bit(flags, bit_referenced)) w->n[REFERENCED] += n;
-  if (mapped(pfn, n)) w->n[MAPPED] += n;
-  if (n > 1) w->n[LARGE] += n;
+  if (mapped(pfn)) w->n[MAPPED] += n;
+  w->n[LARGE] += n;
   if (n >= 1ULL << (huge_order & 31)) w->n[HUGE] += n;
   if (folio_has_objcg && !own) w->n[INHERITED] += n;
   return 0;
@@ -482,6 +680,47 @@ INLINE int used(u64 pfn, u64 n) {
   return 0;
 }
 
+// blank says whether the pages that are buffered are all zero: the kernel has not
+// made anything of them yet.
+INLINE int blank(void) {
+  u64 any = 0;
+  for (u32 i = 0; i < 64 * 8; i++) any |= pages[i];
+  return !any;
+}
+
+// What the pages of a block lead to is read ahead, all inodes and then all names'
+// dentries, so that the processor waits for several at a time. Nothing else comes
+// of it.
+struct ahead { u64 last, n, sum, dentry[64]; };
+struct ahead ahead;
+
+GLOBAL int inode_ahead(u64 i) {
+  u64 mapping = word(i, pg_mapping);
+  u32 where = mix(mapping) & inode_mask;
+  struct bucket *b;
+  if (mapping == ahead.last || !bit(word(i, pg_flags), bit_lru) || mapping >> 56 != 0xff || mapping & 3) return 0;
+  ahead.last = mapping;
+  b = map_lookup(&inode_index, &where);
+  if (b) ahead.sum += b->entry[0];
+  ahead.sum += rd(mapping - in_data + in_mapping);
+  ahead.dentry[bounded(ahead.n++, 63)] = rd(mapping - in_data + in_dentry);
+  return 0;
+}
+
+GLOBAL int dentry_ahead(u64 i) {
+  u64 d = ahead.dentry[i & 63];
+  if (i >= ahead.n) return 1;
+  if (d) ahead.sum += rd(d - de_alias + de_parent);
+  return 0;
+}
+
+INLINE void look_ahead(void) {
+  ahead.n = 0;
+  for (int i = 0; i < 64; i++) inode_ahead(i);
+  for (int i = 0; i < 64; i++)
+    if (dentry_ahead(i)) break;
+}
+
 // step counts one page, folio, free block or piece of a slab's vector; 1 at the
 // end of the range.
 GLOBAL int step(void) {
@@ -499,11 +738,21 @@ GLOBAL int step(void) {
       return 0;
     }
     st.buffered = pfn & ~63ULL;
+    if (!(pages[0] | pages[511]) && !(pfn & 63) && pfn + 64 <= st.end && blank()) {
+      st.sum[IDLE] += 64;
+      st.pfn = pfn + 64;
+      return 0;
+    }
+    look_ahead();
   }
   st.pfn = pfn + 1;
-  if (word(pfn, pg_head) & 1) { st.sum[TAILS]++; return 0; }
   type = half(pfn, pg_type);
   flags = word(pfn, pg_flags);
+  if (alike.n && flags == alike.flags && word(pfn, pg_mapping) == alike.mapping && word(pfn, pg_charge) == alike.charge && type == alike.type) {
+    alike.n++;
+    return 0;
+  }
+  if (word(pfn, pg_head) & 1) { st.sum[TAILS]++; return 0; }
   is_slab = has_slab_bit ? bit(flags, bit_slab) : IS(type, slab);
   if (IS(type, buddy)) {
     u64 order = word(pfn, pg_private);
@@ -528,25 +777,69 @@ GLOBAL int step(void) {
   return 0;
 }
 
+INLINE int full(void) {
+  return st.used[ROW] >= room.rows || st.used[INODE] >= room.inodes || st.used[DENTRY] >= room.dentries || st.arena >= room.names;
+}
+
+// took packs a run's result: its duration in ns << 2, 2 when tables want pieces,
+// 1 at the end.
+INLINE u32 took(u64 start, int want, int done) {
+  u64 t = ktime() - start;
+  if (t > 0x1fffffff) t = 0x1fffffff;
+  return t << 2 | want << 1 | done;
+}
+
+// steps is what is done between two looks at the clock: 5 to 50 us.
+GLOBAL int steps(void) {
+  st.heavy = 0;
+  for (int i = 0; i < 32; i++) {
+    if (step()) return 1;
+    if (st.heavy >= 256) break;
+  }
+  return 0;
+}
+
 // scan runs one slice. ctx: first frame and end of the range, 1 for a new range.
-// The result is its duration in ns << 1, plus 1 at the end of the range.
 SEC("raw_tp") int scan(u64 *ctx) {
-  u64 start = ktime(), took, done = 0;
+  u64 start = ktime(), done = 0;
+  int want = 0;
   if (ctx[2]) { st.pfn = ctx[0]; st.vec_left = 0; }
   st.end = ctx[1];
   st.buffered = NONE;
-  st.last_key = 0;
   st.slice++;
-  // The clock is read every 32 steps: 10 to 50 us.
   // A vector that was begun is read to its end: a slab may be freed between runs.
-  for (int i = 0; i < 128; i++) {
-    for (int j = 0; j < 32 && !done; j++) done = step();
+  for (int i = 0; i < 256; i++) {
+    done = steps();
     if (done) break;
-    if ((i >= 63 || ktime() - start > budget) && !st.vec_left) break;
+    want = full();
+    if ((want || i >= 191 || ktime() - start > budget) && !st.vec_left) break;
   }
-  took = ktime() - start;
-  if (took > 0x3fffffff) took = 0x3fffffff;
-  return took << 1 | done;
+  count_alike();
+  return took(start, want, done);
+}
+
+// list runs one slice of the tour. ctx: 1 for a new tour. The result is as scan's.
+SEC("raw_tp") int list(u64 *ctx) {
+  u64 start = ktime(), done = 0;
+  tour.root = rd(rd(current_task() + ts_cgroups) + cs_memcg) + mc_css;
+  for (int i = 0; i < 64; i++)
+    if (root_step()) break;
+  if (ctx[0]) {
+    __builtin_memset(&tour.listed, 0, sizeof(tour.listed));
+    tour.found = tour.restarts = tour.lost = tour.seek = 0;
+    tour.at = tour.root;
+    tour.depth = 0;
+  } else {
+    tour.at = tour.stop;
+    tour.depth = tour.stop_depth;
+  }
+  tour.resumed = !ctx[0];
+  tour.up = 0;
+  for (int i = 0; i < 512; i++) {
+    done = tour_steps();
+    if (done || ktime() - start > budget) break;
+  }
+  return took(start, 0, done);
 }
 
 // self looks up what the self-test compares: of this task and of one of its open

@@ -41,6 +41,9 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
+	if r.Kind == ErrPrivilege {
+		s += "; it would show " + Gain
+	}
 	return s
 }
 

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,6 +29,10 @@ func TestMain(m *testing.M) {
 		rewrite(file)
 		return
 	}
+	if os.Getenv("MEMWHY_CENSUS_LOOP") != "" {
+		scanForever()
+		return
+	}
 	if os.Getenv("MEMWHY_CENSUS_OPEN") != "" {
 		_, err := Open(context.Background())
 		fmt.Println(errors.Is(err, ErrPrivilege), err)
@@ -34,18 +41,36 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// engine opens one, or leaves the test out where there is no live kernel for it.
+// shared is the engine of all tests that need none of their own. It is never
+// closed, as one that is kept.
+var shared = sync.OnceValues(func() (*Engine, error) { return Open(context.Background()) })
+
+// engine leaves the test out where there is no live kernel for one.
 func engine(tb testing.TB) *Engine {
 	tb.Helper()
+	e, err := shared()
+	refused(tb, err)
+	return e
+}
+
+// ownEngine is one that the test may spoil.
+func ownEngine(tb testing.TB) *Engine {
+	tb.Helper()
 	e, err := Open(context.Background())
-	if err != nil {
-		if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
-			tb.Skip(err)
-		}
-		tb.Fatal(err)
-	}
+	refused(tb, err)
 	tb.Cleanup(func() { e.Close() })
 	return e
+}
+
+func refused(tb testing.TB, err error) {
+	tb.Helper()
+	if err == nil {
+		return
+	}
+	if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
+		tb.Skip(err)
+	}
+	tb.Fatal(err)
 }
 
 func scan(tb testing.TB, e *Engine) *snapshot.Census {
@@ -65,7 +90,7 @@ func scan(tb testing.TB, e *Engine) *snapshot.Census {
 
 func TestScan(t *testing.T) {
 	start := time.Now()
-	e := engine(t)
+	e := ownEngine(t)
 	t.Logf("opened in %v", time.Since(start))
 	for range 3 {
 		c := scan(t, e)
@@ -141,7 +166,7 @@ func TestCancelledScanLeavesNothing(t *testing.T) {
 }
 
 func TestClosedEngineRefuses(t *testing.T) {
-	e := engine(t)
+	e := ownEngine(t)
 	e.Close()
 	var refusal *Refusal
 	if _, err := e.Scan(context.Background()); !errors.As(err, &refusal) {
@@ -155,7 +180,6 @@ func TestClosedEngineRefuses(t *testing.T) {
 // An engine that looks in the wrong place finds out, and says where.
 func TestSelfTestRefusesAWrongLayout(t *testing.T) {
 	e := engine(t)
-	e.Close()
 	for constant, delta := range map[string]uint64{
 		"pg_charge": 8, "pg_mapping": 8, "in_ino": 8, "in_sb": 8, "sb_magic": 8, "de_name": 8, "kn_id": 8,
 		"as_host": 8, "bit_swapbacked": 40,
@@ -190,6 +214,98 @@ func TestUnknownIsNotZero(t *testing.T) {
 	g := c.Groups[1]
 	if len(c.Doubts) != 4 || g.Usage != snapshot.Unknown || g.MemoryID != snapshot.Unknown || c.Slabs != nil || c.Files[0].Active != snapshot.Unknown || g.File.Inactive != snapshot.Unknown || g.Slab != snapshot.Unknown || g.Inherited != snapshot.Unknown {
 		t.Errorf("%+v", c)
+	}
+}
+
+// What is read from a wrong place and not needed to count pages is doubted, and
+// unknown.
+func TestWrongOffsetsAreDoubted(t *testing.T) {
+	for constant, check := range map[string]func(*snapshot.Census) bool{
+		"pn_lists": func(c *snapshot.Census) bool {
+			return slices.ContainsFunc(c.Groups, func(g snapshot.CensusGroup) bool { return g.File.Active == snapshot.Unknown })
+		},
+		"mc_usage": func(c *snapshot.Census) bool { return c.Groups[1].Usage == snapshot.Unknown },
+		"kc_flags": func(c *snapshot.Census) bool {
+			return !slices.ContainsFunc(c.Slabs, func(s snapshot.CensusSlab) bool { return s.Reclaimable })
+		},
+	} {
+		e := altered(t, func(l constants) { l[constant] += 8 })
+		if constant == "pn_lists" && !e.listsKnown() {
+			continue
+		}
+		c, err := e.Scan(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Doubts) != 1 || !check(c) {
+			t.Errorf("%s: %q", constant, c.Doubts)
+		}
+	}
+}
+
+func TestListsDiffer(t *testing.T) {
+	const page, mib = 4096, 256 // pages
+	if !quiet([4]uint64{900, 10, 0, 7}, [4]uint64{1000, 0, 0, 7}) || quiet([4]uint64{0, 100 * mib, 0, 0}, [4]uint64{0, 90 * mib, 0, 0}) {
+		t.Error("what is quiet")
+	}
+	for _, c := range []struct {
+		seen    [4]int64 // pages
+		counted [4]uint64
+		want    bool
+	}{
+		{[4]int64{0, 0, 100 * mib, 50 * mib}, [4]uint64{0, 0, 100 * mib, 50 * mib}, false},
+		{[4]int64{0, 0, 100 * mib, 50 * mib}, [4]uint64{0, 0, 90 * mib, 60 * mib}, false},
+		{[4]int64{0, 0, 150 * mib, 0}, [4]uint64{0, 0, 50 * mib, 100 * mib}, true},
+		{[4]int64{30 * mib, 0, 0, 0}, [4]uint64{0, 30 * mib, 0, 0}, true},
+		{[4]int64{0, 2 * mib, 0, 0}, [4]uint64{2 * mib, 0, 0, 0}, false}, // too little to tell
+	} {
+		seen := c.seen
+		for i := range seen {
+			seen[i] *= page
+		}
+		if got := listsDiffer(seen, c.counted, page, 0); got != c.want {
+			t.Errorf("%v against %v: %v", c.seen, c.counted, got)
+		}
+	}
+}
+
+func TestMissingRights(t *testing.T) {
+	proc := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(proc, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(proc, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := missingRights(proc); len(got) != 1 || !strings.Contains(got[0], "/proc") {
+		t.Errorf("%q", got)
+	}
+	for _, name := range []string{"iomem", "zoneinfo", "vmstat", "meminfo", "self/pagemap"} {
+		write(name, "")
+	}
+	write("self/uid_map", "         0          0 4294967295\n")
+	for status, want := range map[string]int{
+		"Name:\tx\nCapEff:\t000001ffffffffff\n": 0,
+		"CapEff:\t0000000000200000\n":           0, // CAP_SYS_ADMIN alone
+		"CapEff:\t0000000000000000\n":           3,
+		"CapEff:\t000000c000000000\n":           1, // the other two alone
+		"CapEff:\t0000008000000000\n":           2,
+	} {
+		write("self/status", status)
+		if got := missingRights(proc); len(got) != want {
+			t.Errorf("%q: %q", status, got)
+		}
+	}
+	write("self/status", "CapEff:\t000001ffffffffff\n")
+	write("self/uid_map", "0 1000 1\n")
+	if err := os.Remove(filepath.Join(proc, "iomem")); err != nil {
+		t.Fatal(err)
+	}
+	if got := missingRights(proc); len(got) != 2 || !strings.Contains(got[0], "user namespace") || !strings.Contains(got[1], "/proc/iomem (no such file") {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -278,7 +394,7 @@ func readThrough(name string) error {
 // room for.
 func TestFullTables(t *testing.T) {
 	e := engine(t)
-	full := func(table, room, capacity int) *snapshot.Census {
+	full := func(table, have int, limit *int) *snapshot.Census {
 		t.Helper()
 		ranges, _, err := ram()
 		if err != nil {
@@ -291,11 +407,22 @@ func TestFullTables(t *testing.T) {
 		if err := e.loaded.Variables["st"].Get(&st); err != nil {
 			t.Fatal(err)
 		}
-		st.Used[table] = uint64(capacity - room)
-		clear(e.maps.rows)
-		clear(e.maps.inodes)
-		clear(e.maps.dentries)
+		st.Used[table] = uint64(have * pieceRecords)
+		*limit = have
+		defer func() { *limit = pieces }()
+		for _, p := range e.maps.rows.pieces {
+			clear(p)
+		}
+		for _, p := range e.maps.inodes.pieces {
+			clear(p)
+		}
+		for _, p := range e.maps.dentries.pieces {
+			clear(p)
+		}
 		if err := e.loaded.Variables["st"].Set(&st); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.grow(); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.walk(context.Background(), ranges); err != nil {
@@ -308,14 +435,15 @@ func TestFullTables(t *testing.T) {
 		return c
 	}
 	whole := scan(t, e)
-	c := full(tableInode, 3, len(e.maps.inodes))
+	m := &e.maps
+	c := full(tableInode, len(m.inodes.pieces), &m.inodes.limit)
 	if c.Dropped.Inodes == 0 || c.Dropped.Bytes != 0 || c.Node.File < whole.Node.File/10*9 {
 		t.Errorf("inodes: %+v, %d bytes of files, %d before", c.Dropped, c.Node.File, whole.Node.File)
 	}
-	if c = full(tableDentry, 3, len(e.maps.dentries)); c.Dropped.Names == 0 || c.Node.File < whole.Node.File/10*9 {
+	if c = full(tableDentry, len(m.dentries.pieces), &m.dentries.limit); c.Dropped.Names == 0 || c.Node.File < whole.Node.File/10*9 {
 		t.Errorf("names: %+v", c.Dropped)
 	}
-	if c = full(tableRow, 3, len(e.maps.rows)); c.Dropped.Files == 0 || c.Dropped.Bytes == 0 {
+	if c = full(tableRow, len(m.rows.pieces), &m.rows.limit); c.Dropped.Files == 0 || c.Dropped.Bytes == 0 {
 		t.Errorf("files: %+v", c.Dropped)
 	}
 	scan(t, e)
@@ -358,7 +486,7 @@ func TestWithoutPrivilege(t *testing.T) {
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EPERM) {
 		t.Skipf("no user namespaces: %v", err)
 	}
-	if err != nil || !bytes.HasPrefix(out, []byte("true ")) {
+	if err != nil || !bytes.HasPrefix(out, []byte("true ")) || !bytes.Contains(out, []byte("initial user namespace")) || !bytes.Contains(out, []byte(Gain)) {
 		t.Errorf("%s, %v", out, err)
 	}
 	t.Logf("%s", out)

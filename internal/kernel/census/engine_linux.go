@@ -5,20 +5,16 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
+	"maps"
 	"os"
-	"slices"
-	"strings"
+	"runtime"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
-
-	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 //go:generate ../../../scripts/generate
@@ -31,33 +27,21 @@ var object []byte
 // without preemption.
 const sliceBudget = 800 * time.Microsecond
 
-// Engine is the loaded program with its tables (60 MB of kernel memory, charged
-// to this process's cgroup). It is made to be kept. Its methods may be called
-// concurrently; scans take turns.
+// Engine is the loaded program with its tables, kernel memory that is charged to
+// this process's cgroup. They grow with what there is to list, and stay. An engine
+// is made to be kept. Its methods may be called concurrently; scans take turns.
 type Engine struct {
 	mu     sync.Mutex
 	loaded *ebpf.Collection
 	layout constants
-	maps   mapped
+	maps   tableSet
+	sizes  sizes
 	self   *selfPage
 
 	vmemmap, subsystem uint64
-	ownID              uint64          // of the cgroup that the self-test's page is charged to
-	ownUsage           string          // the file of its usage; the root may have none
-	slices             []time.Duration // of the running scan
-}
-
-// mapped are the tables as memory that is shared with the program.
-type mapped struct {
-	rows     []rowRecord
-	inodes   []inodeRecord
-	dentries []dentryRecord
-	groups   []groupRecord
-	supers   []superRecord
-	caches   []cacheRecord
-	names    []chunkRecord
-	indexes  [][]uint64
-	regions  [][]byte
+	ownID              uint64   // of the cgroup that the self-test's page is charged to
+	ownUsage           string   // the file of its usage; the root may have none
+	slices             sliceLog // of the running scan
 }
 
 // Open loads the program and proves on a page of its own that it reads this
@@ -89,50 +73,25 @@ func Open(ctx context.Context) (*Engine, error) {
 	return e, nil
 }
 
-// permitted says which right is missing before the kernel does with EPERM.
-func permitted() error {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return &Refusal{ErrPrivilege, "capabilities", "/proc/self/status", err}
-	}
-	var effective uint64
-	for line := range strings.Lines(string(status)) {
-		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
-			_, _ = fmt.Sscanf(strings.TrimSpace(hex), "%x", &effective)
-		}
-	}
-	if effective>>unix.CAP_SYS_ADMIN&1 == 0 {
-		return &Refusal{ErrPrivilege, "capabilities", "needs CAP_SYS_ADMIN, for page frame numbers and BPF; it would show " + Gain, nil}
-	}
-	if b, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil && bytes.Contains(b, []byte("[confidentiality]")) {
-		return &Refusal{ErrPrivilege, "lockdown", "confidentiality mode forbids BPF to read kernel memory; it would show " + Gain, nil}
-	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil && strings.HasPrefix(unix.ByteSliceToString(u.Release[:]), "5.11.") {
-		return &Refusal{ErrKernel, "layout", "5.11 marks kernel pages in a way that its type information does not tell", nil}
-	}
-	return nil
-}
-
 func (e *Engine) load() error {
 	refuse := func(why string, err error) error {
-		kind := ErrKernel
 		if errors.Is(err, unix.EPERM) {
-			kind = ErrPrivilege
+			return &Refusal{ErrPrivilege, "load", why + ": bpf(2) is denied although the capabilities are there, by seccomp or a security module", err}
 		}
-		return &Refusal{kind, "load", why, err}
+		return &Refusal{ErrKernel, "load", why, err}
 	}
-	if err := rlimit.RemoveMemlock(); err != nil { // before 5.11 tables count against it
-		return refuse("lift RLIMIT_MEMLOCK", err)
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return &Refusal{ErrPrivilege, "load", "tables count against RLIMIT_MEMLOCK before 5.11, and it cannot be lifted without CAP_SYS_RESOURCE", err}
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return refuse("the embedded object", err)
 	}
 	set := map[string]uint64{"budget": uint64(sliceBudget)}
-	for name, v := range e.layout {
-		set[name] = v
+	if e.layout["zones"] > 0 {
+		set["nodes"] = possibleNodes()
 	}
+	maps.Copy(set, e.layout)
 	for name, v := range set {
 		variable, ok := spec.Variables[name]
 		if !ok {
@@ -142,65 +101,34 @@ func (e *Engine) load() error {
 			return refuse("constant "+name, err)
 		}
 	}
+	e.sizes = wantedSizes()
+	if err := e.sizes.apply(spec); err != nil {
+		return refuse("sizes of tables", err)
+	}
 	if e.loaded, err = ebpf.NewCollection(spec); err != nil {
 		return refuse("the kernel's verifier has to accept the program", err)
 	}
 	return e.mapAll()
 }
 
-func (e *Engine) mapAll() (err error) {
-	m := &e.maps
-	m.rows, err = table[rowRecord](e, "rows", err)
-	m.inodes, err = table[inodeRecord](e, "inodes", err)
-	m.dentries, err = table[dentryRecord](e, "dentries", err)
-	m.groups, err = table[groupRecord](e, "groups", err)
-	m.supers, err = table[superRecord](e, "supers", err)
-	m.caches, err = table[cacheRecord](e, "caches", err)
-	m.names, err = table[chunkRecord](e, "names", err)
-	for _, name := range []string{"row_index", "inode_index", "dentry_index", "group_index", "super_index", "cache_index"} {
-		var index []uint64
-		index, err = table[uint64](e, name, err)
-		m.indexes = append(m.indexes, index)
-	}
-	return err
-}
-
-// table maps one table into this process. An earlier error is passed on.
-func table[T any](e *Engine, name string, earlier error) ([]T, error) {
-	if earlier != nil {
-		return nil, earlier
-	}
-	m := e.loaded.Maps[name]
-	var record T
-	if m == nil || uintptr(m.ValueSize()) != unsafe.Sizeof(record) {
-		return nil, &Refusal{ErrKernel, "load", "table " + name + " is not what this program was built for", nil}
-	}
-	size := int(m.MaxEntries()) * int(m.ValueSize())
-	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return nil, &Refusal{ErrKernel, "load", "map table " + name, err}
-	}
-	e.maps.regions = append(e.maps.regions, b)
-	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), m.MaxEntries()), nil
-}
-
 // Close frees everything. The engine must not be used afterwards.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, b := range e.maps.regions {
-		_ = unix.Munmap(b)
-	}
-	e.maps = mapped{}
-	if e.loaded != nil {
-		e.loaded.Close()
-	}
-	e.loaded = nil
+	e.unload()
 	if e.self != nil {
 		e.self.close()
 	}
 	e.self = nil
 	return nil
+}
+
+func (e *Engine) unload() {
+	e.maps.close()
+	if e.loaded != nil {
+		e.loaded.Close()
+	}
+	e.loaded = nil
 }
 
 // reset makes the tables empty. Records need no clearing: adding one sets all of
@@ -209,11 +137,14 @@ func (e *Engine) reset() error {
 	for _, index := range e.maps.indexes {
 		clear(index)
 	}
+	if err := e.grow(); err != nil {
+		return err
+	}
 	st := state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}
 	for i := range st.Used {
 		st.Used[i] = 1 // record 0 is nothing
 	}
-	e.slices = e.slices[:0]
+	e.slices.begin()
 	var old state
 	if err := e.loaded.Variables["st"].Get(&old); err != nil {
 		return err
@@ -224,6 +155,8 @@ func (e *Engine) reset() error {
 
 // walk runs slices over ranges until their end or the context's.
 func (e *Engine) walk(ctx context.Context, ranges []frames) error {
+	runtime.LockOSThread() // whose switches are counted
+	defer runtime.UnlockOSThread()
 	for _, r := range ranges {
 		fresh := uint64(1)
 		for done := false; !done; fresh = 0 {
@@ -264,19 +197,11 @@ func (e *Engine) slice(ctx context.Context, program string, args ...uint64) (don
 	if err != nil {
 		return false, &Refusal{ErrKernel, "run", "a slice of the walk", err}
 	}
-	e.slices = append(e.slices, time.Duration(took>>1))
+	e.slices.add(time.Duration(took >> 2))
+	if took&2 != 0 {
+		if err := e.grow(); err != nil {
+			return false, err
+		}
+	}
 	return took&1 == 1, nil
-}
-
-func (e *Engine) sliceTimes() snapshot.CensusSlices {
-	if len(e.slices) == 0 {
-		return snapshot.CensusSlices{}
-	}
-	sorted := slices.Clone(e.slices)
-	slices.Sort(sorted)
-	s := snapshot.CensusSlices{Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1]}
-	for _, d := range sorted {
-		s.Total += d
-	}
-	return s
 }

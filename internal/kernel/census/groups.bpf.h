@@ -17,11 +17,11 @@ GLOBAL int group_step(void) {
   if (r == NONE) return 1;
   n = r >> 1;
   if (!up_groups.first) up_groups.first = n;
-  g = map_lookup(&groups, &below);
+  g = whole(&groups, below);
   if (g && below) g->parent = n;
   if (!(r & 1)) return 1;
   name = put_name(rd(kn + kn_name));
-  g = map_lookup(&groups, &n);
+  g = whole(&groups, n);
   if (!g) return 1;
   g->parent = 0;
   g->name = name >> 32;
@@ -30,6 +30,7 @@ GLOBAL int group_step(void) {
   g->usage = 0;
   g->memory_id = 0;
   g->listed = 0;
+  __builtin_memset(g->lists, 0, sizeof(g->lists));
   up_groups.below = n;
   up_groups.at = rd(css + css_parent);
   return !up_groups.at;
@@ -100,16 +101,31 @@ GLOBAL int tour_down(void) {
   return 0;
 }
 
+// lists_of adds up the lists of one node, as the kernel counts them by zone: the
+// walk's own count is held against it.
+u64 zone_lists[32];
+GLOBAL int lists_of(u64 memcg, u64 nid, u64 number) {
+  u32 n = number;
+  struct group *g = whole(&groups, n);
+  u64 node = rd(memcg + mc_nodeinfo + (nid & 1023) * 8);
+  if (!g || !node || probe_read(zone_lists, sizeof(zone_lists), (void *)(node + pn_lists))) return 0;
+  for (u32 zone = 0; zone < 6; zone++)
+    for (u32 list = 0; list < LISTS; list++)
+      if (zone < zones) g->lists[list] += zone_lists[zone * 5 + list];
+  return 0;
+}
+
 GLOBAL int tour_list(u64 memcg) {
   u32 n = group_of(memcg);
-  struct group *g = map_lookup(&groups, &n);
+  struct group *g = whole(&groups, n);
   if (!g || !n) return 0;
   // A cgroup has two when its controller was switched off and on again.
-  if (!css_flag(CSS_DYING) || !g->listed) g->flags = css_flag(~0ULL) & 0xffffffff;
+  if (!css_flag(CSS_DYING) || !g->listed) g->flags = css_flag(0xffffffff);
   g->usage += rd(memcg + mc_usage);
   if (!g->memory_id) g->memory_id = rd32(memcg + mc_id) & mc_id_mask;
   g->listed++;
   tour.found++;
+  for (u32 i = 0; i < 16 && i < nodes; i++) lists_of(memcg, i, n);
   return 0;
 }
 
@@ -150,35 +166,15 @@ GLOBAL int tour_step(void) {
   return tour_on(serial, 1);
 }
 
+GLOBAL int tour_steps(void) {
+  for (int i = 0; i < 8; i++)
+    if (tour_step()) return 1;
+  return 0;
+}
+
 GLOBAL int root_step(void) {
   u64 up = rd(tour.root + css_parent);
   if (!up) return 1;
   tour.root = up;
   return 0;
-}
-
-// list runs one slice of the tour. ctx: 1 for a new tour. The result is as scan's.
-SEC("raw_tp") int list(u64 *ctx) {
-  u64 start = ktime(), took, done = 0;
-  tour.root = rd(rd(current_task() + ts_cgroups) + cs_memcg) + mc_css;
-  for (int i = 0; i < 64; i++)
-    if (root_step()) break;
-  if (ctx[0]) {
-    __builtin_memset(&tour.listed, 0, sizeof(tour.listed));
-    tour.found = tour.restarts = tour.lost = tour.seek = 0;
-    tour.at = tour.root;
-    tour.depth = 0;
-  } else {
-    tour.at = tour.stop;
-    tour.depth = tour.stop_depth;
-  }
-  tour.resumed = !ctx[0];
-  tour.up = 0;
-  for (int i = 0; i < 512; i++) {
-    for (int j = 0; j < 8 && !done; j++) done = tour_step();
-    if (done || ktime() - start > budget) break;
-  }
-  took = ktime() - start;
-  if (took > 0x3fffffff) took = 0x3fffffff;
-  return took << 1 | done;
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,7 +206,7 @@ func TestTwoThousandCgroups(t *testing.T) {
 		start := time.Now()
 		var tour tourState
 		c, tour = list(t, e)
-		took := e.sliceTimes()
+		took := e.slices.summary()
 		t.Logf("%d groups in %v of %v, %v each; slices %+v, restarts %d", tour.Found, took.Total, time.Since(start), took.Total/time.Duration(tour.Found), took, tour.Restarts)
 	}
 	at := map[uint64]int{}
@@ -224,13 +225,15 @@ func TestTwoThousandCgroups(t *testing.T) {
 // hasty is an engine whose runs end as soon as they may.
 func hasty(t *testing.T) *Engine {
 	t.Helper()
-	e := engine(t)
-	e.Close()
-	layout := constants{"budget": 1}
-	for name, v := range e.layout {
-		layout[name] = v
-	}
-	e = &Engine{layout: layout}
+	return altered(t, func(l constants) { l["budget"] = 1 })
+}
+
+// altered is an engine with another layout.
+func altered(t *testing.T, change func(constants)) *Engine {
+	t.Helper()
+	layout := maps.Clone(engine(t).layout)
+	change(layout)
+	e := &Engine{layout: layout}
 	t.Cleanup(func() { e.Close() })
 	if err := e.load(); err != nil {
 		t.Fatal(err)
@@ -368,30 +371,54 @@ func TestDyingCgroupsOfDirtyFiles(t *testing.T) {
 		}
 		removeGroup(group)
 	}
-	c := scan(t, e)
-	dying := 0
+	var wrong []string
+	for range 20 {
+		var dying int
+		dying, wrong = compareDying(scan(t, e), ids, inodeOf(t, dir), e.layout["folio_has_objcg"] == 1)
+		t.Logf("%d of %d removed groups are dying", dying, len(ids))
+		if dying == 0 && e.layout["folio_has_objcg"] == 0 {
+			wrong = append(wrong, "no group kept the pages of its file")
+		}
+		if len(wrong) == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond) // the kernel takes its time with the last one
+	}
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
+
+// compareDying looks at removed groups that are listed still. Where their memory
+// went to the parent they hold nothing, and what they use is stale.
+func compareDying(c *snapshot.Census, ids map[uint64]bool, parent uint64, inherit bool) (dying int, wrong []string) {
 	for _, g := range c.Groups[1:] {
 		if !ids[g.ID] {
 			continue
 		}
 		dying++
-		inherit := e.layout["folio_has_objcg"] == 1
-		if !g.Dying || !strings.HasPrefix(filepath.Base(g.Path), "writer") || c.Groups[g.Parent].ID != inodeOf(t, dir) ||
+		if !g.Dying || !strings.HasPrefix(filepath.Base(g.Path), "writer") || c.Groups[g.Parent].ID != parent ||
 			inherit != (g.Usage == snapshot.Unknown) || !inherit && g.Usage < g.File.Bytes || inherit && g.File.Bytes != 0 {
-			t.Errorf("%+v", g)
+			wrong = append(wrong, fmt.Sprintf("%+v", g))
 		}
 	}
-	t.Logf("%d of %d removed groups are dying", dying, len(ids))
-	if dying == 0 && e.layout["folio_has_objcg"] == 0 {
-		t.Error("no group kept the pages of its file")
-	}
+	return dying, wrong
 }
 
-// rewrite is a process of the test: it enters a cgroup and writes a file anew.
+// rewrite is a process of the test: it enters a cgroup and writes half a megabyte
+// of a file, anew or from a place on.
 func rewrite(file string) {
 	err := os.WriteFile(os.Getenv("MEMWHY_CENSUS_GROUP"), []byte(strconv.Itoa(os.Getpid())), 0)
-	if err == nil {
+	at, notNew := strconv.ParseInt(os.Getenv("MEMWHY_CENSUS_AT"), 10, 64)
+	switch {
+	case err != nil:
+	case notNew != nil:
 		err = os.WriteFile(file, make([]byte, 512<<10), 0o600)
+	default:
+		var f *os.File
+		if f, err = os.OpenFile(file, os.O_WRONLY, 0); err == nil {
+			_, err = f.WriteAt(make([]byte, 512<<10), at)
+		}
 	}
 	if err != nil {
 		fmt.Println(err)

@@ -15,8 +15,12 @@ type constants map[string]uint64
 // pageStruct is the only size of struct page that the walk can read.
 const pageStruct = 64
 
-// cssHead is how much of a cgroup_subsys_state is read at once.
-const cssHead = 256
+// How much of a structure is read at once, in bytes.
+const (
+	cssHead    = 256
+	inodeHead  = 128
+	dentryHead = 64
+)
 
 // offsets: struct, then the alternatives for the path of the member. Anonymous
 // members are descended into.
@@ -30,6 +34,7 @@ var offsets = []struct{ constant, in, member string }{
 	{"pg_charge", "page", "memcg_data|mem_cgroup"}, // mem_cgroup until 5.10
 	{"kc_size", "kmem_cache", "size"},
 	{"kc_name", "kmem_cache", "name"},
+	{"kc_flags", "kmem_cache", "flags"},
 	{"oc_memcg", "obj_cgroup", "memcg"},
 	{"mc_css", "mem_cgroup", "css"},
 	{"mc_nodeinfo", "mem_cgroup", "nodeinfo"},
@@ -47,6 +52,7 @@ var offsets = []struct{ constant, in, member string }{
 	{"as_host", "address_space", "host"},
 	{"as_head", "address_space", "i_pages.xa_head"},
 	{"in_mapping", "inode", "i_mapping"},
+	{"in_data", "inode", "i_data"},
 	{"in_sb", "inode", "i_sb"},
 	{"in_ino", "inode", "i_ino"},
 	{"in_nlink", "inode", "i_nlink"},
@@ -60,6 +66,7 @@ var offsets = []struct{ constant, in, member string }{
 	{"ft_name", "file_system_type", "name"},
 	{"de_alias", "dentry", "d_u.d_alias|d_alias"}, // no d_u since 7.1
 	{"de_parent", "dentry", "d_parent"},
+	{"de_hash", "dentry", "d_name.hash"},
 	{"de_name", "dentry", "d_name.name"},
 	{"ts_files", "task_struct", "files"},
 	{"fs_fdt", "files_struct", "fdt"},
@@ -191,15 +198,30 @@ func (l *layout) charge() {
 			l.c["mc_id"], l.c["mc_id_mask"] = at/8, 1<<(8*number.Size)-1
 		}
 	}
-	for _, c := range []string{"css_ss", "css_children", "css_sibling", "css_serial", "css_parent", "css_flags"} {
-		if l.c[c] >= cssHead || l.c[c]%8 != 0 && c != "css_flags" {
-			l.fail(fmt.Sprintf("an aligned word for %s in the first %d bytes (offset %d)", c, cssHead, l.c[c]))
-		}
-	}
+	l.atHead(cssHead, "css_ss", "css_children", "css_sibling", "css_serial", "css_parent", "css_flags")
+	l.atHead(inodeHead, "in_mapping", "in_sb", "in_ino", "in_nlink", "in_size", "in_mode")
+	l.atHead(dentryHead, "de_parent", "de_hash", "de_name")
 	l.c["cs_memcg"] = l.offset("css_set", "subsys") + 8*l.value("cgroup_subsys_id", "memory_cgrp_id")
 }
 
+// atHead demands that members are in what is read at once of their structure.
+func (l *layout) atHead(size uint64, members ...string) {
+	for _, c := range members {
+		if l.c[c]+8 > size {
+			l.fail(fmt.Sprintf("%s in the first %d bytes (offset %d)", c, size, l.c[c]))
+		}
+	}
+}
+
+// reclaimAccount is SLAB_RECLAIM_ACCOUNT before the flags had an enum (linux
+// include/linux/slab.h, until 6.8).
+const reclaimAccount = 0x00020000
+
 func (l *layout) slab() {
+	l.c["kc_reclaim"] = reclaimAccount
+	if bit, ok := l.enum("_slab_flag_bits", "_SLAB_RECLAIM_ACCOUNT"); ok {
+		l.c["kc_reclaim"] = 1 << bit
+	}
 	in := "slab" // since 5.17
 	if !l.has(in, "slab_cache") {
 		in = "page"
@@ -246,10 +268,14 @@ func (l *layout) generations() {
 	if nodeBits > 0 {
 		l.c["nid_shift"] = 64 - nodeBits
 	}
+	zones := l.value("zone_type", "__MAX_NR_ZONES")
+	if at, _, t := l.member("mem_cgroup_per_node", "lru_zone_size"); t != nil && zones <= 6 && l.value("lru_list", "NR_LRU_LISTS") == 5 {
+		l.c["pn_lists"], l.c["zones"] = at/8, zones
+	}
 	if !l.has("mem_cgroup_per_node", "lruvec.lrugen.max_seq") {
 		return
 	}
-	zoneBits := log2(l.value("zone_type", "__MAX_NR_ZONES"))
+	zoneBits := log2(zones)
 	var cpuBits uint64
 	if l.has("task_struct", "numa_faults") && !l.has("page", "_last_cpupid") {
 		cpuBits = 8 + log2(64*l.length("cpumask", "bits"))

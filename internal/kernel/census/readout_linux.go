@@ -2,6 +2,7 @@ package census
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -11,12 +12,14 @@ import (
 // reader turns the tables into a Census. It copies everything: the tables are the
 // next scan's.
 type reader struct {
-	m         *mapped
+	m         *tableSet
 	st        *state
 	page      int64
 	mapcounts bool // folios of more than one page say whether they are mapped
 	c         *snapshot.Census
 	dirs      []string // by dentry record, as far as built
+	stack     []uint32 // of dir
+	text      []byte   // room for paths
 }
 
 func (e *Engine) readOut() (*snapshot.Census, error) {
@@ -57,13 +60,21 @@ func (r *reader) node() {
 	}
 }
 
+// raw is a name where it lies. A name that was changed while it was read may have
+// been cut short.
+func (r *reader) raw(at, length uint32) []byte {
+	return r.m.names.pieces[at>>20][0][at&(1<<20-1):][:length]
+}
+
 func (r *reader) name(at, length uint32) string {
 	if length == 0 {
 		return ""
 	}
-	chunk := &r.m.names[at>>20]
-	return string(chunk[at&(1<<20-1):][:length])
+	return string(r.raw(at, length))
 }
+
+// maxDepth is of directories: as many as a climb goes.
+const maxDepth = 2048
 
 // cssDying is of cgroup_subsys_state.flags (linux include/linux/cgroup-defs.h,
 // CSS_DYING): set by rmdir, before the group goes offline.
@@ -115,45 +126,56 @@ func (r *reader) groupPath(i uint32, depth int) string {
 func (r *reader) inodes() {
 	n := int(r.st.Used[tableInode])
 	r.c.Inodes = make([]snapshot.CensusInode, n-1)
+	kinds := make([]string, r.st.Used[tableSuper])
+	for i := range kinds {
+		kinds[i] = unix.ByteSliceToString(r.m.supers[i].kind[:])
+	}
 	for i := 1; i < n; i++ {
-		f := &r.m.inodes[i]
-		s := &r.m.supers[f.super]
+		f := r.m.inodes.at(uint32(i))
 		in := &r.c.Inodes[i-1]
 		*in = snapshot.CensusInode{
-			Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: uint16(f.mode),
+			Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: f.mode,
 		}
 		if f.super != 0 {
-			in.Magic, in.Device, in.Type = s.magic, s.dev, unix.ByteSliceToString(s.kind[:])
+			s := &r.m.supers[f.super]
+			in.Magic, in.Device, in.Type = s.magic, s.dev, kinds[f.super]
 		}
-		if f.dentry != 0 {
-			r.path(in, f.dentry)
-		}
-		in.Deleted = f.nlink == 0 && f.dentry != 0 && !in.Pseudo
+		r.path(in, f)
+		in.Deleted = f.nlink == 0 && f.named != 0 && !in.Pseudo
 	}
 }
 
-func (r *reader) path(in *snapshot.CensusInode, dentry uint32) {
-	d := &r.m.dentries[dentry]
-	if d.parent == dentry {
-		in.Path = r.name(d.name, d.len)
+func (r *reader) path(in *snapshot.CensusInode, f *inodeRecord) {
+	if f.named == 0 {
+		return
+	}
+	name := r.raw(f.name, uint32(f.len))
+	if f.named == isRoot {
+		in.Path = string(name)
 		in.Pseudo = in.Path != "/"
 		return
 	}
-	dir, whole := r.dir(d.parent)
-	in.Path, in.Partial = dir+"/"+r.name(d.name, d.len), !whole
+	dir, whole := r.dir(f.dir)
+	in.Path, in.Partial = r.join(dir, name), !whole
+}
+
+// join makes a path in memory that many share.
+func (r *reader) join(dir string, name []byte) string {
+	n := len(dir) + 1 + len(name)
+	if cap(r.text)-len(r.text) < n {
+		r.text = make([]byte, 0, max(n, 256<<10))
+	}
+	at := len(r.text)
+	r.text = append(append(append(r.text, dir...), '/'), name...)
+	return unsafe.String(&r.text[at], n)
 }
 
 // dir is the path of a directory without a slash at its end, and whether it
 // begins at the root.
-func (r *reader) dir(dentry uint32) (string, bool) {
-	var stack [65]uint32
-	n, whole := 0, false
-	path := ""
-	for n < len(stack) {
-		if dentry == 0 {
-			break
-		}
-		d := &r.m.dentries[dentry]
+func (r *reader) dir(dentry uint32) (path string, whole bool) {
+	r.stack = r.stack[:0]
+	for dentry != 0 && len(r.stack) < maxDepth {
+		d := r.m.dentries.at(dentry)
 		if d.parent == dentry {
 			whole = true
 			if name := r.name(d.name, d.len); name != "/" {
@@ -165,16 +187,14 @@ func (r *reader) dir(dentry uint32) (string, bool) {
 			path, whole = known, true
 			break
 		}
-		stack[n] = dentry
-		n++
+		r.stack = append(r.stack, dentry)
 		dentry = d.parent
 	}
-	for n > 0 {
-		n--
-		d := &r.m.dentries[stack[n]]
+	for i := len(r.stack) - 1; i >= 0; i-- {
+		d := r.m.dentries.at(r.stack[i])
 		path += "/" + r.name(d.name, d.len)
 		if whole {
-			r.dirs[stack[n]] = path
+			r.dirs[r.stack[i]] = path
 		}
 	}
 	return path, whole
@@ -182,33 +202,48 @@ func (r *reader) dir(dentry uint32) (string, bool) {
 
 func (r *reader) rows() {
 	n := int(r.st.Used[tableRow])
-	r.c.Files = make([]snapshot.CensusFile, 0, n)
+	files, slabs := 0, 0
 	for i := 1; i < n; i++ {
-		row := &r.m.rows[i]
-		g := &r.c.Groups[row.group]
+		switch r.m.rows.at(uint32(i)).kind() {
+		case keyFile:
+			files++
+		case keyObjects, keySlabs:
+			slabs++
+		}
+	}
+	r.c.Files = make([]snapshot.CensusFile, 0, files)
+	r.c.Slabs = make([]snapshot.CensusSlab, 0, slabs)
+	names := make([]string, r.st.Used[tableCache])
+	for i := range names {
+		c := &r.m.caches[i]
+		names[i] = r.name(c.name, c.len)
+	}
+	for i := 1; i < n; i++ {
+		row := r.m.rows.at(uint32(i))
+		g := &r.c.Groups[row.group()]
 		pages := int64(row.n[nPages]) * r.page
-		switch {
-		case row.key < keyPointer:
-			r.class(g, row, pages)
-		case row.key&7 == keyObjects:
-			c := &r.m.caches[row.item]
-			s := snapshot.CensusSlab{Group: int(row.group), Cache: r.name(c.name, c.len), Objects: int64(row.n[nPages])}
+		switch row.kind() {
+		case keyObjects:
+			c := &r.m.caches[row.item()]
+			s := snapshot.CensusSlab{Group: row.group(), Cache: names[row.item()], Objects: int64(row.n[nPages]), Reclaimable: c.flags != 0}
 			// Each object is charged with the pointer that says whose it is
 			// (linux mm/slab.h, obj_full_size).
 			s.Bytes = s.Objects * (int64(c.size) + 8)
 			g.Slab += s.Bytes
 			r.c.Slabs = append(r.c.Slabs, s)
-		case row.key&7 == keySlabPages:
-			c := &r.m.caches[row.item]
-			r.c.Slabs = append(r.c.Slabs, snapshot.CensusSlab{Group: int(row.group), Cache: r.name(c.name, c.len), Bytes: pages})
-		default:
+		case keySlabs:
+			c := &r.m.caches[row.item()]
+			r.c.Slabs = append(r.c.Slabs, snapshot.CensusSlab{Group: row.group(), Cache: names[row.item()], Bytes: pages, Reclaimable: c.flags != 0})
+		case keyFile:
 			r.file(g, row, pages)
+		default:
+			r.class(g, row, pages)
 		}
 	}
 }
 
 func (r *reader) class(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
-	switch row.key {
+	switch row.kind() {
 	case keyAnon:
 		g.Anon.Add(r.memory(row))
 		inherit(g, int64(row.n[nInherited])*r.page)
@@ -228,7 +263,7 @@ func (r *reader) class(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
 }
 
 func (r *reader) file(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
-	f := snapshot.CensusFile{Group: int(row.group), Inode: int(row.item) - 1, PageState: r.memory(row)}
+	f := snapshot.CensusFile{Group: row.group(), Inode: row.item() - 1, PageState: r.memory(row)}
 	if f.Inode >= 0 {
 		switch r.c.Inodes[f.Inode].Magic {
 		case magicHuge:

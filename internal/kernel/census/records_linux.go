@@ -29,8 +29,7 @@ const (
 	counts
 )
 
-// What a row is about when its key is no pointer, and the low bits of one that
-// points to a kernel cache.
+// Kinds of rows.
 const (
 	keyAnon = iota + 1
 	keyKSM
@@ -39,10 +38,9 @@ const (
 	keyHugetlb
 	keyLargeKmalloc
 	keyOther
-
-	keyPointer   = 4096
-	keyObjects   = 1
-	keySlabPages = 2
+	keyFile
+	keyObjects
+	keySlabs
 )
 
 const (
@@ -69,41 +67,54 @@ const (
 	sums
 )
 
+// rowRecord has its group in the low half of the key, above it the number of an
+// inode or kernel cache, and above that the kind.
 type rowRecord struct {
-	key         uint64
-	group, item uint32
-	n           [counts]uint32
+	key uint64
+	n   [counts]uint32
 }
+
+func (r *rowRecord) group() int { return int(uint32(r.key)) }
+func (r *rowRecord) item() int  { return int(r.key >> 32 & (1<<28 - 1)) }
+func (r *rowRecord) kind() int  { return int(r.key >> 60) }
 
 type inodeRecord struct {
-	_                              uint64
-	_, dentry                      uint32
-	ino, size                      uint64
-	super, nlink, mode, generation uint32
+	_                            uint64
+	_, _                         uint32
+	ino, size                    uint64
+	generation, nlink, name, dir uint32
+	super, mode                  uint16
+	len, named                   uint8
+	_                            [2]uint8
 }
 
+// What inodeRecord.named says.
+const (
+	hasName = 1 + iota
+	isRoot  // of its file system, or of no tree at all
+)
+
 type dentryRecord struct {
-	_                    uint64
-	_, parent, name, len uint32
+	_                          uint64
+	_, parent, name, len, _, _ uint32
 }
 
 type groupRecord struct {
-	id                   uint64
-	_, parent, name, len uint32
-	flags, usage         uint64
-	memoryID, listed     uint32
+	id, usage                                  uint64
+	lists                                      [4]uint64 // inactive and active anon, inactive and active file; in pages
+	parent, name, len, flags, memoryID, listed uint32
 }
 
 type superRecord struct {
 	_      uint64
-	dev, _ uint32
+	_, dev uint32
 	magic  uint64
 	kind   [16]byte
 }
 
 type cacheRecord struct {
-	_                  uint64
-	_, size, name, len uint32
+	_                      uint64
+	size, flags, name, len uint32
 }
 
 type chunkRecord [1 << 20]byte
@@ -111,12 +122,13 @@ type chunkRecord [1 << 20]byte
 type state struct {
 	Pfn, End, Buffered, Slice                  uint64
 	Vec, VecLeft, VecStride, VecCache, VecNode uint64
-	LastKey, LastGroup, LastRow                uint64
-	Vmemmap, Subsystem                         uint64
+	Vmemmap, Subsystem, _                      uint64
 	Arena                                      uint64
 	Used, Lost                                 [tables]uint64
 	Sum                                        [sums]uint64
 }
+
+type roomState struct{ Rows, Inodes, Dentries, Names uint64 }
 
 type tourState struct {
 	_                     [3 + 64 + 1 + 4 + 3]uint64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,13 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	if base != e.vmemmap {
 		return nil, failed("array of struct page", fmt.Sprintf("%#x as before", e.vmemmap), fmt.Sprintf("%#x", base))
 	}
+	if err := e.refit(); err != nil {
+		return nil, err
+	}
+	lists, err := e.listCounters(ctx)
+	if err != nil {
+		return nil, err
+	}
 	before, used := node(), e.usage()
 	if err := e.reset(); err != nil {
 		return nil, &Refusal{ErrKernel, "run", "empty tables", err}
@@ -55,13 +63,24 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 		return nil, err
 	}
 	c.Walked = complete && c.Dropped.Groups == 0
-	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.sliceTimes()
+	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.slices.summary()
 	if err := e.check(c, &st, own, strict, before, after); err != nil {
 		return nil, err
 	}
+	e.checkLists(c, lists)
 	e.checkList(c, used, e.usage())
 	c.Wall, c.ReadOut = time.Since(start), time.Since(walked)
 	return c, nil
+}
+
+// refit loads the program with larger tables when the node has outgrown those of
+// before.
+func (e *Engine) refit() error {
+	if e.sizes.covers(wantedSizes()) {
+		return nil
+	}
+	e.unload()
+	return e.load()
 }
 
 // ram is where memory is. strict says that every frame of it must be readable.
@@ -127,6 +146,7 @@ func (e *Engine) check(c *snapshot.Census, st *state, own selfState, strict bool
 		}
 	}
 	e.checkSlab(c, st, after["Slab"]*1024, before["Slab"]*1024)
+	checkReclaim(c)
 	if e.layout["folio_has_objcg"] == 1 && own.Charge&^7 != own.NodeObjcg {
 		withoutInherited(c, "an own page looks inherited: what came from removed children is unknown")
 	}
@@ -159,7 +179,8 @@ func (e *Engine) checkList(c *snapshot.Census, before, after int64) {
 		if g.Parent < 0 || before == snapshot.Unknown || after == snapshot.Unknown {
 			return
 		}
-		if slack := int64(16 << 20); g.Usage >= min(before, after)-slack && g.Usage <= max(before, after)+slack {
+		// It moves; a counter at the wrong place is off by more.
+		if slack := 16<<20 + after/4; g.Usage >= min(before, after)-slack && g.Usage <= max(before, after)+slack {
 			return
 		}
 		withoutUsage(c, fmt.Sprintf("the own cgroup's usage is %d bytes, %d was seen: what cgroups use is unknown", after, g.Usage))
@@ -174,6 +195,102 @@ func withoutUsage(c *snapshot.Census, why string) {
 	for i := range c.Groups {
 		c.Groups[i].Usage, c.Groups[i].MemoryID = snapshot.Unknown, snapshot.Unknown
 	}
+}
+
+// listCounters is the kernel's own count of the lists of every cgroup, by its id;
+// nothing where it is not known where it is.
+func (e *Engine) listCounters(ctx context.Context) (map[uint64][4]uint64, error) {
+	if !e.listsKnown() {
+		return nil, nil
+	}
+	if err := e.reset(); err != nil {
+		return nil, &Refusal{ErrKernel, "run", "empty tables", err}
+	}
+	if _, err := e.tour(ctx); err != nil {
+		return nil, err
+	}
+	var st state
+	if err := e.loaded.Variables["st"].Get(&st); err != nil {
+		return nil, &Refusal{ErrKernel, "run", "the walk's state", err}
+	}
+	counters := map[uint64][4]uint64{}
+	for i := range e.maps.groups[:st.Used[tableGroup]] {
+		g := &e.maps.groups[i]
+		counters[g.id] = g.lists
+	}
+	return counters, nil
+}
+
+// checkLists holds what was counted of each cgroup against the kernel's own count of
+// its lists, where that stayed the same during the walk. One that was decoded wrong,
+// as where generations are elsewhere, is off by most of it.
+func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64) {
+	if before == nil {
+		return
+	}
+	seen := make([][4]int64, len(c.Groups))
+	known := func(n int64) int64 { return max(n, 0) }
+	for i, g := range c.Groups {
+		seen[i][0], seen[i][1] = known(g.Anon.Inactive)+known(g.KSM), known(g.Anon.Active)
+	}
+	for _, f := range c.Files {
+		at := 2
+		if f.Inode >= 0 && c.Inodes[f.Inode].Magic == magicTmpfs {
+			at = 0
+		}
+		seen[f.Group][at] += known(f.Inactive)
+		seen[f.Group][at+1] += known(f.Active)
+	}
+	bad := map[int]bool{}
+	for i := 1; i < len(c.Groups); i++ {
+		g := &e.maps.groups[i]
+		was, ok := before[g.id]
+		if ok && g.listed > 0 && quiet(was, g.lists) && listsDiffer(seen[i], g.lists, c.PageSize, c.Groups[i].KSM) {
+			bad[i] = true
+		}
+	}
+	if len(bad) == 0 {
+		return
+	}
+	c.Doubts = append(c.Doubts, fmt.Sprintf("the kernel counts other lists for %d cgroups: active and inactive are unknown there", len(bad)))
+	for i := range c.Files {
+		if bad[c.Files[i].Group] {
+			c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
+		}
+	}
+	for i := range c.Groups {
+		if bad[i] {
+			g := &c.Groups[i]
+			g.Anon.Active, g.Anon.Inactive, g.File.Active, g.File.Inactive = snapshot.Unknown, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
+		}
+	}
+}
+
+func (e *Engine) listsKnown() bool { return e.layout["zones"] > 0 && possibleNodes() > 0 }
+
+// quiet reports whether lists hardly changed.
+func quiet(before, after [4]uint64) bool {
+	for i := range before {
+		if max(before[i], after[i])-min(before[i], after[i]) > max(before[i], after[i])/16+256 {
+			return false
+		}
+	}
+	return true
+}
+
+// listsDiffer compares bytes that were seen with pages that the kernel counts.
+func listsDiffer(seen [4]int64, counted [4]uint64, page, ksm int64) bool {
+	for i := 0; i < 4; i += 2 {
+		inactive, active := int64(counted[i])*page, int64(counted[i+1])*page
+		slack := max(seen[i]+seen[i+1], inactive+active)/4 + 1024*page + ksm
+		if d := seen[i] - inactive; d > slack || -d > slack {
+			return true
+		}
+		if d := seen[i+1] - active; d > slack || -d > slack {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Engine) checkSlab(c *snapshot.Census, st *state, after, before int64) {
@@ -191,12 +308,45 @@ func (e *Engine) checkSlab(c *snapshot.Census, st *state, after, before int64) {
 		if g.ID != e.ownID || g.Parent < 0 {
 			continue
 		}
-		for _, s := range c.Slabs {
-			if s.Group == i && s.Cache == "shmem_inode_cache" && s.Objects > 0 {
-				return
-			}
+		missing := ownCaches(c, i)
+		if len(missing) > 0 {
+			withoutSlab(c, fmt.Sprintf("what this process holds of %v is not among the objects of its cgroup: slab is unknown", missing))
 		}
-		withoutSlab(c, "an own inode is not among the objects of its cgroup: slab is unknown")
+		return
+	}
+}
+
+// ownCaches are the kernel caches that the own cgroup has to have objects of, and
+// has not: this process has a file in memory, and files open. Caches of like size
+// may share one name.
+func ownCaches(c *snapshot.Census, group int) (missing []string) {
+	for _, names := range [][]string{{"shmem_inode_cache"}, {"filp", "file"}} {
+		found, exists := false, false
+		for _, s := range c.Slabs {
+			if !slices.Contains(names, s.Cache) {
+				continue
+			}
+			exists = true
+			found = found || s.Group == group && s.Objects > 0
+		}
+		if !found && (exists || names[0] == "shmem_inode_cache") {
+			missing = append(missing, names[0])
+		}
+	}
+	return missing
+}
+
+// checkReclaim looks at caches of which it is known whether they can be reclaimed.
+func checkReclaim(c *snapshot.Census) {
+	want := map[string]bool{"dentry": true, "inode_cache": true, "filp": false, "task_struct": false, "kmalloc-1k": false}
+	for _, s := range c.Slabs {
+		if reclaimable, known := want[s.Cache]; known && reclaimable != s.Reclaimable {
+			c.Doubts = append(c.Doubts, fmt.Sprintf("kernel cache %s looks reclaimable: %v; which are is unknown", s.Cache, s.Reclaimable))
+			for i := range c.Slabs {
+				c.Slabs[i].Reclaimable = false
+			}
+			return
+		}
 	}
 }
 

@@ -1,0 +1,195 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/kernel/census"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// measured is what the passes of one run took.
+type measured struct {
+	first, scans, outs, kpage []time.Duration
+	slices                    snapshot.CensusSlices // of the pass with the longest run
+	files, groups             int
+	frames, fileBytes, steps  int64
+	maps, heap                int64 // bytes
+	wrong                     []string
+}
+
+func (m *measured) scan() time.Duration    { return slices.Min(m.scans) }
+func (m *measured) readOut() time.Duration { return slices.Min(m.outs) }
+func (m *measured) ratio() float64         { return float64(m.scan()) / float64(slices.Min(m.kpage)) }
+
+// measure takes a first pass, and then passes in turns with reads of kpageflags
+// and kpagecgroup.
+func measure(ctx context.Context, e *census.Engine, t *tree, rounds int) (*measured, error) {
+	m := &measured{maps: mapBytes()}
+	for i := range rounds + 1 {
+		if i > 0 {
+			start := time.Now()
+			for _, name := range []string{"/proc/kpageflags", "/proc/kpagecgroup"} {
+				if err := readThrough(name); err != nil {
+					return nil, err
+				}
+			}
+			m.kpage = append(m.kpage, time.Since(start))
+		}
+		// DAMON or kswapd may have taken some back.
+		if err := t.read(); err != nil {
+			return nil, err
+		}
+		runtime.GC()
+		debug.FreeOSMemory()
+		before := heap()
+		start := time.Now()
+		c, err := e.Scan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		took := time.Since(start)
+		m.heap = max(m.heap, heap()-before)
+		m.maps = max(m.maps, mapBytes())
+		m.see(c)
+		if i == 0 {
+			m.first = append(m.first, took)
+			continue
+		}
+		m.scans = append(m.scans, took)
+		m.outs = append(m.outs, c.ReadOut)
+	}
+	return m, nil
+}
+
+func (m *measured) see(c *snapshot.Census) {
+	m.files, m.groups, m.frames, m.fileBytes = len(c.Inodes), len(c.Groups), c.Frames, c.Node.File
+	if c.Slices.Max > m.slices.Max {
+		m.slices = c.Slices
+	}
+	for _, d := range c.Doubts {
+		m.wrong = append(m.wrong, d)
+	}
+	if c.Dropped.Any() {
+		m.wrong = append(m.wrong, fmt.Sprintf("%+v", c.Dropped))
+	}
+}
+
+// heap is what Go has taken from the kernel.
+func heap() int64 {
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int64(s.HeapSys - s.HeapReleased)
+}
+
+// mapBytes is what the kernel holds for BPF maps of this process.
+func mapBytes() (sum int64) {
+	infos, _ := filepath.Glob("/proc/self/fdinfo/*")
+	for _, name := range infos {
+		b, _ := os.ReadFile(name)
+		if !bytes.Contains(b, []byte("map_type:")) {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) == 2 && f[0] == "memlock:" {
+				n, _ := strconv.ParseInt(f[1], 10, 64)
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+func readThrough(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for {
+		if n, err := f.Read(buf); n == 0 || err != nil {
+			return nil // at the end, however it says so
+		}
+	}
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
+
+func (m *measured) print(out io.Writer, o options) {
+	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	fmt.Fprintf(out, "Linux %s, %d processors, %d page frames (%.1f GiB), %d cached files of %.1f GiB, %d cgroups; %d passes of each in turns, the least counts.\n\n",
+		strings.TrimSpace(string(b)), runtime.NumCPU(), m.frames, float64(m.frames)*float64(os.Getpagesize())/(1<<30), m.files, float64(m.fileBytes)/(1<<30), m.groups, o.rounds)
+	kpage := slices.Min(m.kpage)
+	row := func(what string, d time.Duration, goal string) {
+		fmt.Fprintf(out, "| %s | %s | %.2f | %s |\n", what, ms(d), float64(d)/float64(kpage), goal)
+	}
+	fmt.Fprintf(out, "| what | ms | of the kpage read | goal |\n|---|---|---|---|\n")
+	row("full read of kpageflags and kpagecgroup", kpage, "1")
+	row("census with files, names and slab", m.scan(), "0.32")
+	row("of it, read-out to Go", m.readOut(), fmt.Sprintf("0.15 of the census; it is %.2f", float64(m.readOut())/float64(m.scan())))
+	row("median census", median(m.scans), "")
+	row("first census after loading", m.first[0], "")
+	fmt.Fprintf(out, "\nMemory: tables %.1f MiB, heap %.1f MiB, together %.1f MiB (goal: 64).\n", mib(m.maps), mib(m.heap), mib(m.maps+m.heap))
+	fmt.Fprintf(out, "Runs in the kernel of the worst pass: %d, median %v, p99 %v, longest %v (goal: 1 ms).\n", m.slices.Count, m.slices.Median, m.slices.P99, m.slices.Max)
+	for _, w := range m.wrong {
+		fmt.Fprintf(out, "WRONG: %s\n", w)
+	}
+	estimate(out, m)
+}
+
+func mib(n int64) float64 { return float64(n) / (1 << 20) }
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[len(d)/2]
+}
+
+// estimate scales what was measured to larger machines. It is arithmetic, not a
+// measurement: frames that are skipped cost what they cost here, cached memory
+// costs by folio and by file.
+func estimate(out io.Writer, m *measured) {
+	perByte := float64(m.scan()) / float64(m.frames*int64(os.Getpagesize()))
+	fmt.Fprintf(out, "\nOn paper, at the same mix of files and folios: 256 GiB %.1f s, 1 TiB %.1f s on one processor; ", perByte*(256<<30)/1e9, perByte*(1<<40)/1e9)
+	fmt.Fprintf(out, "on 8 processors, ranges of frames shared out, %.1f s and %.1f s.\n", perByte*(256<<30)/8e9, perByte*(1<<40)/8e9)
+}
+
+// peers are asked about the same files, by name, as many to a call as fit.
+func peers(ctx context.Context, out io.Writer, t *tree, m *measured) {
+	var names []string
+	_ = t.each(func(path string) error { names = append(names, path); return nil })
+	fmt.Fprintf(out, "\n| of the same files, without cgroups | ms | of the census |\n|---|---|---|\n")
+	for _, p := range [][]string{{"fincore", "-nb"}, {"vmtouch", "-q"}, {"pcstat", "-terse"}} {
+		if _, err := exec.LookPath(p[0]); err != nil {
+			fmt.Fprintf(out, "| %s | not installed | |\n", p[0])
+			continue
+		}
+		var took []time.Duration
+		for range 3 {
+			start := time.Now()
+			for chunk := range slices.Chunk(names, 5000) {
+				cmd := exec.CommandContext(ctx, p[0], append(p[1:], chunk...)...)
+				if b, err := cmd.CombinedOutput(); err != nil {
+					log.Printf("%s: %v: %.200s", p[0], err, b)
+				}
+			}
+			took = append(took, time.Since(start))
+		}
+		best := slices.Min(took)
+		fmt.Fprintf(out, "| %s | %s | %.1f |\n", strings.Join(p, " "), ms(best), float64(best)/float64(m.scan()))
+	}
+}

@@ -1,0 +1,259 @@
+package census
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// pieceRecords is how many records a piece of a table has. It and the number of
+// pieces are those of census.bpf.c.
+const (
+	pieceRecords = 1 << 14
+	pieces       = 64
+)
+
+// tableSet is the tables as memory that is shared with the program.
+type tableSet struct {
+	rows     table[rowRecord]
+	inodes   table[inodeRecord]
+	dentries table[dentryRecord]
+	names    table[chunkRecord]
+	groups   []groupRecord
+	supers   []superRecord
+	caches   []cacheRecord
+	indexes  [][]bucket
+	regions  [][]byte
+}
+
+func (s *tableSet) close() {
+	for _, b := range s.regions {
+		_ = unix.Munmap(b)
+	}
+	s.rows.close()
+	s.inodes.close()
+	s.dentries.close()
+	s.names.close()
+	*s = tableSet{}
+}
+
+// bucket is entries of an index.
+type bucket [16]uint32
+
+// table is one in pieces.
+type table[T any] struct {
+	outer   *ebpf.Map
+	inner   []*ebpf.Map
+	limit   int // of pieces
+	pieces  [][]T
+	regions [][]byte
+}
+
+func (t *table[T]) at(i uint32) *T { return &t.pieces[i/pieceRecords][i%pieceRecords] }
+
+func (t *table[T]) close() {
+	for _, b := range t.regions {
+		_ = unix.Munmap(b)
+	}
+	for _, m := range t.inner {
+		m.Close()
+	}
+}
+
+// add makes one more piece.
+func (t *table[T]) add() error {
+	m, err := ebpf.NewMap(pieceSpec[T]())
+	if err != nil {
+		return err
+	}
+	records, b, err := share[T](m)
+	if err == nil {
+		err = t.outer.Put(uint32(len(t.inner)), m)
+	}
+	if err != nil {
+		if b != nil {
+			_ = unix.Munmap(b)
+		}
+		m.Close()
+		return err
+	}
+	t.inner, t.pieces, t.regions = append(t.inner, m), append(t.pieces, records), append(t.regions, b)
+	return nil
+}
+
+// pieceSpec describes a piece: pieceRecords records, or one of a megabyte.
+func pieceSpec[T any]() *ebpf.MapSpec {
+	var record T
+	n := uint32(pieceRecords)
+	if unsafe.Sizeof(record) >= 1<<20 {
+		n = 1
+	}
+	return &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(record)), MaxEntries: n, Flags: unix.BPF_F_MMAPABLE}
+}
+
+// share maps a table into this process.
+func share[T any](m *ebpf.Map) ([]T, []byte, error) {
+	var record T
+	if m == nil || uintptr(m.ValueSize()) != unsafe.Sizeof(record) {
+		return nil, nil, fmt.Errorf("table %v is not what this program was built for", m)
+	}
+	b, err := unix.Mmap(m.FD(), 0, int(m.MaxEntries()*m.ValueSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, err
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), m.MaxEntries()), b, nil
+}
+
+// sizes are entries of the tables that do not grow in pieces.
+type sizes struct{ rowIndex, inodeIndex, dentryIndex, groups uint32 }
+
+// wantedSizes makes room for all inodes that the kernel has in memory and all
+// memory cgroups, as far as a table can go.
+func wantedSizes() sizes {
+	inodes := firstNumber("/proc/sys/fs/inode-nr", 1<<18)
+	groups := cgroupCount()
+	power := func(n, low, high uint64) uint32 { return uint32(1) << bits.Len64(min(max(n, low), high)-1) }
+	return sizes{
+		rowIndex:    power(groups*256+inodes/4, 1<<16, 1<<21),
+		inodeIndex:  power(inodes*3/2, 1<<15, 1<<21),
+		dentryIndex: power(inodes/2, 1<<15, 1<<21),
+		groups:      power(groups*5/4+1024, 1<<12, 1<<16),
+	}
+}
+
+// covers reports whether s has room for o.
+func (s sizes) covers(o sizes) bool {
+	return s.rowIndex >= o.rowIndex && s.inodeIndex >= o.inodeIndex && s.dentryIndex >= o.dentryIndex && s.groups >= o.groups
+}
+
+func firstNumber(file string, otherwise uint64) uint64 {
+	b, err := os.ReadFile(file)
+	if f := strings.Fields(string(b)); err == nil && len(f) > 0 {
+		if n, err := strconv.ParseUint(f[0], 10, 40); err == nil {
+			return n
+		}
+	}
+	return otherwise
+}
+
+// cgroupCount is how many memory cgroups there are, dying ones among them; all
+// that can be where that is not told.
+func cgroupCount() uint64 {
+	b, _ := os.ReadFile("/proc/cgroups")
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 4 && f[0] == "memory" {
+			if n, err := strconv.ParseUint(f[2], 10, 32); err == nil {
+				return n
+			}
+		}
+	}
+	return 1 << 16
+}
+
+// apply sets sizes and makes the tables in pieces what they are.
+func (s sizes) apply(spec *ebpf.CollectionSpec) error {
+	const buckets = uint32(len(bucket{}))
+	for name, n := range map[string]uint32{
+		"row_index": s.rowIndex / buckets, "inode_index": s.inodeIndex / buckets, "dentry_index": s.dentryIndex / buckets,
+		"groups": s.groups, "group_index": 2 * s.groups / buckets,
+	} {
+		spec.Maps[name].MaxEntries = n
+	}
+	for name, n := range map[string]uint32{
+		"row_mask": s.rowIndex / buckets, "inode_mask": s.inodeIndex / buckets, "dentry_mask": s.dentryIndex / buckets,
+		"group_mask": 2 * s.groups / buckets,
+	} {
+		if err := spec.Variables[name].Set(uint64(n - 1)); err != nil {
+			return err
+		}
+	}
+	spec.Maps["rows"].InnerMap = pieceSpec[rowRecord]()
+	spec.Maps["inodes"].InnerMap = pieceSpec[inodeRecord]()
+	spec.Maps["dentries"].InnerMap = pieceSpec[dentryRecord]()
+	spec.Maps["names"].InnerMap = pieceSpec[chunkRecord]()
+	return nil
+}
+
+func (e *Engine) mapAll() (err error) {
+	s := &e.maps
+	s.rows.outer, s.inodes.outer = e.loaded.Maps["rows"], e.loaded.Maps["inodes"]
+	s.dentries.outer, s.names.outer = e.loaded.Maps["dentries"], e.loaded.Maps["names"]
+	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, pieces
+	s.groups, err = mapped[groupRecord](e, "groups", err)
+	s.supers, err = mapped[superRecord](e, "supers", err)
+	s.caches, err = mapped[cacheRecord](e, "caches", err)
+	for _, name := range []string{"row_index", "inode_index", "dentry_index", "group_index", "super_index", "cache_index"} {
+		var index []bucket
+		index, err = mapped[bucket](e, name, err)
+		s.indexes = append(s.indexes, index)
+	}
+	return err
+}
+
+// mapped maps one table into this process. An earlier error is passed on.
+func mapped[T any](e *Engine, name string, earlier error) ([]T, error) {
+	if earlier != nil {
+		return nil, earlier
+	}
+	records, b, err := share[T](e.loaded.Maps[name])
+	if err != nil {
+		return nil, &Refusal{ErrKernel, "load", "map table " + name, err}
+	}
+	e.maps.regions = append(e.maps.regions, b)
+	return records, nil
+}
+
+// How many records, or bytes of names, a run may add after it was to end: a slab's
+// objects may all be different cgroups', and a path has up to 2048 directories.
+const (
+	rowMargin    = 8192
+	inodeMargin  = 64
+	dentryMargin = 4096
+	nameMargin   = 640 << 10
+)
+
+// grow adds pieces to tables that are nearly full. Where there are to be no more,
+// what there is no room for is counted as lost.
+func (e *Engine) grow() error {
+	var st state
+	if err := e.loaded.Variables["st"].Get(&st); err != nil {
+		return &Refusal{ErrKernel, "run", "the walk's state", err}
+	}
+	s := &e.maps
+	var room roomState
+	var errs [4]error
+	room.Rows, errs[0] = s.rows.room(st.Used[tableRow], pieceRecords, rowMargin)
+	room.Inodes, errs[1] = s.inodes.room(st.Used[tableInode], pieceRecords, inodeMargin)
+	room.Dentries, errs[2] = s.dentries.room(st.Used[tableDentry], pieceRecords, dentryMargin)
+	room.Names, errs[3] = s.names.room(st.Arena, 1<<20, nameMargin)
+	if err := errors.Join(errs[:]...); err != nil {
+		return &Refusal{ErrKernel, "run", "memory for tables", err}
+	}
+	if err := e.loaded.Variables["room"].Set(&room); err != nil {
+		return &Refusal{ErrKernel, "run", "room of tables", err}
+	}
+	return nil
+}
+
+// room is how far a table may fill up before it has to grow again.
+func (t *table[T]) room(used, unit, margin uint64) (uint64, error) {
+	if have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit {
+		if err := t.add(); err != nil {
+			if have == 0 {
+				return 0, err
+			}
+			t.limit = have
+		}
+	}
+	if len(t.inner) >= t.limit {
+		return 1 << 62, nil
+	}
+	return uint64(len(t.inner))*unit - margin, nil
+}
