@@ -15,7 +15,8 @@ import (
 const (
 	maxSlabNames  = 250_000 // a node that leaked 42 000 cgroups has 56 000
 	maxGroups     = 70_000  // 65 534 is the most that there are on cgroup v1
-	maxNear       = 5_000   // of them in an explanation
+	maxNear       = 5_000   // of them in an explanation, on an old kernel
+	maxListed     = 500     // on later ones, where they are no more than a number
 	maxProbes     = 64      // cgroups of containers whose kernel memory is looked at
 	maxHeld       = 1_000   // cgroups whose kernel memory is read, to see what removed ones left: all or none
 	maxComms      = 2_000   // processes outside of containers whose name is read
@@ -62,11 +63,13 @@ func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot)
 		s.Kmem.Groups = notRead[[]string](h.Point)
 		return
 	}
-	s.Kmem.Groups = groups(src, h, maxNear)
-	if old {
-		s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
-		s.Kmem.Held = held(src, h, s.Kmem.Groups)
+	if !old {
+		s.Kmem.Groups = groups(src, h, maxListed)
+		return
 	}
+	s.Kmem.Groups = groups(src, h, maxNear)
+	s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
+	s.Kmem.Held = held(src, h, s.Kmem.Groups)
 }
 
 // oldKernel is one that clones slab caches into /sys/kernel/slab itself, or one

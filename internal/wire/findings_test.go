@@ -405,3 +405,26 @@ func TestKillOfAHostileName(t *testing.T) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
+
+// A process cannot lay its death at another cgroup's door by its name, nor make one
+// up by what it writes into the log.
+func TestNamesThatPointElsewhere(t *testing.T) {
+	kill := func(comm string) string {
+		return "6,1,1000,-;" + comm + " invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n" +
+			"6,2,1001,-;memory: usage 1024kB, limit 1024kB, failcnt 5\n6,3,1002,-;swap: usage 0kB, limit 0kB, failcnt 0\n" +
+			"6,4,1003,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods/d,task_memcg=/kubepods/d,task=" + comm + ",pid=7,uid=0\n" +
+			"3,5,1004,-;Memory cgroup out of memory: Killed process 7 (" + comm + ") total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n"
+	}
+	user := "12,9,2000,-;app: oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/kubepods/c,task_memcg=/kubepods/c,task=x,pid=7,uid=0\n" +
+		"12,10,2001,-;Memory cgroup out of memory: Killed process 7 (x) total-vm:4kB, anon-rss:4kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:4kB oom_score_adj:0\n"
+	for _, log := range []string{
+		kill(",oom_memcg=/kub"), kill(`,task_memcg=/k`), kill(`\x0aoom_memcg=/k`), kill("limit of /kubep"), kill("/kubepods/c"), user,
+	} {
+		if _, codes := found(t, v2(log, nil), "/kubepods/c"); len(codes) != 0 {
+			t.Errorf("%q: %+v", log[:60], codes)
+		}
+		if above, _ := found(t, v2(log, nil), "/kubepods"); log != user && !slices.Equal(above, []string{"notice oom.container"}) {
+			t.Errorf("%q: above it %q", log[:60], above)
+		}
+	}
+}

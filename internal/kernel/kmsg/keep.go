@@ -84,6 +84,11 @@ func Hide(b []byte, pageSize int64, path, name func(string) string) ([]byte, err
 		if !stamp.MatchString(r.Time) {
 			r.Time = ""
 		}
+		for _, p := range []*string{&r.Kernel, &r.GFP, &r.NodeMask} {
+			if !mark.MatchString(*p) {
+				*p = ""
+			}
+		}
 	}
 	doc, err := json.Marshal(log)
 	return append([]byte(hidden), doc...), err
@@ -92,6 +97,8 @@ func Hide(b []byte, pageSize int64, path, name func(string) string) ([]byte, err
 var (
 	// word is a name that only the kernel gives.
 	word = regexp.MustCompile(`^[a-z][a-z0-9_:-]*$`)
+	// mark is a release, flags or a mask.
+	mark = regexp.MustCompile(`^[0-9A-Za-z._+~|(),-]*$`)
 	// stamp is the time before a line: figures, and names of days, months and zones.
 	stamp = regexp.MustCompile(`^([0-9.,:+ TZ-]|Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)*$`)
 )

@@ -1,0 +1,32 @@
+package diagnose
+
+import (
+	"testing"
+
+	"github.com/memwhy/memwhy/internal/advisory"
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// The rules alone, with as many records as a log keeps, all of this target.
+func BenchmarkFind(b *testing.B) {
+	var records []snapshot.LogRecord
+	for range 1000 {
+		records = append(records, kill("/kubepods/pod1/app", "/kubepods/pod1/app"))
+	}
+	s := node(records...)
+	w, err := ledger.Explain(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := advisory.Look(s)
+	judged, err := n.ForTarget()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if len(Find(s, w, n, judged)) != 1 {
+			b.Fatal("not one finding")
+		}
+	}
+}
