@@ -59,11 +59,18 @@ type truth struct {
 		Unseen map[string]string
 		Within []string
 	}
+	Holders                           []holder
 	ToleranceBytes                    int64
 	LimitOwner, KillAtLeast, Throttle string
 	OOMKills                          int
 	Findings                          []string
 	Healthy                           bool
+}
+
+type holder struct {
+	Kind, Name, Account string
+	Bytes               int64
+	Deleted             bool
 }
 
 type account struct {
@@ -74,7 +81,10 @@ type account struct {
 
 type report struct {
 	Schema string
-	Host   struct{ CPUs int }
+	Host   struct {
+		CPUs   int
+		Kernel string
+	}
 	Target struct{ Cgroup string }
 	// A number that could not be had is null.
 	Numbers struct {
@@ -82,6 +92,8 @@ type report struct {
 		LimitOwner *string
 	}
 	Accounts    []account
+	Holders     []holder
+	Census      *struct{ Complete bool }
 	Unexplained struct {
 		Bytes      int64
 		BoundBytes *int64
@@ -114,6 +126,7 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 	switch {
 	case t.NotHere == "":
 		c.accounts()
+		c.holders()
 		c.risks()
 		c.findings()
 	case len(t.Accounts) > 0:
@@ -251,6 +264,49 @@ func (c *comparison) cells(cells map[string]*Cell, order []string) {
 	if len(order) > 0 && (c.t.ToleranceBytes <= 0 || c.t.ToleranceBytes > most/2) {
 		c.problem("a tolerance of %d proves nothing about %d", c.t.ToleranceBytes, most)
 	}
+}
+
+// holders checks that files and removed cgroups are named with what they hold.
+func (c *comparison) holders() {
+	for _, want := range c.t.Holders {
+		if want.Kind != "file" && want.Kind != "cgroup" || want.Kind == "cgroup" && handsOn(c.r.Host.Kernel) {
+			continue
+		}
+		if c.r.Census == nil || !c.r.Census.Complete {
+			c.problem("%s is to be named, and there is no complete census", want.Name)
+			return
+		}
+		i := slices.IndexFunc(c.r.Holders, func(h holder) bool { return h.Kind == want.Kind && h.Name == want.Name })
+		switch {
+		case i < 0 && !c.beyondTheList(want):
+			c.problem("%s %s is no holder", want.Kind, want.Name)
+		case i < 0:
+		case max(c.r.Holders[i].Bytes-want.Bytes, want.Bytes-c.r.Holders[i].Bytes) > c.t.ToleranceBytes:
+			c.problem("%s %s: planted %d, reported %d", want.Kind, want.Name, want.Bytes, c.r.Holders[i].Bytes)
+		case c.r.Holders[i].Deleted != want.Deleted:
+			c.problem("%s %s: deleted is %v", want.Kind, want.Name, c.r.Holders[i].Deleted)
+		}
+	}
+}
+
+// beyondTheList reports a holder that is not larger than the last of those that the
+// report lists, 50 of a kind and account.
+func (c *comparison) beyondTheList(want holder) bool {
+	var listed []int64
+	for _, h := range c.r.Holders {
+		if h.Kind == want.Kind && h.Account == want.Account {
+			listed = append(listed, h.Bytes)
+		}
+	}
+	return len(listed) >= 50 && want.Bytes <= slices.Min(listed)+c.t.ToleranceBytes/50
+}
+
+// handsOn reports a kernel that hands what a removed cgroup is charged for on to
+// its parent: from 7.1 on.
+func handsOn(release string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return n == 2 && (major > 7 || major == 7 && minor >= 1)
 }
 
 // resolve returns the report's account for one of the truth: itself or its class,

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -248,6 +249,52 @@ func TestNotMessages(t *testing.T) {
 	} {
 		if v, err := Compare([]byte(c[0]), []byte(c[1])); err == nil {
 			t.Errorf("%+v of %.20q and %.20q", v, c[0], c[1])
+		}
+	}
+}
+
+// many files of one size.
+func many(n int) []object {
+	var list []object
+	for i := range n {
+		list = append(list, object{"kind": "file", "name": fmt.Sprint("f", i), "account": "file", "bytes": mib})
+	}
+	return list
+}
+
+func TestHolders(t *testing.T) {
+	file := object{"kind": "file", "name": "a", "account": "file", "bytes": 8 * mib}
+	group := object{"kind": "cgroup", "name": "g", "account": "file", "bytes": 8 * mib, "deleted": true}
+	process := object{"kind": "process", "name": "p", "account": "anon/other", "bytes": 8 * mib}
+	for what, c := range map[string]struct {
+		kernel     string
+		want, have []object
+		census     any
+		says       string
+	}{
+		"right":               {"6.1.0", []object{file, group, process}, []object{file, group}, object{"complete": true}, ""},
+		"no file":             {"6.1.0", []object{file}, []object{process}, object{"complete": true}, "file a is no holder"},
+		"wrong bytes":         {"6.1.0", []object{file}, []object{{"kind": "file", "name": "a", "bytes": 3 * mib}}, object{"complete": true}, "file a: planted 8388608, reported 3145728"},
+		"not deleted":         {"6.1.0", []object{file}, []object{{"kind": "file", "name": "a", "bytes": 8 * mib, "deleted": true}}, object{"complete": true}, "deleted is true"},
+		"no removed cgroup":   {"6.19.2", []object{group}, nil, object{"complete": true}, "cgroup g is no holder"},
+		"the parent has it":   {"7.1-rc1", []object{group}, nil, nil, ""},
+		"no census":           {"7.2", []object{file}, []object{file}, nil, "no complete census"},
+		"half of a census":    {"", []object{file}, []object{file}, object{"complete": false}, "no complete census"},
+		"51 of a size":        {"6.1.0", many(51), many(50), object{"complete": true}, ""},
+		"the largest of many": {"6.1.0", []object{file}, many(50), object{"complete": true}, "file a is no holder"},
+		"processes are not":   {"6.1.0", []object{process}, nil, nil, ""},
+	} {
+		truth := with(t, truthText, func(m object) { m["holders"] = c.want })
+		report := with(t, reportText, func(m object) {
+			m["holders"], m["census"] = c.have, c.census
+			m["host"].(object)["kernel"] = c.kernel
+		})
+		v, err := Compare(truth, report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(v.Problems, "; "); (c.says == "") != (text == "") || !strings.Contains(text, c.says) {
+			t.Errorf("%s: %q, want %q", what, text, c.says)
 		}
 	}
 }
