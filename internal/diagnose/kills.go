@@ -150,7 +150,16 @@ func (f *facts) finding(code string, list []*snapshot.LogRecord, severity string
 	}
 	t := told(last)
 	r.Bytes = t.UsageBytes
-	r.Title = f.shorten(t, times(len(list)))
+	same := 0
+	for _, l := range list {
+		if l.LimitOwner == last.LimitOwner {
+			same++
+		}
+	}
+	r.Title = f.shorten(t, times(same))
+	if others := len(list) - same; others > 0 {
+		r.Title += fmt.Sprintf("; and %d more at other limits", others)
+	}
 	for i := len(list) - 1; i >= 0 && len(list)-i <= 3; i-- {
 		t := told(list[i])
 		r.Evidence = append(r.Evidence, report.Evidence{Statement: t.Summary, Source: f.s.Log.Source, Value: moment(t)})

@@ -127,6 +127,15 @@ func TestKillsOfTheNode(t *testing.T) {
 	}
 }
 
+// Kills at several limits are not counted as one's.
+func TestKillsAtSeveralLimits(t *testing.T) {
+	const app, pod = "/kubepods/pod1/app", "/kubepods/pod1"
+	got := find(t, node(kill("/kubepods", app), kill(pod, app), kill(pod, app)))
+	if short(got) != "oom.ancestor warning high" || !strings.Contains(got[0].Title, "parent pod1, 2 times so far: ") || !strings.HasSuffix(got[0].Title, "; and 1 more at other limits") {
+		t.Errorf("%q: %+v", short(got), got)
+	}
+}
+
 // A kill that the kernel has not counted in this cgroup was in an earlier one of
 // the same path.
 func TestEarlierCgroupOfTheSamePath(t *testing.T) {

@@ -16,7 +16,8 @@ const (
 	maxSlabNames  = 250_000 // a node that leaked 42 000 cgroups has 56 000
 	maxGroups     = 70_000  // 65 534 is the most that there are on cgroup v1
 	maxNear       = 5_000   // of them in an explanation, on an old kernel
-	maxListed     = 500     // on later ones, where they are no more than a number
+	maxListed     = 500     // on later ones, where they are no more than a number,
+	minCounted    = 1_000   // and only where the kernel counts more: fewer dying ones are no matter
 	maxProbes     = 64      // cgroups of containers whose kernel memory is looked at
 	maxHeld       = 1_000   // cgroups whose kernel memory is read, to see what removed ones left: all or none
 	maxComms      = 2_000   // processes outside of containers whose name is read
@@ -59,17 +60,26 @@ func Dying(src kernel.Source, opt Options) *snapshot.Snapshot {
 func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot) {
 	old := oldKernel(s)
 	s.Kmem = kmem(src, h, nil, old)
-	if !old && h.Version == snapshot.V2 {
-		s.Kmem.Groups = notRead[[]string](h.Point)
-		return
-	}
 	if !old {
-		s.Kmem.Groups = groups(src, h, maxListed)
+		s.Kmem.Groups = notRead[[]string](h.Point)
+		if h.Version == snapshot.V1 && counted(s) > minCounted {
+			s.Kmem.Groups = groups(src, h, maxListed)
+		}
 		return
 	}
 	s.Kmem.Groups = groups(src, h, maxNear)
 	s.Kmem.Probes, s.Kmem.Total = probes(src, h, s.Kmem.Groups.Value)
 	s.Kmem.Held = held(src, h, s.Kmem.Groups)
+}
+
+// counted is how many memory cgroups the kernel counts, the dying among them.
+func counted(s *snapshot.Snapshot) int64 {
+	for _, c := range s.Node.Controllers.Value {
+		if c.Name == "memory" {
+			return c.Groups
+		}
+	}
+	return 0
 }
 
 // oldKernel is one that clones slab caches into /sys/kernel/slab itself, or one
@@ -80,7 +90,7 @@ func oldKernel(s *snapshot.Snapshot) bool {
 }
 
 func notRead[T any](source string) snapshot.Reading[T] {
-	return snapshot.Reading[T]{State: snapshot.Absent, Source: source, Err: "not read: this kernel does not keep it there"}
+	return snapshot.Reading[T]{State: snapshot.Absent, Source: source, Err: "not read: this kernel does not keep it there, or too few to matter"}
 }
 
 func kmem(src kernel.Source, h cgroupfs.Hierarchy, noController error, old bool) snapshot.Kmem {
