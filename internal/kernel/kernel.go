@@ -31,6 +31,9 @@ const (
 	// Names lists a directory of sysfs: the names of all entries, each followed by
 	// a NUL.
 	Names Op = "names"
+	// Inodes is List with numbers: of each sub-directory, and of the directory
+	// itself as ".", the inode number, a space and the name.
+	Inodes Op = "inodes"
 	// Stat is asked of /proc/PID/fd/N alone and looks at the regular file that is
 	// open there, without opening it: lines of a key of snapshot.OpenFile and a
 	// number.

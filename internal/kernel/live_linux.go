@@ -71,6 +71,8 @@ func (l *Live) Ask(q Question) Answer {
 		a.Data, err = l.names(q)
 	case Marks:
 		a.Data, err = l.marks(q)
+	case Inodes:
+		a.Data, err = l.inodes(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

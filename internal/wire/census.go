@@ -38,6 +38,7 @@ type engine struct {
 // engines in the order in which they are tried.
 var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
+	{snapshot.EngineKpage, false, byKpage},
 }
 
 func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, error) {
@@ -47,6 +48,10 @@ func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, err
 	}
 	c, err := e.Scan(ctx)
 	return c, errors.Join(err, e.Close())
+}
+
+func byKpage(ctx context.Context, src kernel.Source, _ []int) (*snapshot.Census, error) {
+	return census.Kpage(ctx, src)
 }
 
 // counting is a running node whose pages can be counted.
