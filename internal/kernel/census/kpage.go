@@ -3,6 +3,7 @@ package census
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -58,8 +59,9 @@ type tally struct {
 
 type groupTally struct {
 	g       snapshot.CensusGroup
-	block   float64 // bytes in this block
-	squares float64 // of all blocks before
+	ksm     snapshot.PageState // of anonymous pages that are marked as KSM
+	block   float64            // bytes in this block
+	squares float64            // of all blocks before
 }
 
 func newTally(page int64) *tally {
@@ -131,7 +133,7 @@ func (t *tally) folio(flags, id uint64, pages int64) {
 	case flags&kpTable != 0:
 		g.g.Tables += n
 	case flags&kpKSM != 0:
-		g.g.KSM += n
+		g.ksm.Add(t.state(flags, pages))
 	case flags&kpAnon != 0:
 		g.g.Anon.Add(t.state(flags, pages))
 	case user:
@@ -182,8 +184,8 @@ func (t *tally) merge(o *tally) {
 	for id, from := range o.groups {
 		to := t.group(id)
 		to.squares += from.squares
-		for i, n := range groupAmounts(&from.g) {
-			*groupAmounts(&to.g)[i] += *n
+		for i, n := range from.amounts() {
+			*to.amounts()[i] += *n
 		}
 	}
 	for i, n := range nodeAmounts(&o.node) {
@@ -202,10 +204,10 @@ func (t *tally) scale(all int64) {
 	}
 	n, factor := float64(t.blocks), float64(all)/float64(t.blocks)
 	for _, g := range t.groups {
-		sum := float64(charged(&g.g))
+		sum := float64(charged(&g.g) + g.ksm.Bytes)
 		variance := max(0, g.squares-sum*sum/n) / max(1, n-1)
 		g.g.Error = int64(2 * float64(all) * math.Sqrt(variance/n*(1-n/float64(all))))
-		for _, amount := range groupAmounts(&g.g) {
+		for _, amount := range g.amounts() {
 			*amount = int64(float64(*amount) * factor)
 		}
 	}
@@ -225,8 +227,28 @@ func stateAmounts(m *snapshot.PageState) []*int64 {
 	}
 }
 
-func groupAmounts(g *snapshot.CensusGroup) []*int64 {
-	return append(append(stateAmounts(&g.Anon), stateAmounts(&g.File)...), &g.KSM, &g.Shmem, &g.Tables, &g.Kernel, &g.Hugetlb)
+func (g *groupTally) amounts() []*int64 {
+	states := slices.Concat(stateAmounts(&g.g.Anon), stateAmounts(&g.g.File), stateAmounts(&g.ksm))
+	return append(states, &g.g.Shmem, &g.g.Tables, &g.g.Kernel, &g.g.Hugetlb)
+}
+
+// merged says what the KSM mark is worth: kernels from 6.9 on have been seen to
+// put it on every anonymous page. shared is how much KSM itself has, Unknown when
+// it does not say. It reports whether the mark is believed.
+func (t *tally) merged(shared int64) bool {
+	var seen int64
+	for _, g := range t.groups {
+		seen += g.ksm.Bytes
+	}
+	believed := shared != snapshot.Unknown && seen <= shared+shared/10+1024*t.page
+	for _, g := range t.groups {
+		if believed {
+			g.g.KSM = g.ksm.Bytes
+		} else {
+			g.g.Anon.Add(g.ksm)
+		}
+	}
+	return believed
 }
 
 func nodeAmounts(n *snapshot.CensusNode) []*int64 {

@@ -148,11 +148,17 @@ func TestKpageInLittleTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := kpageCensus(sum, int64(total(ranges)), blocks(ranges))
-	if c.Sampled <= 0 || c.Sampled > 0.1 || c.Frames >= whole.Frames/10 || len(c.Doubts) != 2 {
+	c := kpageCensus(sum, int64(total(ranges)), blocks(ranges), 0)
+	if n := blocks(ranges); n < 2*leastBlocks {
+		if c.Sampled != 0 {
+			t.Errorf("%d blocks are few enough for all: %q", n, c.Doubts)
+		}
+		return
+	}
+	if c.Sampled <= 0 || c.Sampled > 0.5 || c.Frames >= whole.Frames/2 || len(c.Doubts) < 2 {
 		t.Fatalf("%d of %d frames, %v, %q", c.Frames, whole.Frames, c.Sampled, c.Doubts)
 	}
-	t.Logf("%s", c.Doubts[1])
+	t.Logf("%q", c.Doubts)
 	if err := checkKpage(c, node(), node()); err != nil {
 		t.Error(err)
 	}

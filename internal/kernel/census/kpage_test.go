@@ -68,6 +68,7 @@ func TestKpageFlags(t *testing.T) {
 	} {
 		tally := newTally(page)
 		tally.add(c.flags, c.ids)
+		tally.merged(1 << 30)
 		got := tally.group(7).g
 		c.want.ID, c.want.Usage, c.want.Slab, c.want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
 		if d := cmp.Diff(c.want, got); d != "" {
@@ -153,6 +154,25 @@ func TestEstimateKeepsItsError(t *testing.T) {
 	}
 	if truthful < 0.99 || truthful > 1.01 {
 		t.Errorf("estimates are %.3f of the truth on average", truthful)
+	}
+}
+
+// A mark that more pages have than KSM has merged means nothing.
+func TestKSMMark(t *testing.T) {
+	for shared, want := range map[int64]snapshot.CensusGroup{
+		1 << 30:          {KSM: 8 << 20},
+		0:                {Anon: snapshot.PageState{Bytes: 8 << 20, Active: 8 << 20}},
+		snapshot.Unknown: {Anon: snapshot.PageState{Bytes: 8 << 20, Active: 8 << 20}},
+	} {
+		tally := newTally(4096)
+		for range 2048 {
+			tally.add([]uint64{kpLRU | kpActive | kpAnon | kpKSM}, []uint64{7})
+		}
+		want.ID, want.Usage, want.Slab, want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
+		believed := tally.merged(shared)
+		if d := cmp.Diff(want, tally.group(7).g); d != "" || believed != (shared > 0) {
+			t.Errorf("%d shared, %v (-want +got):\n%s", shared, believed, d)
+		}
 	}
 }
 
