@@ -38,6 +38,12 @@ const (
 	// open there, without opening it: lines of a key of snapshot.OpenFile and a
 	// number.
 	Stat Op = "stat"
+	// Cached is asked of /proc/PID/fd/N, /proc/PID/map_files/X-Y and of files and
+	// directories below /proc/PID/root: which regular files have pages in memory.
+	// A directory is walked without leaving its mount. Max is how many entries of
+	// directories are looked at; so many times 50 us is how long it takes at most.
+	// ParseCached parses the answer.
+	Cached Op = "cached"
 	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
 	// where Go says what built the executable. Absent when it has none.
 	BuildInfo Op = "buildinfo"

@@ -71,6 +71,8 @@ func (l *Live) Ask(q Question) Answer {
 		a.Data, err = l.names(q)
 	case Marks:
 		a.Data, err = l.marks(q)
+	case Cached:
+		a.Data, err = l.cached(q)
 	case Inodes:
 		a.Data, err = l.inodes(q)
 	default:
