@@ -158,10 +158,9 @@ func TestStuckCommandLine(t *testing.T) {
 	run(t, "explain", cgroup, "--strict", "--timeout", "4s").want(t, 4, "cmdline")
 }
 
-// A user without rights gets an answer of what may be read, and a reason for the
-// rest.
-func TestNobody(t *testing.T) {
-	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+// public makes a copy of the binary that everybody may run take its place.
+func public(t *testing.T) {
+	t.Helper()
 	bin := filepath.Join(t.TempDir(), "memwhy")
 	b, err := os.ReadFile(binary)
 	if err == nil {
@@ -177,8 +176,15 @@ func TestNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := binary
-	defer func() { binary = root }()
+	t.Cleanup(func() { binary = root })
 	binary = bin
+}
+
+// A user without rights gets an answer of what may be read, and a reason for the
+// rest.
+func TestNobody(t *testing.T) {
+	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	public(t)
 	tr, h := run(t, "lab", "list").want(t, 0), memory(t)
 	_ = tr
 	cgroup, dir := h.group(t, unique("nobody"))

@@ -28,6 +28,11 @@ func TestMain(m *testing.M) {
 		must(os.Unsetenv("MEMWHY_E2E_JOIN"))
 		must(syscall.Exec(os.Args[0], os.Args, os.Environ()))
 	}
+	if bin := os.Getenv("MEMWHY_E2E_LESS"); bin != "" {
+		lessen()
+		must(os.Unsetenv("MEMWHY_E2E_LESS"))
+		must(syscall.Exec(bin, append([]string{bin}, os.Args[1:]...), os.Environ()))
+	}
 	if role := os.Getenv("MEMWHY_E2E_ROLE"); role != "" {
 		play(role)
 		return

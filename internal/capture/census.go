@@ -85,6 +85,9 @@ func encodeCensus(c *snapshot.Census) []byte {
 	for i := range c.Groups {
 		g := &c.Groups[i]
 		w.line('g', g.Path, []uint64{g.ID, uint64(g.Parent + 1), uint64(flag(g.Dying))}, groupNumbers(g))
+		if g.Error != 0 {
+			w.line('e', "", []uint64{uint64(i)}, []*int64{&g.Error})
+		}
 	}
 	for i := range c.Inodes {
 		in := &c.Inodes[i]
@@ -163,6 +166,15 @@ func (r *censusReader) line(c *snapshot.Census) {
 		r.amounts(groupNumbers(&g))
 		g.Path = r.name()
 		c.Groups = append(c.Groups, g)
+	case "e":
+		i, n := int(r.id(31)), int64(0)
+		r.amounts([]*int64{&n})
+		r.name()
+		if i >= len(c.Groups) {
+			r.bad = errors.Join(r.bad, errors.New("an error of nobody"))
+			return
+		}
+		c.Groups[i].Error = n
 	case "i":
 		in := snapshot.CensusInode{
 			Magic: r.id(64), Device: uint32(r.id(32)), Number: r.id(64), Generation: uint32(r.id(32)), Links: uint32(r.id(32)), Mode: uint16(r.id(16)),

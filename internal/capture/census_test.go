@@ -103,6 +103,7 @@ func TestDecodeCensusRefuses(t *testing.T) {
 		"no groups":        lines[0] + "\n",
 		"lists in head":    `{"PageSize":4096,"Groups":[{}]}` + "\n",
 		"no page size":     "{}\n" + lines[1],
+		"an error too far": good + "e 3 1 \"\"\n",
 		"kind":             good + "x 1\n",
 		"short":            good + "s 0 1 \"a\"\n",
 		"cut":              good[:len(good)-2],

@@ -137,6 +137,11 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
 		l.add("", c.Source, c.State, c.Err, censusGain)
 	}
+	if c, ok := s.Census.Get(); ok && c != nil {
+		for _, r := range c.Refused {
+			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, censusGain)
+		}
+	}
 	source(l, s.Host.Kernel, "the kernel's release")
 	source(l, s.Host.Distro, "the distribution")
 	source(l, s.Node.Meminfo, "the node's memory and swap")

@@ -117,6 +117,44 @@ func (l *Live) names(q Question) ([]byte, error) {
 	return out, nil
 }
 
+// inodes lists sub-directories with their numbers. One that vanishes meanwhile is
+// left out.
+func (l *Live) inodes(q Question) ([]byte, error) {
+	f, err := l.folder(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out, count := inode(nil, f, "."), 0
+	for {
+		ents, err := f.ReadDir(256)
+		for _, e := range ents {
+			if !e.IsDir() {
+				continue
+			}
+			if count++; count > q.Max {
+				return nil, fmt.Errorf("more than %d directories", q.Max)
+			}
+			out = inode(out, f, e.Name())
+		}
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func inode(out []byte, dir *os.File, name string) []byte {
+	var st unix.Stat_t
+	if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) != nil {
+		return out
+	}
+	out = append(strconv.AppendUint(out, st.Ino, 10), ' ')
+	return append(append(out, name...), 0)
+}
+
 // stat follows the link of an open file to the file itself: a magic link, which
 // leads to the very file that the process has open, whatever mounts there are.
 // What the kernel has at hand is enough: a file system over a network or in user

@@ -31,10 +31,19 @@ const (
 	// Names lists a directory of sysfs: the names of all entries, each followed by
 	// a NUL.
 	Names Op = "names"
+	// Inodes is List with numbers: of each sub-directory, and of the directory
+	// itself as ".", the inode number, a space and the name.
+	Inodes Op = "inodes"
 	// Stat is asked of /proc/PID/fd/N alone and looks at the regular file that is
 	// open there, without opening it: lines of a key of snapshot.OpenFile and a
 	// number.
 	Stat Op = "stat"
+	// Cached is asked of /proc/PID/fd/N, /proc/PID/map_files/X-Y and of files and
+	// directories below /proc/PID/root: which regular files have pages in memory.
+	// A directory is walked without leaving its mount. Max is how many entries of
+	// directories are looked at; so many times 50 us is how long it takes at most.
+	// ParseCached parses the answer.
+	Cached Op = "cached"
 	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
 	// where Go says what built the executable. Absent when it has none.
 	BuildInfo Op = "buildinfo"

@@ -73,6 +73,10 @@ func (l *Live) Ask(q Question) Answer {
 		a.Data, err = l.marks(q)
 	case Log:
 		a.Data, err = l.log(q)
+	case Cached:
+		a.Data, err = l.cached(q)
+	case Inodes:
+		a.Data, err = l.inodes(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

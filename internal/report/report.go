@@ -1,7 +1,7 @@
 // Package report owns the message memwhy.report/v1 and its siblings
-// memwhy.list/v1, memwhy.oom/v1 and memwhy.advisories/v1: the fields, their names,
-// units and codec. It must not know
-// how a number came to be or how it will look on a screen.
+// memwhy.list/v1, memwhy.oom/v1, memwhy.advisories/v1 and memwhy.doctor/v1: the
+// fields, their names, units and codec. It must not know how a number came to be
+// or how it will look on a screen.
 //
 // Amounts are bytes. A null is a number that could not be had; notSeen has an
 // entry with the same key. Changes are additive: a name, once published, keeps

@@ -36,7 +36,8 @@ type Census struct {
 	Wall     time.Duration
 	ReadOut  time.Duration // the part of Wall after the last slice
 	PageSize int64
-	Frames   int64 // page frames of RAM that were looked at
+	Frames   int64   // page frames of RAM that were looked at
+	Sampled  float64 // the share of all frames that amounts were estimated from; 0: no estimate, all were looked at
 	Slices   CensusSlices
 	Node     CensusNode
 	Dropped  CensusDropped
@@ -112,6 +113,7 @@ type CensusGroup struct {
 	Hugetlb   int64
 	Other     int64 // charged, of no known kind
 	Inherited int64 // the part of Anon and File that came from removed children; Unknown before 7.1
+	Error     int64 // of an estimate: two standard errors of what it is charged for in all
 }
 
 // PageState is an amount of user memory by its state.

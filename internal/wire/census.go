@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/census"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -27,8 +28,8 @@ func CensusModes() []string {
 	return append(modes, CensusOff)
 }
 
-// engine takes a census in one way. Its errors are *census.Refusal or the
-// context's.
+// engine takes a census in one way. Its errors say by errors.Is what
+// kind they are: those of census, or of fs.
 type engine struct {
 	name snapshot.Engine
 	auto bool // tried without being asked for
@@ -38,6 +39,8 @@ type engine struct {
 // engines in the order in which they are tried.
 var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
+	{snapshot.EngineKpage, false, byKpage},
+	{snapshot.EngineFiles, true, gather.Reachable},
 }
 
 func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, error) {
@@ -47,6 +50,10 @@ func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, err
 	}
 	c, err := e.Scan(ctx)
 	return c, errors.Join(err, e.Close())
+}
+
+func byKpage(ctx context.Context, src kernel.Source, _ []int) (*snapshot.Census, error) {
+	return census.Kpage(ctx, src)
 }
 
 // counting is a running node whose pages can be counted.
@@ -91,5 +98,6 @@ func refusal(err error) snapshot.State {
 	case errors.Is(err, census.ErrKernel):
 		return snapshot.Absent
 	}
-	return snapshot.Failed
+	state, _ := kernel.Fault(err)
+	return state
 }

@@ -2,7 +2,9 @@
 // cgroup, the removed ones too, what it is charged for, by file, by kernel cache
 // and by class, and in which state. It runs a BPF program that only reads kernel
 // memory (census.bpf.c); one object file serves every kernel from 5.10 on, since
-// all offsets come from the running kernel's BTF (layout.go).
+// all offsets come from the running kernel's BTF (layout.go). Where that is
+// refused, /proc/kpageflags and /proc/kpagecgroup tell the classes by live cgroup
+// (kpage.go), and no file.
 //
 // It must not know what the numbers mean for anybody, nor where a file system is
 // mounted: paths are relative to the root of their file system. It believes no

@@ -38,6 +38,11 @@ func TestMain(m *testing.M) {
 		fmt.Println(errors.Is(err, ErrPrivilege), err)
 		return
 	}
+	if os.Getenv("MEMWHY_CENSUS_KPAGE") != "" {
+		err := errors.Join(syscall.Setgid(65534), syscall.Setuid(65534), TryKpage())
+		fmt.Println(errors.Is(err, ErrPrivilege), err)
+		return
+	}
 	os.Exit(m.Run())
 }
 

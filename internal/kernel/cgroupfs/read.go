@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/kernel"
@@ -295,4 +296,49 @@ func Walk(src kernel.Source, dir string, max int) (dirs []string, complete bool,
 		}
 	}
 	return dirs, complete, nil
+}
+
+// Identity is a cgroup by its number: the inode number of its directory.
+type Identity struct {
+	ID   uint64
+	Path string
+}
+
+// Identify lists all cgroups of the hierarchy that are mounted, parents before
+// their children. It is complete unless a directory could not be listed.
+func Identify(src kernel.Source, h Hierarchy) (all []Identity, complete bool, err error) {
+	type dir struct {
+		path string
+		id   uint64 // 0: not known
+	}
+	dirs := []dir{{path: h.Point}}
+	complete = true
+	for i := 0; i < len(dirs); i++ {
+		a := src.Ask(kernel.Question{Op: kernel.Inodes, Path: dirs[i].path, Max: maxDirs})
+		if a.State != snapshot.Present {
+			if i == 0 {
+				return nil, false, fmt.Errorf("list %s: %s", h.Point, a.Err)
+			}
+			complete = complete && a.State == snapshot.Absent
+		}
+		for _, line := range a.Names() {
+			number, name, _ := strings.Cut(line, " ")
+			id, err := strconv.ParseUint(number, 10, 64)
+			switch {
+			case err != nil || name == "":
+			case name == ".":
+				dirs[i].id = id
+			case len(dirs) >= maxDirs:
+				complete = false
+			default:
+				dirs = append(dirs, dir{path.Join(dirs[i].path, name), id})
+			}
+		}
+	}
+	for _, d := range dirs {
+		if p, ok := h.Cgroup(d.path); ok {
+			all = append(all, Identity{d.id, p})
+		}
+	}
+	return all, complete, nil
 }

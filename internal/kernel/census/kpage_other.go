@@ -1,0 +1,18 @@
+//go:build !linux
+
+package census
+
+import (
+	"context"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Kpage refuses.
+func Kpage(context.Context, kernel.Source) (*snapshot.Census, error) { return nil, TryKpage() }
+
+// TryKpage refuses.
+func TryKpage() error {
+	return &Refusal{Kind: ErrKernel, Gate: "system", Why: "a page census needs Linux"}
+}

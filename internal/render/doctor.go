@@ -1,0 +1,96 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/report"
+)
+
+// Doctor renders what may be seen here: one screen, or with wide all of it.
+func Doctor(d *report.Doctor, wide bool) []byte {
+	p := page{width: Width}
+	if wide {
+		p.width = 0
+	}
+	p.fold("  ", 3, d.Summary)
+	who := looker(d.User)
+	for _, f := range d.Facts {
+		if f.ID == "user namespace" && f.Means != "" {
+			who += " in another user namespace"
+		}
+	}
+	p.fold("  ", 2, fmt.Sprintf("%s; kernel %s, cgroup %s", who, orUnknown(d.Kernel), d.Cgroups))
+	for _, s := range d.Sources {
+		text, lines := s.Shows, 1
+		switch {
+		case s.State != "ok":
+			text, lines = s.Why, 2
+		case s.Why != "":
+			text, lines = s.Shows+"; "+s.Why, 2
+		}
+		p.fold(strings.Repeat(" ", 19), lines, fmt.Sprintf("%-10s %-8s%s", s.ID, s.State, text))
+		if wide && s.State != "ok" {
+			p.line("%19swould show: %s", "", s.Shows)
+		}
+		if wide {
+			for _, h := range s.How {
+				p.line("%19show: %s", "", h)
+			}
+		}
+	}
+	for _, f := range d.Facts {
+		if wide || f.Means != "" {
+			p.fold("  ", 2, "- "+f.ID+": "+strings.TrimSuffix(f.Value+"; "+f.Means, "; "))
+		}
+	}
+	if !wide {
+		return p.screen(d)
+	}
+	return p.Bytes()
+}
+
+// screen adds ways to have what refuses, as far as the screen has room.
+func (p *page) screen(d *report.Doctor) []byte {
+	ways := map[string][]string{}
+	var order []string
+	for _, s := range d.Sources {
+		if len(s.How) == 0 {
+			continue
+		}
+		way := strings.Join(s.How[:min(2, len(s.How))], "; ")
+		if ways[way] == nil {
+			order = append(order, way)
+		}
+		ways[way] = append(ways[way], s.ID)
+	}
+	left := Height - 1 - strings.Count(p.String(), "\n")
+	for _, way := range order {
+		if left < 2 {
+			break
+		}
+		before := strings.Count(p.String(), "\n")
+		p.fold("  ", min(2, left), strings.Join(ways[way], ", ")+": "+way)
+		left -= strings.Count(p.String(), "\n") - before
+	}
+	if len(order) > 0 {
+		p.line("memwhy doctor -o wide says what each would show, and every way to have it")
+	}
+	return p.Bytes()
+}
+
+func looker(u report.DoctorUser) string {
+	uid := "unknown user"
+	if u.UID != nil {
+		uid = fmt.Sprintf("uid %d", *u.UID)
+	}
+	switch {
+	case len(u.Lacks) == 0 && len(u.Capabilities) > 0:
+		return uid + " with all capabilities that matter"
+	case len(u.Capabilities) == 0:
+		return uid + " without capabilities"
+	case len(u.Lacks) <= len(u.Capabilities):
+		return uid + " without " + strings.Join(u.Lacks, ", ")
+	}
+	return uid + " with " + strings.Join(u.Capabilities, ", ")
+}
