@@ -169,6 +169,9 @@ func filesAnswer(r *report.Files) string {
 		}
 	}
 	s := fmt.Sprintf("%s %s cached in %s", size.Text(r.Totals.Bytes), whose, fileCount(r.Totals.Files))
+	if r.Coverage.Engine == "files" {
+		s = fmt.Sprintf("%s cached in %s that its processes reach, whoever is charged", size.Text(r.Totals.Bytes), fileCount(r.Totals.Files))
+	}
 	if len(parts) > 0 {
 		s += ": " + strings.Join(parts, ", ")
 	}
@@ -191,9 +194,9 @@ func covered(r *report.Files) string {
 	}
 	if c.CounterBytes != nil {
 		s += fmt.Sprintf("; the kernel's counter says %s", size.Text(*c.CounterBytes))
-	}
-	if !c.Complete {
-		s += ": not all could be reached"
+		if !c.Complete {
+			s += fmt.Sprintf(": at most %s of it was reached", size.Percent(min(c.FoundBytes, *c.CounterBytes), *c.CounterBytes))
+		}
 	}
 	s += fmt.Sprintf("; %s has a name", size.Percent(c.NamedBytes, c.FoundBytes))
 	s += fmt.Sprintf("; users among %s", processes(c.Processes))
