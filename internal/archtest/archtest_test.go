@@ -39,7 +39,7 @@ var arrows = map[string]string{
 	"oom":              "identity printable report size snapshot",
 	"explain":          "advisory identity ledger mapping printable report says size snapshot",
 	"render":           "advisory printable report size",
-	"wire":             "capture explain gather identity kernel kernel/kmsg oom report snapshot",
+	"wire":             "capture explain gather identity kernel kernel/kmsg names oom report snapshot",
 	"cli":              "advisory explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"archtest":         "",
 	"/lab":             "",

@@ -54,6 +54,9 @@ type app struct {
 	from, hostRoot string
 	timeout        time.Duration
 	strict, redact bool
+
+	endpoints                                []string
+	kubeletEndpoint, kubeletToken, kubeletCA string
 }
 
 // Run runs one command line and returns its exit code.
@@ -155,7 +158,6 @@ can be taken back. It only reads.
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	root.AddCommand(a.explain(), a.ps(), a.oom(stdin), a.advisories(), a.capture(), a.lab(stdin), a.version())
 	return root
@@ -172,6 +174,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	f.StringVar(&a.from, "from", "", "read this capture, or directory tree of a node's files, instead of the running node")
 	f.StringVar(&a.hostRoot, "host-root", "/", "where the node's root file system is mounted")
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "for all reading together")
+	a.naming(cmd)
 	return cmd
 }
 
@@ -180,8 +183,12 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.timeout <= 0 {
 		return nil, usageError("--timeout %s: must be positive", a.timeout)
 	}
+	whom, err := a.names()
+	if err != nil {
+		return nil, err
+	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ func notSeen(s *snapshot.Snapshot, w *ledger.Whole, r *report.Report) []report.N
 	}
 	l.nulls(s, r)
 	l.sources(s)
+	l.names(s, isContainer(r.Target))
 	l.processes(s)
 	return l.rows
 }
@@ -69,6 +70,9 @@ func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, "implausible", "the highest usage so far")
 	for i, row := range r.Says {
 		null(l, fmt.Sprintf("says[%d].bytes", i), row.Bytes == nil, t.Stat, row.Formula, "what "+row.Tool+" shows")
+		for j := range row.Reported {
+			null(l, fmt.Sprintf("says[%d].reported[%d].differenceBytes", i, j), row.Reported[j].DifferenceBytes == nil, t.Stat, row.Formula, "how far "+row.Tool+" is from the kernel's files")
+		}
 	}
 	null(l, "risks.kill.marginBytes", r.Risks.Kill.MarginBytes == nil, t.Limit, r.Risks.Kill.Because, "how far from being killed")
 	null(l, "risks.evict.marginBytes", r.Risks.Evict.MarginBytes == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "kubelet"},

@@ -207,7 +207,7 @@ func TestPartOfAHierarchy(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	l, err := List(fake(), Options{})
+	l, err := List(fake(), Options{}, true)
 	if err != nil || len(l.Snapshots) != 2 || !l.Complete {
 		t.Fatalf("%+v, %v", l, err)
 	}

@@ -42,6 +42,11 @@ const (
 	// Go says of its build; see searchMarks for the lines of the answer. Max is
 	// how large it may be.
 	Marks Op = "marks"
+	// Containers is what the container runtimes of the node say: snapshot.Names in
+	// JSON. Asked of "/" it is the list, of "/ID" more of one of the list: of the
+	// container of that id, or of the pod of that UID. Kernels do not know: who
+	// composes a source answers it.
+	Containers Op = "containers"
 )
 
 // Question asks one thing of the node. Path is absolute on the node, whatever

@@ -84,27 +84,49 @@ func (l *Live) Ask(q Question) Answer {
 }
 
 // Socket finds a unix socket of the node: the name to connect to until close,
-// which leads nowhere else than to what was found. Below a foreign root /var/run
-// is taken to be /run, as on every node: links with whole paths lead out.
+// which leads nowhere else than to what was found.
 func (l *Live) Socket(p string) (here string, close func() error, err error) {
-	flags := unix.O_PATH | unix.O_CLOEXEC
-	var f *os.File
-	if l.own {
-		f, err = os.OpenFile("/"+relative(p), flags, 0)
-	} else {
-		if rest, ok := strings.CutPrefix(p, "/var/run/"); ok {
-			p = "/run/" + rest
+	const flags = unix.O_PATH | unix.O_CLOEXEC
+	for range maxLinks {
+		var f *os.File
+		if l.own {
+			f, err = os.OpenFile("/"+relative(p), flags, 0)
+		} else {
+			f, err = l.root.OpenFile(relative(onRun(p)), flags, 0)
 		}
-		f, err = l.root.OpenFile(relative(p), flags, 0)
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeSocket == 0 {
+		if err != nil {
+			return "", nil, err
+		}
+		st, err := f.Stat()
+		if err == nil && st.Mode()&os.ModeSocket != 0 {
+			return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), f.Close, nil
+		}
 		f.Close()
-		return "", nil, cmp.Or(err, errors.New("not a socket"))
+		if err != nil || st.Mode()&os.ModeSymlink == 0 {
+			return "", nil, cmp.Or(err, errors.New("not a socket"))
+		}
+		// Below a foreign root a link is not followed by opening it.
+		to, err := l.root.Readlink(relative(onRun(p)))
+		if err != nil {
+			return "", nil, err
+		}
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(onRun(p)), to)
+		}
+		p = to
 	}
-	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), f.Close, nil
+	return "", nil, errors.New("too many links")
+}
+
+const maxLinks = 8
+
+// onRun is p where /var/run leads to on every node: links with whole paths lead
+// out of a foreign root.
+func onRun(p string) string {
+	if rest, ok := strings.CutPrefix(p, "/var/run/"); ok {
+		return "/run/" + rest
+	}
+	return p
 }
 
 // relative makes a path of the node relative to its root.

@@ -29,6 +29,7 @@ type Snapshot struct {
 	Processes []Process // of the target and its descendants, by PID; bounded, see PIDs
 	PIDs      []int     // every process of the target and its descendants, ascending
 	Outside   int       // processes listed as PID 0: they live outside this PID namespace
+	Names     *Names    // of containers, as far as somebody told; nil when nobody was asked
 	Cost      Cost
 }
 

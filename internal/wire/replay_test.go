@@ -256,7 +256,7 @@ func TestGoldens(t *testing.T) {
 		}
 		text := render.Text(r)
 		checkScreen(t, file, text)
-		l, err := n.List(explain.ByUnreclaimable)
+		l, err := n.List(false, explain.Selection{Sort: explain.ByUnreclaimable})
 		if err != nil {
 			t.Fatal(err)
 		}

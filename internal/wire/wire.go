@@ -15,6 +15,7 @@ import (
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/names"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -26,6 +27,7 @@ type Options struct {
 	Timeout  time.Duration // for all reading together
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
+	Names    names.Options // whom to ask what containers are called
 }
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
@@ -36,6 +38,7 @@ var ErrOutOfTime = errors.New("out of time")
 type Node struct {
 	kernel.Source
 	opt    gather.Options
+	asker  *names.Asker // nil in replay
 	redact bool
 	ctx    context.Context
 	close  func()
@@ -60,11 +63,15 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
+	opt.Names.Socket = live.Socket
+	opt.Names.Patience = min(names.Patience, opt.Timeout/2)
+	asker := names.New(ctx, opt.Names)
 	return &Node{
-		Source: guard, redact: opt.Redact, ctx: ctx,
+		Source: named{guard, asker}, asker: asker, redact: opt.Redact, ctx: ctx,
 		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
 		close: func() {
 			cancel()
+			asker.Close()
 			guard.Close()
 			live.Close()
 		},
@@ -91,6 +98,7 @@ func (n *Node) late(err error) error {
 
 // Explain explains one target.
 func (n *Node) Explain(target string) (*report.Report, error) {
+	n.askNames()
 	src, hide := n.source()
 	s, err := gather.Explain(src, target, n.opt)
 	if err == nil && hide != nil {
@@ -106,20 +114,26 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 	return r, n.late(err)
 }
 
-// List ranks the memory cgroups.
-func (n *Node) List(order explain.Sort) (*report.List, error) {
+// List ranks the containers; where there is none, or with all, the memory cgroups
+// that hold processes.
+func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
+	n.askNames()
 	src, hide := n.source()
-	l, err := gather.List(src, n.opt)
+	l, err := gather.List(src, n.opt, all)
 	if err == nil && hide != nil {
 		var hidden kernel.Source
 		if hidden, err = hide(meta(l.Base, "")); err == nil {
-			l, err = gather.List(hidden, n.opt)
+			l, err = gather.List(hidden, n.opt, all)
 		}
 	}
 	if err != nil {
 		return nil, n.late(err)
 	}
-	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
+	list := explain.List(l.Base, l.Snapshots, l.Complete, sel)
+	if !l.All {
+		list.Scope = "containers"
+	}
+	return list, nil
 }
 
 // Advisories applies the catalogue of known faults to the node.
@@ -137,6 +151,13 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 		return nil, n.late(err)
 	}
 	return explain.Advisories(s)
+}
+
+// askNames begins to ask what containers are called, while the kernel is read.
+func (n *Node) askNames() {
+	if n.asker != nil {
+		n.asker.Start()
+	}
 }
 
 // source is what to read from. With redaction it is a recorder, and hide gives
@@ -158,6 +179,7 @@ type CaptureOptions struct {
 
 // Capture records the answers that Explain, List and Advisories need.
 func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, error) {
+	n.askNames()
 	rec := capture.NewRecorder(n.Source)
 	s, err := gather.Explain(rec, target, n.opt)
 	if err != nil {
@@ -166,7 +188,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := explain.Report(s); err != nil {
 		return nil, n.late(err)
 	}
-	if _, err := gather.List(rec, n.opt); err != nil {
+	if _, err := gather.List(rec, n.opt, true); err != nil {
 		return nil, n.late(err)
 	}
 	gather.Node(rec, n.opt)

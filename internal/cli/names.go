@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/memwhy/memwhy/internal/explain"
+	"github.com/memwhy/memwhy/internal/wire"
+)
+
+// naming adds the flags that say whom to ask for names.
+func (a *app) naming(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&a.endpoints, "runtime-endpoint", nil,
+		"sockets of CRI runtimes, in place of the well-known ones; none asks nobody for names ($CONTAINER_RUNTIME_ENDPOINT)")
+	f.StringVar(&a.kubeletEndpoint, "kubelet-endpoint", "https://127.0.0.1:10250", "the kubelet of the node")
+	f.StringVar(&a.kubeletToken, "kubelet-token-file", "", "ask the kubelet, with the token in this file")
+	f.StringVar(&a.kubeletCA, "kubelet-ca-file", "", "who signed its certificate (default: its own, /var/lib/kubelet/pki/kubelet.crt)")
+}
+
+// names says whom to ask. Addresses that nobody typed in this command are those
+// of the environment, as crictl, docker and podman take them.
+func (a *app) names() (wire.Naming, error) {
+	o := wire.Naming{
+		Endpoints: a.endpoints, Docker: os.Getenv("DOCKER_HOST"), Podman: os.Getenv("CONTAINER_HOST"),
+		RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"),
+	}
+	for _, e := range o.Endpoints {
+		if err := wire.CheckEndpoint(e); err != nil {
+			return o, usageError("--runtime-endpoint %w", err)
+		}
+	}
+	if env := os.Getenv("CONTAINER_RUNTIME_ENDPOINT"); len(o.Endpoints) == 0 && env != "" {
+		o.Endpoints = []string{env}
+	}
+	if a.kubeletToken == "" {
+		return o, nil
+	}
+	token, err := os.ReadFile(a.kubeletToken)
+	if err != nil {
+		return o, &coded{openCode(err), err, ""}
+	}
+	o.Kubelet.Endpoint, o.Kubelet.Token = a.kubeletEndpoint, strings.TrimSpace(string(token))
+	if strings.ContainsAny(o.Kubelet.Token, "\r\n\x00") || o.Kubelet.Token == "" {
+		return o, usageError("--kubelet-token-file %s: want one token", a.kubeletToken)
+	}
+	ca := a.kubeletCA
+	if ca == "" && path.Clean(a.hostRoot) == "/" {
+		ca = "/var/lib/kubelet/pki/kubelet.crt"
+	}
+	if o.Kubelet.CA, err = os.ReadFile(ca); err != nil && a.kubeletCA != "" {
+		return o, &coded{openCode(err), err, ""}
+	}
+	return o, nil
+}
+
+// maxCompletions is how many names a shell gets to choose from.
+const maxCompletions = 200
+
+// complete gives a shell the names of the containers that live now.
+func (a *app) complete(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || a.from != "" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	defer cancel()
+	a.timeout = 2 * time.Second
+	n, err := a.open(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	defer n.Close()
+	l, err := n.List(false, explain.Selection{Sort: explain.ByName})
+	if err != nil || l.Scope != "containers" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, c := range l.Containers {
+		// A name with a space or a control character is no word of a shell.
+		word := c.Target.Name
+		if word == "" || strings.ContainsFunc(word, unfitForShell) {
+			word = c.Target.ID[:min(12, len(c.Target.ID))]
+		}
+		if word != "" && strings.HasPrefix(word, begun) && len(names) < maxCompletions {
+			names = append(names, word)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// unfitForShell keeps to what Kubernetes, docker and podman allow in names.
+func unfitForShell(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./", r))
+}
