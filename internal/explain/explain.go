@@ -58,7 +58,9 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 		return nil, err
 	}
 	r.Advisories = advisories(judged)
-	r.NotSeen = notSeen(s, w, r)
+	missing := &missingList{}
+	r.Children = children(s, w, missing)
+	r.NotSeen = append(notSeen(s, w, r), missing.rows...)
 	return r, nil
 }
 

@@ -58,6 +58,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 		s.Path = append(s.Path, c)
 	}
 	members(src, s)
+	children(src, h, s)
 	s.Host = host(src, h)
 	s.Node = node(src, s.Host.PageSize)
 	nodeOfTarget(src, h, s)

@@ -65,6 +65,7 @@ func Text(r *report.Report) []byte {
 	figures(p, r)
 	bar(p, r)
 	heldBy(p, r)
+	parts(p, r)
 	room := Height - strings.Count(p.String(), "\n")
 	saying(p, r, room > len(r.Says)+2)
 	doubts(p, r, Height-strings.Count(p.String(), "\n"))

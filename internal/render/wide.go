@@ -26,6 +26,12 @@ func Wide(r *report.Report) []byte {
 		p.line("  %-26s %15d  %-10s %s", a.Path, a.Bytes, note, state(a.State))
 	}
 	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, optional(r.Unexplained.BoundBytes))
+	if len(r.Children) > 0 {
+		p.line("CONSISTS OF, in bytes")
+	}
+	for _, c := range r.Children {
+		p.line("  %-9s %15d  %-10s %s  %s", c.Kind, c.UsageBytes, c.Largest.Account, state(c.Accounts), strings.TrimSpace(c.Name+"  "+c.Cgroup))
+	}
 	p.line("LIMITS, from the target to the root")
 	for _, l := range r.Limits {
 		p.line("  %12s  usage %s, cannot free %s, margin %s  %s", size.Text(l.LimitBytes), size.Text(l.UsageBytes),

@@ -42,6 +42,7 @@ type Report struct {
 	Limits      []Limit     `json:"limits"`
 	Accounts    []Account   `json:"accounts"`
 	Unexplained Unexplained `json:"unexplained"`
+	Children    []Child     `json:"children,omitempty"` // of a pod: what it consists of, the largest first; they sum to numbers.usageBytes
 	Says        []Says      `json:"says"`
 	Holders     []Holder    `json:"holders"`
 	Omitted     []Omitted   `json:"omitted"`
@@ -136,6 +137,26 @@ type Account struct {
 	Reclaim string           `json:"reclaim" jsonschema:"enum=free,enum=reread,enum=writeback,enum=swap,enum=pinned,enum=mixed,enum=unknown"`
 	Derived bool             `json:"derived,omitempty"` // what was left over, not a counter
 	State   map[string]int64 `json:"state"`             // margins given by the kernel; they overlap and need not sum to bytes
+}
+
+// Child is one part of a pod: a container, its sandbox, another cgroup below it,
+// or what is charged to the pod itself and to none of these: tmpfs that
+// containers before them left behind, for one. Files are read one after the
+// other, so that of a busy pod the remainder is only about right, and may be
+// negative.
+type Child struct {
+	Kind               string           `json:"kind" jsonschema:"enum=container,enum=sandbox,enum=pod,enum=monitor,enum=unit,enum=other,enum=remainder"`
+	Name               string           `json:"name"` // within the pod
+	Cgroup             string           `json:"cgroup"`
+	CgroupBytes        string           `json:"cgroupBytes,omitempty"`
+	ID                 string           `json:"id,omitempty"`
+	UsageBytes         int64            `json:"usageBytes"`
+	WorkingSetBytes    *int64           `json:"workingSetBytes,omitempty"`
+	UnreclaimableBytes *int64           `json:"unreclaimableBytes,omitempty"`
+	LimitBytes         *int64           `json:"limitBytes,omitempty"` // its own
+	Largest            Largest          `json:"largest"`
+	Accounts           map[string]int64 `json:"accounts"` // by class, the first part of an account's path; they sum to usageBytes
+	PIDCount           int              `json:"pidCount"`
 }
 
 // Unexplained is usage minus all accounts.

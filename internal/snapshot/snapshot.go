@@ -25,11 +25,12 @@ type Snapshot struct {
 	Host      Host
 	Node      Node
 	Kmem      Kmem
-	Path      []Cgroup  // the target first, then its ancestors up to the root of the hierarchy
-	Processes []Process // of the target and its descendants, by PID; bounded, see PIDs
-	PIDs      []int     // every process of the target and its descendants, ascending
-	Outside   int       // processes listed as PID 0: they live outside this PID namespace
-	Names     *Names    // of containers, as far as somebody told; nil when nobody was asked
+	Path      []Cgroup          // the target first, then its ancestors up to the root of the hierarchy
+	Children  Reading[[]Cgroup] // right below a target that is a pod; else never read
+	Processes []Process         // of the target and its descendants, by PID; bounded, see PIDs
+	PIDs      []int             // every process of the target and its descendants, ascending
+	Outside   int               // processes listed as PID 0: they live outside this PID namespace
+	Names     *Names            // of containers, as far as somebody told; nil when nobody was asked
 	Cost      Cost
 }
 
