@@ -55,6 +55,7 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 
+	patience                                 time.Duration
 	endpoints                                []string
 	kubeletEndpoint, kubeletToken, kubeletCA string
 }

@@ -18,6 +18,7 @@ func (a *app) naming(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&a.endpoints, "runtime-endpoint", nil,
 		"sockets of CRI runtimes, in place of the well-known ones; none asks nobody for names ($CONTAINER_RUNTIME_ENDPOINT)")
+	f.DurationVar(&a.patience, "runtime-timeout", 2*time.Second, "for all that is asked for names together, at most half of --timeout")
 	f.StringVar(&a.kubeletEndpoint, "kubelet-endpoint", "https://127.0.0.1:10250", "the kubelet of the node")
 	f.StringVar(&a.kubeletToken, "kubelet-token-file", "", "ask the kubelet, with the token in this file")
 	f.StringVar(&a.kubeletCA, "kubelet-ca-file", "", "who signed its certificate (default: its own, /var/lib/kubelet/pki/kubelet.crt)")
@@ -29,6 +30,9 @@ func (a *app) names() (wire.Naming, error) {
 	o := wire.Naming{
 		Endpoints: a.endpoints, Docker: os.Getenv("DOCKER_HOST"), Podman: os.Getenv("CONTAINER_HOST"),
 		RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"),
+	}
+	if o.Patience = a.patience; o.Patience <= 0 {
+		return o, usageError("--runtime-timeout %s: must be positive", a.patience)
 	}
 	for _, e := range o.Endpoints {
 		if err := wire.CheckEndpoint(e); err != nil {

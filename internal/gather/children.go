@@ -10,7 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-const maxChildren = 200 // of a pod
+const maxChildren = 1000 // of a pod; a larger one is not opened, and said not to be
 
 // children reads the cgroups right below a pod: its containers, its sandbox. Of
 // other targets what is below them is part of them.

@@ -133,7 +133,7 @@ func ambiguous(target string, hits []found) error {
 func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, target string) (string, error) {
 	for i := range n.Containers {
 		c := &n.Containers[i]
-		w := identity.Who{Identity: identity.Identity{Kind: identity.Container, ID: c.ID}, Named: c}
+		w := identity.Who{Identity: identity.Identity{Kind: identity.Container, ID: c.ID}, Named: c, Title: identity.Title(c)}
 		if c.Kind != snapshot.NamedContainer || !slices.Contains(w.Calls(), target) && (len(target) < 4 || !strings.HasPrefix(c.ID, strings.ToLower(target))) {
 			continue
 		}

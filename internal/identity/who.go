@@ -22,7 +22,7 @@ func Of(path string, names *snapshot.Names) Who {
 				w.Title += " (monitor)"
 			}
 		} else if n, ok := names.ByPod(w.PodUID); ok {
-			w.Title = podTitle(n)
+			w.Title = podTitle(n) + "/" + w.ID[:min(len(w.ID), 12)]
 		}
 	case Pod:
 		if n, ok := names.ByPod(w.PodUID); ok {
@@ -64,20 +64,14 @@ func podTitle(n *snapshot.Named) string {
 
 // Calls are the names under which a user may ask for w.
 func (w *Who) Calls() []string {
-	if w.Named == nil || w.Sandbox() {
-		if w.Name == "" || w.Kind == Monitor {
-			return nil
-		}
-		return []string{w.Name}
-	}
-	n, calls := w.Named, []string(nil)
+	n := w.Named
 	switch {
-	case w.Kind == Monitor:
+	case w.Kind == Monitor || w.Title == "":
 		return nil
+	case n == nil || w.Sandbox():
+		return []string{w.Title}
 	case w.Kind == Pod:
-		calls = []string{n.Pod, podTitle(n), n.PodUID}
-	default:
-		calls = []string{n.Name, n.Pod + "/" + n.Name, Title(n)}
+		return []string{n.Pod, w.Title, n.PodUID}
 	}
-	return calls
+	return []string{n.Name, n.Pod + "/" + n.Name, w.Title}
 }

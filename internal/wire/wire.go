@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
 	opt.Names.Socket = live.Socket
-	opt.Names.Patience = min(names.Patience, opt.Timeout/2)
+	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
 	return &Node{
 		Source: named{guard, asker}, asker: asker, redact: opt.Redact, ctx: ctx,
