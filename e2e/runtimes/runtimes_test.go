@@ -70,6 +70,36 @@ func TestDocker(t *testing.T) {
 
 	_ = command(t, "sh", "-c", "docker run --name oomed -m 16m --network none "+workloadRef+" -anon 64 || true")
 	memwhy(t, "explain", "oomed").want(t, 2, "oomed", "exited", "OOMKilled")
+
+	// The kernel remembers the kill by id alone; who asked while docker still
+	// knew the container remembers its name.
+	state := filepath.Join(work, "state")
+	memwhy(t, "ps", "--state-dir", state).want(t, 0)
+	killed := command(t, "docker", "inspect", "-f", "{{.Id}}", "oomed")
+	command(t, "docker", "rm", "oomed")
+	for name, out := range map[string]string{
+		"oomed": memwhy(t, "oom", "list", "-o", "json", "--state-dir", state).want(t, 0).out,
+		"":      memwhy(t, "oom", "list", "-o", "json").want(t, 0).out,
+	} {
+		var o struct {
+			Records []struct{ TaskCgroup, TaskName, Summary string }
+		}
+		if err := json.Unmarshal([]byte(out), &o); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, r := range o.Records {
+			if strings.HasSuffix(r.TaskCgroup, killed) {
+				found = true
+				if r.TaskName != name || !strings.Contains(r.Summary, name) {
+					t.Errorf("%+v, want the name %q", r, name)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("the kill of %s is not listed", killed)
+		}
+	}
 }
 
 func TestPodman(t *testing.T) {

@@ -59,7 +59,7 @@ var importers = map[string]string{
 	"github.com/cilium/ebpf/rlimit":                 "kernel/census",
 	"golang.org/x/sys/unix":                         "kernel kernel/census /lab",
 	"syscall":                                       "kernel kernel/cgroupfs names /lab /cmd/memwhy",
-	"os":                                            "kernel kernel/census capture cli /lab /cmd/memwhy",
+	"os":                                            "kernel kernel/census capture cli names /lab /cmd/memwhy",
 	"os/exec":                                       "kernel /lab archtest",
 	"google.golang.org/protobuf/encoding/protowire": "identity/cri",
 	"net":        "names",

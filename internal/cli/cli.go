@@ -56,6 +56,7 @@ type app struct {
 	strict, redact bool
 
 	patience                                 time.Duration
+	state                                    string
 	endpoints                                []string
 	kubeletEndpoint, kubeletToken, kubeletCA string
 }

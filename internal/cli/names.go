@@ -18,10 +18,36 @@ func (a *app) naming(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&a.endpoints, "runtime-endpoint", nil,
 		"sockets of CRI runtimes, in place of the well-known ones; none asks nobody for names ($CONTAINER_RUNTIME_ENDPOINT)")
+	a.remembering(cmd)
 	f.DurationVar(&a.patience, "runtime-timeout", 2*time.Second, "for all that is asked for names together, at most half of --timeout")
 	f.StringVar(&a.kubeletEndpoint, "kubelet-endpoint", "https://127.0.0.1:10250", "the kubelet of the node")
 	f.StringVar(&a.kubeletToken, "kubelet-token-file", "", "ask the kubelet, with the token in this file")
 	f.StringVar(&a.kubeletCA, "kubelet-ca-file", "", "who signed its certificate (default: its own, /var/lib/kubelet/pki/kubelet.crt)")
+}
+
+// remembering adds the flag of the state directory.
+func (a *app) remembering(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.state, "state-dir", "",
+		"where names that were learnt are kept for containers that are gone; made when named here, none for nowhere (default: /var/lib/memwhy, or memwhy in $XDG_STATE_HOME for others than root, if it exists)")
+}
+
+// stateDir is the state directory; empty is none.
+func (a *app) stateDir() string {
+	switch {
+	case a.state == wire.Nowhere:
+		return ""
+	case a.state != "":
+		return a.state
+	case os.Geteuid() == 0:
+		return "/var/lib/memwhy"
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); path.IsAbs(dir) {
+		return path.Join(dir, "memwhy")
+	}
+	if home := os.Getenv("HOME"); path.IsAbs(home) {
+		return path.Join(home, ".local/state/memwhy")
+	}
+	return ""
 }
 
 // names says whom to ask. Addresses that nobody typed in this command are those
@@ -29,7 +55,12 @@ func (a *app) naming(cmd *cobra.Command) {
 func (a *app) names() (wire.Naming, error) {
 	o := wire.Naming{
 		Endpoints: a.endpoints, Docker: os.Getenv("DOCKER_HOST"), Podman: os.Getenv("CONTAINER_HOST"),
-		RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"),
+		RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"), StateDir: a.stateDir(),
+	}
+	if a.state != "" && o.StateDir != "" {
+		if err := wire.MakeStateDir(o.StateDir); err != nil {
+			return o, &coded{openCode(err), err, ""}
+		}
 	}
 	if o.Patience = a.patience; o.Patience <= 0 {
 		return o, usageError("--runtime-timeout %s: must be positive", a.patience)
@@ -73,7 +104,7 @@ func (a *app) complete(cmd *cobra.Command, args []string, begun string) ([]strin
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 	defer cancel()
-	a.timeout = 2 * time.Second
+	a.timeout, a.state = 2*time.Second, wire.Nowhere // pressing a key writes nothing
 	n, err := a.open(ctx)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

@@ -14,8 +14,7 @@ const podUID = "11111111-2222-3333-4444-555555555555"
 // and tmpfs.
 func v2Cgroup(path string, anon, file, shmem int64) snapshot.Cgroup {
 	c := snapshot.Cgroup{Path: path, Version: snapshot.V2}
-	var st snapshot.Stat
-	for _, e := range []snapshot.Entry{
+	st := snapshot.Stat{Entries: []snapshot.Entry{
 		{Key: "anon", Value: anon},
 		{Key: "file", Value: file + shmem},
 		{Key: "shmem", Value: shmem},
@@ -24,9 +23,7 @@ func v2Cgroup(path string, anon, file, shmem int64) snapshot.Cgroup {
 		{Key: "inactive_file", Value: file},
 		{Key: "active_file", Value: 0},
 		{Key: "unevictable", Value: 0},
-	} {
-		st.Entries = append(st.Entries, e)
-	}
+	}}
 	c.Stat = snapshot.Reading[snapshot.Stat]{State: snapshot.Present, Value: st, Source: path + "/memory.stat"}
 	c.Usage = snapshot.Reading[int64]{State: snapshot.Present, Value: anon + file + shmem, Source: path + "/memory.current"}
 	return c

@@ -39,6 +39,7 @@ type Options struct {
 	RuntimeDir string   // as XDG_RUNTIME_DIR: where a user's own podman listens
 	Kubelet    Kubelet
 	Patience   time.Duration
+	StateDir   string // where the checkpoint of what was learnt is, if that directory exists; empty: nowhere
 
 	// Socket finds a socket of the node: where to connect to it, until close.
 	Socket func(path string) (here string, close func() error, err error)
@@ -149,6 +150,7 @@ func (a *Asker) Start() {
 			defer close(a.ready)
 			start := time.Now()
 			a.list()
+			a.remember()
 			a.left = a.opt.Patience - time.Since(start)
 		}()
 	})

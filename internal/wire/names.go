@@ -22,6 +22,12 @@ func CheckEndpoint(s string) error {
 	return err
 }
 
+// Nowhere, as a state directory, keeps nothing.
+const Nowhere = names.None
+
+// MakeStateDir makes a state directory that somebody asked for.
+func MakeStateDir(dir string) error { return names.MakeStateDir(dir) }
+
 // named is a running node whose container runtimes are asked too. Everything
 // else passes on to the Guard.
 type named struct {

@@ -45,7 +45,7 @@ func Greet(call Call) (*Runtime, error) {
 		return nil
 	})
 	if err == nil && r.Name == "" {
-		err = errors.New("Version: no name")
+		err = errors.New("a runtime without a name")
 	}
 	return r, err
 }
