@@ -1,12 +1,18 @@
 package gather
 
 import (
+	"slices"
+	"sync"
+
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
+
+// maxReaders is how many cgroups of a list are read at a time.
+const maxReaders = 4
 
 // Listed is memory cgroups that hold processes, each as a snapshot of its path
 // to the root with what a ranking needs; processes and causes are not read.
@@ -36,15 +42,15 @@ func List(src kernel.Source, opt Options, all bool) (*Listed, error) {
 	t := &tree{src: src, h: h, base: base, read: map[string]snapshot.Cgroup{}}
 	l := &Listed{Base: base, Complete: complete, All: all}
 	if !all {
-		l.Snapshots = t.containers(paths)
+		l.Snapshots = t.snapshots(t.containers(paths))
 		l.All = len(l.Snapshots) == 0
 	}
 	if l.All {
-		for _, p := range paths {
-			if procs := t.procs(p); len(procs.Value) > 0 {
-				l.Snapshots = t.add(l.Snapshots, p, procs, procs.Value)
-			}
+		list := make([]wanted, len(paths))
+		for i, p := range paths {
+			list[i] = wanted{p, []string{p}}
 		}
+		l.Snapshots = t.snapshots(list)
 	}
 	return l, nil
 }
@@ -57,57 +63,86 @@ type tree struct {
 	read map[string]snapshot.Cgroup
 }
 
-func (t *tree) procs(cgroup string) snapshot.Reading[[]int] {
-	dir, _ := t.h.Dir(cgroup)
-	return cgroupfs.ReadProcs(t.src, dir)
+// wanted is one cgroup of a list, and those whose processes are its own.
+type wanted struct {
+	path   string
+	within []string
 }
 
-// containers adds every container that holds a process, be it in a cgroup
-// below its own.
-func (t *tree) containers(paths []string) []*snapshot.Snapshot {
-	var list []*snapshot.Snapshot
+// containers finds every container, with what is below it.
+func (t *tree) containers(paths []string) []wanted {
 	within := map[string][]string{}
 	for _, p := range paths {
 		if id := identity.Parse(p); id.Kind == identity.Container {
 			within[id.Dir] = append(within[id.Dir], p)
 		}
 	}
-	for _, dir := range paths {
-		w := identity.Of(dir, t.base.Names)
-		if w.Kind != identity.Container || w.Dir != dir || w.Sandbox() {
+	var list []wanted
+	for _, p := range paths {
+		if len(within[p]) == 0 {
 			continue
 		}
-		var own snapshot.Reading[[]int]
-		var pids []int
-		for _, p := range within[dir] {
-			procs := t.procs(p)
-			if p == dir {
-				own = procs
-			}
-			pids = append(pids, procs.Value...)
-		}
-		if len(pids) > 0 {
-			list = t.add(list, dir, own, pids)
+		if w := identity.Of(p, t.base.Names); w.Kind == identity.Container && w.Dir == p && !w.Sandbox() {
+			list = append(list, wanted{p, within[p]})
 		}
 	}
 	return list
 }
 
-// add adds a cgroup, unless it vanished meanwhile.
-func (t *tree) add(list []*snapshot.Snapshot, cgroup string, procs snapshot.Reading[[]int], pids []int) []*snapshot.Snapshot {
-	s := *t.base
-	for _, p := range t.h.Ancestors(cgroup) {
-		c, ok := t.read[p]
-		if !ok {
-			c = cgroupfs.ReadCore(t.src, t.h, p)
-			t.read[p] = c
+// snapshots reads those that hold a process, several at a time. One that
+// vanished meanwhile is left out.
+func (t *tree) snapshots(list []wanted) []*snapshot.Snapshot {
+	for _, w := range list {
+		for _, up := range t.h.Ancestors(w.path)[1:] {
+			if _, ok := t.read[up]; !ok {
+				t.read[up] = cgroupfs.ReadCore(t.src, t.h, up)
+			}
 		}
-		s.Path = append(s.Path, c)
 	}
-	s.Path[0].Procs = procs
-	s.PIDs = pids
-	if s.Path[0].Usage.State == snapshot.Absent && !s.Path[0].Root() {
-		return list
+	found := make([]*snapshot.Snapshot, len(list))
+	next := make(chan int, len(list))
+	for i := range list {
+		next <- i
 	}
-	return append(list, &s)
+	close(next)
+	var readers sync.WaitGroup
+	for range min(maxReaders, len(list)) {
+		readers.Go(func() {
+			for i := range next {
+				found[i] = t.snapshot(list[i])
+			}
+		})
+	}
+	readers.Wait()
+	return slices.DeleteFunc(found, func(s *snapshot.Snapshot) bool { return s == nil })
+}
+
+// snapshot reads one; nil when it is empty or gone.
+func (t *tree) snapshot(w wanted) *snapshot.Snapshot {
+	s := *t.base
+	var own snapshot.Reading[[]int]
+	for _, p := range w.within {
+		dir, _ := t.h.Dir(p)
+		procs := cgroupfs.ReadProcs(t.src, dir)
+		if p == w.path {
+			own = procs
+		}
+		s.PIDs = append(s.PIDs, procs.Value...)
+	}
+	if len(s.PIDs) == 0 {
+		return nil
+	}
+	c, ok := t.read[w.path]
+	if !ok {
+		c = cgroupfs.ReadCore(t.src, t.h, w.path)
+	}
+	if c.Usage.State == snapshot.Absent && !c.Root() {
+		return nil
+	}
+	c.Procs = own
+	s.Path = append(make([]snapshot.Cgroup, 0, 8), c)
+	for _, up := range t.h.Ancestors(w.path)[1:] {
+		s.Path = append(s.Path, t.read[up])
+	}
+	return &s
 }

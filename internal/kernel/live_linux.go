@@ -193,11 +193,15 @@ func readAll(fd, max int) ([]byte, error) {
 }
 
 func (l *Live) list(q Question) ([]byte, error) {
-	f, err := l.open(q.Path)
+	f, err := l.folder(q.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Nlink == 2 {
+		return nil, nil // itself and its name above: most cgroups have none below
+	}
 	var names []byte
 	count := 0
 	for {
