@@ -139,7 +139,11 @@ func memwhy(t testing.TB, args ...string) result {
 	if args[0] != "__complete" {
 		args = append([]string{args[0], "--runtime-timeout=30s", "--timeout=60s"}, args[1:]...)
 	}
-	cmd := exec.Command(binary, args...)
+	return runIt(t, exec.Command(binary, args...))
+}
+
+func runIt(t testing.TB, cmd *exec.Cmd) result {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -151,7 +155,7 @@ func memwhy(t testing.TB, args ...string) result {
 		t.Fatal(err)
 	}
 	if strings.Contains(r.err, "goroutine ") || strings.Contains(r.err, "panic:") {
-		t.Errorf("%v crashed:\n%s", args, r.err)
+		t.Errorf("%v crashed:\n%s", cmd.Args, r.err)
 	}
 	return r
 }

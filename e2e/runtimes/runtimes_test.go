@@ -1,9 +1,11 @@
 package runtimes
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -257,6 +259,69 @@ func TestSeveralRuntimes(t *testing.T) {
 	theDocker.d = nil
 	dockerd(t)
 	explain(t, inPod)
+}
+
+// Without the right to a socket, and from another root, what can be told is told.
+func TestRightsAndRoots(t *testing.T) {
+	dockerd(t)
+	id := command(t, "docker", "run", "-d", "--name", "other", "--network", "none", workloadRef)
+	open := filepath.Join(work, "memwhy")
+	command(t, "cp", binary, open)
+	for _, mode := range []struct {
+		file string
+		mode os.FileMode
+	}{{open, 0o755}, {work, 0o711}, {sock("d"), 0o600}} {
+		if err := os.Chmod(mode.file, mode.mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nobody := func(args ...string) result {
+		return runIt(t, exec.Command("setpriv", append([]string{"--reuid", "65534", "--regid", "65534", "--clear-groups", open}, args...)...))
+	}
+	nobody("explain", "other").want(t, 2, sock("d")+" did not say its names: permission denied")
+	r := nobody("explain", id[:12], "-o", "json").report(t)
+	if said := r.notSeen(sock("d")); r.Target.ID != id || r.Target.Name != "" || said != "denied: permission denied" {
+		t.Errorf("%+v, %q", r.Target, said)
+	}
+	root := filepath.Join(work, "r")
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r = runIt(t, exec.Command("unshare", "-m", "sh", "-c", `mount --rbind / "$1" && exec "$0" explain other --host-root "$1" -o json --runtime-timeout=30s --timeout=60s`, binary, root)).report(t)
+	if r.Target.ID != id || r.Target.Name != "other" {
+		t.Errorf("%+v", r.Target)
+	}
+}
+
+// Again and again, until it is told to end.
+func TestWatch(t *testing.T) {
+	dockerd(t)
+	command(t, "docker", "run", "-d", "--name", "watched", "--network", "none", workloadRef)
+	cmd := exec.Command(binary, "ps", "--watch=100ms")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for seen, lines := 0, bufio.NewScanner(out); seen < 3; {
+		if !lines.Scan() {
+			t.Fatal("it ended")
+		}
+		if strings.Contains(lines.Text(), "\x1b") {
+			t.Errorf("not a terminal: %q", lines.Text())
+		}
+		if strings.HasSuffix(lines.Text(), " watched") {
+			seen++
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
 }
 
 // Containers that start and end while they are listed and read.

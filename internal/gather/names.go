@@ -2,6 +2,7 @@ package gather
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -148,10 +149,24 @@ func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 			Hint: "a container that ended gave its memory back; memwhy oom list shows kills that the kernel remembers",
 		}
 	}
-	if len(n.Containers) == 0 {
-		return "", notFound("no container, pod or unit %q; no runtime was there to say names", target)
+	return "", notFound("no container, pod or unit %q%s", target, silence(n))
+}
+
+// silence says who did not say names, which may be why one is unknown.
+func silence(n *snapshot.Names) string {
+	told := false
+	for _, bad := range []snapshot.State{snapshot.Denied, snapshot.Failed} {
+		for _, s := range n.Sources {
+			if s.State == bad {
+				return fmt.Sprintf("; %s did not say its names: %s", s.Address, s.Err)
+			}
+			told = told || s.State == snapshot.Present
+		}
 	}
-	return "", notFound("no container, pod or unit %q", target)
+	if !told {
+		return "; no runtime was there to say names"
+	}
+	return ""
 }
 
 func orUnknown(state string) string {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -170,5 +171,39 @@ func TestListOfContainers(t *testing.T) {
 	none.files[top+"/system.slice/a.service/memory.usage_in_bytes"] = "4096\n"
 	if l, err := List(none, Options{}, false); err != nil || !l.All || len(l.Snapshots) != 1 {
 		t.Errorf("no container: %+v, %v", l, err)
+	}
+}
+
+// The systemd driver's paths, of version 2: dashes of a UID are underscores, a
+// container may have cgroups of its own.
+func TestNamesWithTheSystemdDriver(t *testing.T) {
+	n := &fakeNode{files: map[string]string{}, faults: map[string]kernel.Answer{}}
+	n.files["/proc/self/mountinfo"] = "9 1 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+	n.files["/sys/fs/cgroup/cgroup.controllers"] = "memory\n"
+	slice := "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + strings.ReplaceAll(uidA, "-", "_") + ".slice"
+	for path, procs := range map[string]string{
+		slice: "", slice + "/cri-containerd-" + hex("a") + ".scope": "", slice + "/cri-containerd-" + hex("a") + ".scope/init.scope": "101\n",
+		slice + "/crio-" + hex("b") + ".scope": "102\n", slice + "/crio-conmon-" + hex("b") + ".scope": "103\n",
+	} {
+		dir := "/sys/fs/cgroup" + path
+		n.files[dir+"/memory.current"], n.files[dir+"/memory.stat"], n.files[dir+"/cgroup.procs"] = "8192\n", "anon 4096\nfile 4096\n", procs
+	}
+	n.files["/"] = cluster(t).files["/"]
+	for target, want := range map[string]string{
+		"payments/render/app": slice + "/cri-containerd-" + hex("a") + ".scope",
+		"render":              slice,
+		uidA:                  slice,
+	} {
+		s, err := Explain(n, target, Options{})
+		if err != nil || s.Target().Path != want {
+			t.Errorf("%q: %v, want %s", target, err, want)
+		}
+		if target == "render" && len(s.Children.Value) != 3 {
+			t.Errorf("%d children", len(s.Children.Value))
+		}
+	}
+	l, err := List(n, Options{}, false)
+	if err != nil || len(l.Snapshots) != 1 || !slices.Equal(l.Snapshots[0].PIDs, []int{101}) {
+		t.Errorf("%+v, %v", l, err)
 	}
 }

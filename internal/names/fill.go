@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -69,6 +70,9 @@ func fill(n *snapshot.Named, more snapshot.Named, better bool) {
 		{&n.Cgroup, &more.Cgroup},
 	} {
 		*f.to = cmp.Or(*f.to, *f.from)
+	}
+	if strings.HasPrefix(n.Image, "sha256:") && more.Image != "" {
+		n.Image = more.Image // of a kubelet's container CRI may know the digest alone
 	}
 	n.PID = cmp.Or(n.PID, more.PID)
 	if n.Labels == nil {

@@ -404,7 +404,7 @@ func (a *Asker) Detail(id string) snapshot.Names {
 	}
 	var asked []int
 	for i, detail := range a.details {
-		if detail != nil && (i == listed.Source || a.names.Sources[i].Kind == "kubelet") {
+		if detail != nil && a.names.Sources[i].State == snapshot.Present && (i == listed.Source || a.names.Sources[i].Kind == "kubelet") {
 			asked = append(asked, i)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -532,31 +533,20 @@ func TestNoCRI(t *testing.T) {
 	}
 }
 
-const pods = `{"items":[{"metadata":{"name":"render-7d9f","namespace":"payments","uid":"11111111-2222-3333-4444-555555555555","labels":{"app":"render"}},
-"spec":{"containers":[{"name":"app","image":"reg/app:1","resources":{"requests":{"memory":"64Mi"},"limits":{"memory":"128Mi"}}}]},
-"status":{"qosClass":"Burstable","containerStatuses":[{"name":"app","containerID":"containerd://%ID%","restartCount":3,
-"state":{"running":{}},"lastState":{"terminated":{"reason":"OOMKilled","exitCode":137,"finishedAt":"2026-11-25T02:00:00Z"}}}]}}]}`
-
 // A kubelet is asked with its token, over a certificate of the authority that
 // was given and no other; what it knows joins what CRI knows.
 func TestKubelet(t *testing.T) {
-	id := strings.Repeat("ab", 32)
+	const id, uid = "0a0985d031463da82e2e86f1bb7a0a84453b2a2f940a7e312644cb7da4c13ebb", "23abb2b87181f184b042f8cfae639178"
+	answers := replay(t, "kubelet-1.33.13")
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer tok" || r.Method != http.MethodGet {
+		if r.Header.Get("Authorization") != "Bearer tok" {
 			http.Error(w, "", http.StatusUnauthorized)
 			return
 		}
-		switch r.URL.Path {
-		case "/pods":
-			fmt.Fprint(w, strings.ReplaceAll(pods, "%ID%", id))
-		case "/stats/summary":
-			fmt.Fprint(w, `{"pods":[{"podRef":{"uid":"11111111-2222-3333-4444-555555555555"},"memory":{"workingSetBytes":9},"containers":[{"name":"app","memory":{"time":"2026-11-25T02:00:00Z","workingSetBytes":7}}]}]}`)
-		default:
-			http.NotFound(w, r)
-		}
+		answers.ServeHTTP(w, r)
 	}))
 	defer s.Close()
-	s.Config.ErrorLog = nil
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	ask := func(k Kubelet) (*Asker, snapshot.Names) {
 		k.Endpoint = s.URL
@@ -564,15 +554,23 @@ func TestKubelet(t *testing.T) {
 		return a, a.Names()
 	}
 	a, n := ask(Kubelet{Token: "tok", CA: ca})
-	if s := sourceOf(t, n, "kubelet"); s.State != snapshot.Present || len(n.Containers) != 2 {
+	if s := sourceOf(t, n, "kubelet"); s.State != snapshot.Present || len(n.Containers) != 3 {
 		t.Fatalf("%+v", n)
 	}
+	for _, c := range n.Containers {
+		if c.Namespace != "shop" || c.Pod != "web-e2e-node" || c.PodUID != uid || c.QoS != "burstable" || c.Labels["app"] != "web" {
+			t.Errorf("%+v", c)
+		}
+		if c.Name == "eater" && (*c.Restarts != 3 || c.Last == nil || c.Last.Reason != "OOMKilled" || *c.Last.ExitCode != 137 || c.Limit != 16*mib) {
+			t.Errorf("%+v", c)
+		}
+	}
 	c := a.Detail(id).Containers[0]
-	if c.Name != "app" || c.Pod != "render-7d9f" || c.Request != 64*mib || c.Limit != 128*mib || *c.Restarts != 3 || c.QoS != "burstable" ||
-		c.Last.Reason != "OOMKilled" || c.Image != "reg/app:1" || len(c.Says) != 1 || c.Says[0].Bytes != 7 {
+	if c.Name != "app" || c.State != "running" || c.Request != 32*mib || c.Limit != 96*mib || *c.Restarts != 0 || c.Last != nil ||
+		c.Image != "localhost/workload:e2e" || len(c.Says) != 1 || c.Says[0].Bytes != 28086272 || c.Says[0].At.Year() != 2026 {
 		t.Errorf("%+v", c)
 	}
-	if p := a.Detail("11111111-2222-3333-4444-555555555555").Containers[0]; len(p.Says) != 1 || p.Says[0].Bytes != 9 {
+	if p := a.Detail(uid).Containers[0]; len(p.Says) != 1 || p.Says[0].Bytes != 29073408 {
 		t.Errorf("%+v", p)
 	}
 	for name, c := range map[string]struct {
@@ -632,5 +630,21 @@ func TestManyContainers(t *testing.T) {
 	})))).Names()
 	if len(n.Containers) != 300 || asked.Load() != 3 {
 		t.Errorf("%d containers by %d questions", len(n.Containers), asked.Load())
+	}
+}
+
+// CRI names a container, the kubelet adds what it alone knows.
+func TestSeveralKnowOne(t *testing.T) {
+	n := snapshot.Named{Name: "app", Image: "sha256:12", State: "running", Restarts: ptr(1), Limit: 7, Labels: map[string]string{"a": "b"}}
+	fill(&n, snapshot.Named{
+		Name: "other", Image: "reg/app:1", QoS: "burstable", Restarts: ptr(3), Request: 5, Limit: 9, Last: ended("OOMKilled", 137),
+		Labels: map[string]string{"c": "d"}, Says: []snapshot.ToolSays{{Tool: "x"}},
+	}, true)
+	want := snapshot.Named{
+		Name: "app", Image: "reg/app:1", State: "running", QoS: "burstable", Restarts: ptr(3), Request: 5, Limit: 9, Last: ended("OOMKilled", 137),
+		Labels: map[string]string{"a": "b"}, Says: []snapshot.ToolSays{{Tool: "x"}},
+	}
+	if d := cmp.Diff(want, n); d != "" {
+		t.Error(d)
 	}
 }

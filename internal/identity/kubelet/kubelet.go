@@ -93,8 +93,11 @@ func (p *pod) named() []snapshot.Named {
 		}
 		n := base
 		n.Kind, n.Name, n.Runtime, n.ID, n.Restarts = snapshot.NamedContainer, s.Name, runtime, id, &s.RestartCount
-		if s.State.Running != nil {
+		switch {
+		case s.State.Running != nil:
 			n.State = "running"
+		case s.State.Terminated != nil:
+			n.State = "exited"
 		}
 		if t := cmp.Or(s.State.Terminated, s.LastState.Terminated); t != nil {
 			n.Last = &snapshot.Termination{Reason: t.Reason, ExitCode: &t.ExitCode, At: t.FinishedAt.UTC()}
