@@ -20,6 +20,12 @@ func TestUsage(t *testing.T) {
 		{"nope"},
 		{"ps", "x"},
 		{"ps", "--sort", "beauty"},
+		{"ps", "-l", "=x"},
+		{"ps", "-l", "app=x", "--redact"},
+		{"ps", "--watch=-1s"},
+		{"ps", "--runtime-endpoint", "tcp://10.0.0.1:1"},
+		{"ps", "--runtime-timeout", "0s"},
+		{"ps", "--kubelet-token-file", "/nonexistent"},
 		{"explain", "self", "--timeout", "-1s"},
 		{"explain", "self", "--timeout", "soon"},
 		{"capture", "self"},
@@ -119,7 +125,7 @@ func TestHostileNames(t *testing.T) {
 		h.join(t, dir, actor(t, "name").Process.Pid)
 		checkScreen(t, run(t, "explain", cgroup).want(t, 0).out)
 		for _, form := range []string{"wide", "json", "yaml"} {
-			for _, out := range []string{run(t, "explain", cgroup, "-o", form).want(t, 0).out, run(t, "ps", "-o", form).want(t, 0).out} {
+			for _, out := range []string{run(t, "explain", cgroup, "-o", form).want(t, 0).out, run(t, "ps", "-A", "-o", form).want(t, 0).out} {
 				if strings.ContainsFunc(out, func(r rune) bool { return r < 0x20 && r != '\n' || r >= 0x7f && r < 0xa0 || r == 0xfffd }) {
 					t.Errorf("%q -o %s: %q", name, form, out)
 				}
@@ -194,7 +200,7 @@ func TestNobody(t *testing.T) {
 		t.Errorf("nothing was denied to nobody: %s", r.out)
 	}
 	runAs(t, nobody, "explain", cgroup, "--strict").want(t, 4, "denied")
-	runAs(t, nobody, "ps").want(t, 0)
+	runAs(t, nobody, "ps", "-A").want(t, 0)
 	runAs(t, nobody, "lab", "run", "anon-touched", "--for", "1s").want(t, 3, "permission denied")
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func TestFilesAsTheContainerSeesThem(t *testing.T) {
 	on := t.TempDir()
 	cmd := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "layers", on, mode)
 	pid := cmd.Process.Pid
-	reader := actorIn(t, nil, otherDir, "reader", filepath.Join(on, "volume", hostileName)).Process.Pid
+	reader := actorIn(t, nil, otherDir, "reader", filepath.Join(on, "volume", hostileFile)).Process.Pid
 
 	f := listFiles(t, cgroup)
 	base, layer := "/base", filepath.Join(on, "lower")
@@ -88,7 +88,7 @@ func TestFilesAsTheContainerSeesThem(t *testing.T) {
 		{root, base, filepath.Join(on, "lower", "base"), layer, plantedLower, map[int]string{pid: cgroup}},
 		{upper, "/new", filepath.Join(written, "new"), written, plantedUpper, map[int]string{pid: cgroup}},
 		{"tmpfs", "/own/private", "/proc/" + strconv.Itoa(pid) + "/root/own/private", "", plantedPrivate, map[int]string{pid: cgroup}},
-		{"volume", "/vol/" + hostileName, filepath.Join(on, "volume", hostileName), "", plantedVolume, map[int]string{pid: cgroup, reader: other}},
+		{"volume", "/vol/" + hostileFile, filepath.Join(on, "volume", hostileFile), "", plantedVolume, map[int]string{pid: cgroup, reader: other}},
 	} {
 		if !overlay {
 			want.layer = ""

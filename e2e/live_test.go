@@ -101,7 +101,7 @@ func TestCaptureAndReplay(t *testing.T) {
 	for what, text := range map[string]string{
 		"the capture": string(b),
 		"explain":     run(t, "explain", tr.Cgroup, "--redact", "-o", "json").want(t, 0).out,
-		"ps":          run(t, "ps", "--redact", "-o", "wide").want(t, 0).out,
+		"ps":          run(t, "ps", "-A", "--redact", "-o", "wide").want(t, 0).out,
 	} {
 		if strings.Contains(text, "memwhy-lab") || strings.Contains(text, "tmpfs-file") || !strings.Contains(text, "shmem") {
 			t.Errorf("%s, redacted, holds the name of the cgroup or lacks its class: %s", what, text)
@@ -139,7 +139,7 @@ func TestTreeOfAnUntouchedNode(t *testing.T) {
 			t.Errorf("not in the tree: %+v", n)
 		}
 	}
-	if out := run(t, "ps", "--from", filepath.Join(dir, "memwhy-node")).want(t, 0).out; !strings.Contains(out, "shmem") {
+	if out := run(t, "ps", "-A", "--from", filepath.Join(dir, "memwhy-node")).want(t, 0).out; !strings.Contains(out, "shmem") {
 		t.Errorf("ps: %s", out)
 	}
 }
@@ -196,7 +196,7 @@ func TestList(t *testing.T) {
 			Numbers map[string]any
 		}
 	}
-	if err := json.Unmarshal([]byte(run(t, "ps", "-o", "json").want(t, 0).out), &list); err != nil {
+	if err := json.Unmarshal([]byte(run(t, "ps", "-A", "-o", "json").want(t, 0).out), &list); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range list.Containers {

@@ -96,6 +96,9 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 	if a.State != snapshot.Present {
 		a.Err = publicErr(a.Err)
 	}
+	if k.op == kernel.Containers {
+		return p.containers(k, a)
+	}
 	switch k.path {
 	case "/proc/slabinfo":
 		a.Data = p.slabinfo(a.Data)

@@ -56,6 +56,11 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+
+	patience                                 time.Duration
+	state                                    string
+	endpoints                                []string
+	kubeletEndpoint, kubeletToken, kubeletCA string
 }
 
 // Run runs one command line and returns its exit code.
@@ -157,7 +162,6 @@ can be taken back. It only reads.
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	root.AddCommand(a.explain(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.lab(stdin), a.version())
 	return root
@@ -174,6 +178,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	f.StringVar(&a.from, "from", "", "read this capture, or directory tree of a node's files, instead of the running node")
 	f.StringVar(&a.hostRoot, "host-root", "/", "where the node's root file system is mounted")
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "for all reading together")
+	a.naming(cmd)
 	return cmd
 }
 
@@ -191,9 +196,12 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.census != "" && !slices.Contains(wire.CensusModes(), a.census) {
 		return nil, usageError("--census %q: want one of %s", a.census, strings.Join(wire.CensusModes(), ", "))
 	}
+	whom, err := a.names()
+	if err != nil {
+		return nil, err
+	}
 	n, err := wire.Open(ctx, wire.Options{
-		Census: a.census,
-		From:   a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

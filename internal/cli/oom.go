@@ -75,13 +75,14 @@ may be that of dmesg, dmesg -T, /dev/kmsg, a journal, syslog or a serial console
 				defer f.Close()
 				in = f
 			}
-			o, err := wire.ParseLog(cmd.Context(), in, page, a.redact)
+			o, err := wire.ParseLog(cmd.Context(), in, page, a.redact, a.stateDir())
 			if err != nil {
 				return err
 			}
 			return a.writeOOM(o)
 		},
 	})
+	a.remembering(cmd)
 	cmd.Flags().StringVar(&pageSize, "page-size", pageSize, "of the machine that wrote the log, which does not say")
 	return cmd
 }
@@ -123,7 +124,11 @@ capture, or of a directory tree of a node's files, what was recorded of it.
 			if a.timeout <= 0 {
 				return usageError("--timeout %s: must be positive", a.timeout)
 			}
-			o, err := wire.NodeLog(cmd.Context(), wire.Options{From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact})
+			whom, err := a.names()
+			if err != nil {
+				return err
+			}
+			o, err := wire.NodeLog(cmd.Context(), wire.Options{From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom})
 			if err != nil {
 				return logError(err, a.from != "")
 			}
@@ -133,6 +138,7 @@ capture, or of a directory tree of a node's files, what was recorded of it.
 	cmd.Flags().StringVar(&a.from, "from", "", "read the log of this capture, or directory tree of a node's files")
 	cmd.Flags().StringVar(&a.hostRoot, "host-root", "/", "where the node's root file system is mounted")
 	cmd.Flags().DurationVar(&a.timeout, "timeout", 10*time.Second, "for all reading")
+	a.naming(cmd)
 	return cmd
 }
 

@@ -10,15 +10,19 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/wire"
 )
 
-const targetHelp = `TARGET is a cgroup path (/kubepods/...), pid:N, self, or the id of a container
-or the beginning of one. With --from it may be left out: a capture knows what it
-was taken of.`
+const targetHelp = `TARGET is the name of a container, pod, namespace/pod[/container], the id of a
+container or the beginning of one, a systemd unit, a cgroup path (/kubepods/...),
+pid:N or self. With --from it may be left out: a capture knows what it was taken
+of.
+
+Names come from the sockets of containerd, CRI-O, cri-dockerd, docker and podman,
+which are only read from, and from a kubelet with --kubelet-token-file. Without
+any of them ids and paths do.`
 
 // openCode tells a capture that cannot be used from a machine that cannot.
 func openCode(err error) int {
@@ -45,9 +49,10 @@ func (a *app) target(args []string) (string, error) {
 
 func (a *app) explain() *cobra.Command {
 	return a.counting(a.reading(&cobra.Command{
-		Use:   "explain TARGET",
-		Short: "Explain the memory of one container",
-		Long:  "Explain every byte that is charged to one memory cgroup.\n\n" + targetHelp + "\n\n" + exitHelp,
+		Use:               "explain TARGET",
+		Short:             "Explain the memory of one container or pod",
+		ValidArgsFunction: a.complete,
+		Long:              "Explain every byte that is charged to one memory cgroup.\n\n" + targetHelp + "\n\n" + exitHelp,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.format("text", "wide", "json", "yaml"); err != nil {
 				return err
@@ -68,36 +73,6 @@ func (a *app) explain() *cobra.Command {
 			return a.write(r, r.NotSeen, func() []byte { return render.Text(r) }, func() []byte { return render.Wide(r) })
 		},
 	}, "text", "wide", "json", "yaml"))
-}
-
-func (a *app) ps() *cobra.Command {
-	order := string(explain.Sorts()[0])
-	cmd := a.reading(&cobra.Command{
-		Use:   "ps",
-		Short: "Rank the memory cgroups that hold processes",
-		Long:  "Rank all memory cgroups that hold processes.\n\n" + exitHelp,
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.format("text", "wide", "json", "yaml"); err != nil {
-				return err
-			}
-			if !slices.Contains(explain.Sorts(), explain.Sort(order)) {
-				return usageError("--sort %q: want one of %v", order, explain.Sorts())
-			}
-			n, err := a.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer n.Close()
-			l, err := n.List(explain.Sort(order))
-			if err != nil {
-				return err
-			}
-			return a.write(l, l.NotSeen, func() []byte { return render.List(l, false) }, func() []byte { return render.List(l, true) })
-		},
-	}, "text", "wide", "json", "yaml")
-	cmd.Flags().StringVar(&order, "sort", order, strings.Trim(strings.ReplaceAll(fmt.Sprint(explain.Sorts()), " ", "|"), "[]"))
-	return cmd
 }
 
 func (a *app) format(known ...string) error {
@@ -147,8 +122,9 @@ func (a *app) capture() *cobra.Command {
 	var opt wire.CaptureOptions
 	var file string
 	cmd := a.counting(a.reading(&cobra.Command{
-		Use:   "capture TARGET -o FILE",
-		Short: "Record what explain and ps read, to replay it anywhere with --from",
+		ValidArgsFunction: a.complete,
+		Use:               "capture TARGET -o FILE",
+		Short:             "Record what explain and ps read, to replay it anywhere with --from",
 		Long: `Record every answer of the node that explain and ps need, for replay with --from
 on any machine. The file is readable by its owner only.
 

@@ -138,7 +138,7 @@ func (f *facts) before(l *snapshot.LogRecord) bool {
 
 // told is a record in words and numbers.
 func told(l *snapshot.LogRecord) report.OOMRecord {
-	return oom.Report(&snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil).Records[0]
+	return oom.Report(&snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil, nil).Records[0]
 }
 
 // finding begins one about records: the newest is the title.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/diagnose"
-	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
@@ -65,7 +64,9 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	}
 	r.Advisories = advisories(judged)
 	r.Findings = diagnose.Find(s, w, node, judged)
-	r.NotSeen = notSeen(s, w, r)
+	missing := &missingList{}
+	r.Children = children(s, w, missing)
+	r.NotSeen = append(notSeen(s, w, r), missing.rows...)
 	return r, nil
 }
 
@@ -79,6 +80,7 @@ func saying(s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
 		if n.Known {
 			row.Bytes = &n.Bytes
 		}
+		reported(&row, s)
 		rows = append(rows, row)
 	}
 	return rows
@@ -126,19 +128,6 @@ func lru(s *snapshot.Snapshot) string {
 		}
 	}
 	return "unknown"
-}
-
-func target(s *snapshot.Snapshot) report.Target {
-	t := s.Target()
-	id := identity.Parse(t.Path)
-	r := report.Target{
-		CgroupVersion: t.Version.String(),
-		ID:            id.ID, Runtime: id.Runtime, PodUID: id.PodUID, QoS: id.QoS,
-		PIDs:     append([]int{}, s.PIDs[:min(len(s.PIDs), report.MaxPIDs)]...),
-		PIDCount: len(s.PIDs) + s.Outside,
-	}
-	r.Cgroup, r.CgroupBytes = name(t.Path)
-	return r
 }
 
 // name returns a name for JSON, and its exact bytes when it is not UTF-8.

@@ -21,6 +21,7 @@ func notSeen(s *snapshot.Snapshot, w *ledger.Whole, r *report.Report) []report.N
 	}
 	l.nulls(s, r)
 	l.sources(s)
+	l.names(s, isContainer(r.Target))
 	l.processes(s)
 	return l.rows
 }
@@ -70,6 +71,9 @@ func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, "implausible", "the highest usage so far")
 	for i, row := range r.Says {
 		null(l, fmt.Sprintf("says[%d].bytes", i), row.Bytes == nil, t.Stat, row.Formula, "what "+row.Tool+" shows")
+		for j := range row.Reported {
+			null(l, fmt.Sprintf("says[%d].reported[%d].differenceBytes", i, j), row.Reported[j].DifferenceBytes == nil, t.Stat, row.Formula, "how far "+row.Tool+" is from the kernel's files")
+		}
 	}
 	for i, f := range r.Findings {
 		rule, _ := diagnose.Of(f.Code)

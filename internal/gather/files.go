@@ -27,7 +27,8 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 		return nil, err
 	}
 	if target != nil {
-		cgroup, err := resolve(src, h, *target)
+		s.Names = Names(src)
+		cgroup, err := resolve(src, h, s.Names, *target)
 		if err != nil {
 			return nil, err
 		}

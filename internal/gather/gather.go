@@ -43,10 +43,12 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	if err != nil {
 		return nil, err
 	}
-	cgroup, err := resolve(src, h, target)
+	s.Names = Names(src)
+	cgroup, err := resolve(src, h, s.Names, target)
 	if err != nil {
 		return nil, err
 	}
+	detail(src, s.Names, identity.Of(cgroup, s.Names))
 	for i, p := range h.Ancestors(cgroup) {
 		c := cgroupfs.Read(src, h, p)
 		if i == 0 {
@@ -58,6 +60,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 		s.Path = append(s.Path, c)
 	}
 	members(src, s)
+	children(src, h, s)
 	if s.Census = kernel.Census(src, s.PIDs); s.Census.State == snapshot.Present {
 		s.Mounts = mountTables(src, firsts(s.Processes))
 	}
@@ -244,7 +247,9 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 	readOpenFiles(src, bySize)
 }
 
-func procFile(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }
+func procFile(pid int, name string) string { return "/proc/" + itoa(pid) + "/" + name }
+
+func itoa(n int) string { return strconv.Itoa(n) }
 
 func rss(p *snapshot.Process) int64 {
 	n, ok := p.Status.Value.Fields.Get("VmRSS")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/kernel"
@@ -17,13 +18,17 @@ import (
 type fakeNode struct {
 	files  map[string]string
 	faults map[string]kernel.Answer
-	asked  []string
+
+	mu    sync.Mutex
+	asked []string
 }
 
 func (n *fakeNode) Origin() kernel.Origin { return kernel.Origin{PageSize: 4096} }
 
 func (n *fakeNode) Ask(q kernel.Question) kernel.Answer {
+	n.mu.Lock()
 	n.asked = append(n.asked, q.Path)
+	n.mu.Unlock()
 	if a, ok := n.faults[q.Path]; ok {
 		return a
 	}
@@ -207,7 +212,7 @@ func TestPartOfAHierarchy(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	l, err := List(fake(), Options{})
+	l, err := List(fake(), Options{}, true)
 	if err != nil || len(l.Snapshots) != 2 || !l.Complete {
 		t.Fatalf("%+v, %v", l, err)
 	}

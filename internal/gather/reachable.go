@@ -216,8 +216,8 @@ func (r *reach) safe(m *snapshot.Mount) bool {
 	return false
 }
 
-// found is a file to ask about.
-type found struct {
+// candidate is a file to ask about.
+type candidate struct {
 	paths []string // to open it by, the best first
 	text  string   // its path as the process sees it
 	mount *snapshot.Mount
@@ -246,14 +246,14 @@ func (r *reach) open(pid int, v *reachView) {
 	for i, fd := range fds {
 		qs[i] = kernel.Question{Op: kernel.Read, Path: procFile(pid, "fdinfo/"+fd), Max: 64 << 10}
 	}
-	var files []found
+	var files []candidate
 	for i, a := range kernel.AskAll(r.src, qs) {
 		var m *snapshot.Mount
 		if a.State == snapshot.Present {
 			m = v.byID[mountID(a.Data)]
 		}
 		if m == nil || r.safe(m) {
-			files = append(files, found{[]string{dir + "/" + fds[i]}, texts[i], m})
+			files = append(files, candidate{[]string{dir + "/" + fds[i]}, texts[i], m})
 		}
 	}
 	r.ask(v, files)
@@ -287,7 +287,7 @@ func (r *reach) mapped(pid int, v *reachView) {
 		}
 		return
 	}
-	var files []found
+	var files []candidate
 	for _, f := range maps.Value {
 		if v.texts[f.Name] || device(f.Name) || !strings.HasPrefix(f.Name, "/") {
 			continue
@@ -301,7 +301,7 @@ func (r *reach) mapped(pid int, v *reachView) {
 		if !strings.HasSuffix(f.Name, " (deleted)") && path.Clean(f.Name) == f.Name {
 			paths = append(paths, procFile(pid, "root")+v.own(f.Name))
 		}
-		files = append(files, found{paths, f.Name, m})
+		files = append(files, candidate{paths, f.Name, m})
 	}
 	r.ask(v, files)
 }
@@ -337,7 +337,7 @@ func within(p, dir string) (string, bool) {
 
 // ask asks about files by their best path, then again by the next where that is
 // not permitted.
-func (r *reach) ask(v *reachView, files []found) {
+func (r *reach) ask(v *reachView, files []candidate) {
 	if left := maxAsked - r.asked; len(files) > left {
 		files, r.over = files[:max(0, left)], true
 	}
@@ -347,14 +347,14 @@ func (r *reach) ask(v *reachView, files []found) {
 		for i, f := range files {
 			qs[i] = kernel.Question{Op: kernel.Cached, Path: f.paths[0], Max: leastWalk}
 		}
-		var again []found
+		var again []candidate
 		for i, a := range kernel.AskAll(r.src, qs) {
 			f := files[i]
 			switch {
 			case a.State == snapshot.Present:
 				r.answer(v, f, a.Data)
 			case a.State == snapshot.Denied && len(f.paths) > 1:
-				again = append(again, found{f.paths[1:], f.text, f.mount})
+				again = append(again, candidate{f.paths[1:], f.text, f.mount})
 			case a.State == snapshot.Denied, a.State == snapshot.Failed && a.Err != "not a regular file":
 				r.refused++
 				r.because(a.Err)
@@ -370,7 +370,7 @@ func (r *reach) because(why string) {
 	}
 }
 
-func (r *reach) answer(v *reachView, f found, data []byte) {
+func (r *reach) answer(v *reachView, f candidate, data []byte) {
 	c, err := kernel.ParseCached(data)
 	if err != nil {
 		r.refused++

@@ -2,7 +2,6 @@ package gather
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -32,7 +31,7 @@ type TargetError struct {
 	Kind       Kind
 	Err        error
 	Hint       string
-	Candidates []string // cgroup paths
+	Candidates []string // cgroup paths, each with a name where it has one
 }
 
 func (e *TargetError) Error() string { return e.Err.Error() }
@@ -46,7 +45,7 @@ func notFound(format string, args ...any) error {
 }
 
 // resolve turns what a user typed into a cgroup path.
-func resolve(src kernel.Source, h cgroupfs.Hierarchy, target string) (string, error) {
+func resolve(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, target string) (string, error) {
 	if target == "" {
 		target = src.Origin().Target // a capture knows what it was taken of
 	}
@@ -64,7 +63,7 @@ func resolve(src kernel.Source, h cgroupfs.Hierarchy, target string) (string, er
 	case strings.HasPrefix(target, "/"):
 		return resolvePath(src, h, target)
 	}
-	return resolveID(src, h, target)
+	return resolveName(src, h, n, target)
 }
 
 // resolvePath accepts a cgroup path, and the path of its directory as people
@@ -134,29 +133,6 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 		}
 	}
 	return cgroup, nil
-}
-
-func resolveID(src kernel.Source, h cgroupfs.Hierarchy, target string) (string, error) {
-	all, _, err := cgroups(src, h)
-	if err != nil {
-		return "", &TargetError{Kind: Unreadable, Err: err}
-	}
-	var found []string
-	for _, c := range all {
-		if identity.MatchID(c, strings.ToLower(target)) {
-			found = append(found, c)
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", &TargetError{Kind: Ambiguous, Err: errorf("%d containers match %q", len(found), target), Candidates: found}
-	}
-	if rel := "/" + strings.Trim(target, "/"); slices.Contains(all, rel) {
-		return rel, nil
-	}
-	return "", notFound("no container whose id starts with %q", target)
 }
 
 // resolveOnly finds the one container of a tree that does not say what it was

@@ -55,6 +55,11 @@ const (
 	// at the moment, one record a line as the device prints it. Who keeps answers
 	// may give a log in another dress, or what package kmsg made of one.
 	Log Op = "log"
+	// Containers is what the container runtimes of the node say: snapshot.Names in
+	// JSON. Asked of "/" it is the list, of "/ID" more of one of the list: of the
+	// container of that id, or of the pod of that UID. Kernels do not know: who
+	// composes a source answers it.
+	Containers Op = "containers"
 )
 
 // LogPath is where the kernel's log is.

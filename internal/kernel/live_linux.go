@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +89,52 @@ func (l *Live) Ask(q Question) Answer {
 	return a
 }
 
+// Socket finds a unix socket of the node: the name to connect to until close,
+// which leads nowhere else than to what was found.
+func (l *Live) Socket(p string) (here string, close func() error, err error) {
+	const flags = unix.O_PATH | unix.O_CLOEXEC
+	for range maxLinks {
+		var f *os.File
+		if l.own {
+			f, err = os.OpenFile("/"+relative(p), flags, 0)
+		} else {
+			f, err = l.root.OpenFile(relative(onRun(p)), flags, 0)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		st, err := f.Stat()
+		if err == nil && st.Mode()&os.ModeSocket != 0 {
+			return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), f.Close, nil
+		}
+		f.Close()
+		if err != nil || st.Mode()&os.ModeSymlink == 0 {
+			return "", nil, cmp.Or(err, errors.New("not a socket"))
+		}
+		// Below a foreign root a link is not followed by opening it.
+		to, err := l.root.Readlink(relative(onRun(p)))
+		if err != nil {
+			return "", nil, err
+		}
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(onRun(p)), to)
+		}
+		p = to
+	}
+	return "", nil, errors.New("too many links")
+}
+
+const maxLinks = 8
+
+// onRun is p where /var/run leads to on every node: links with whole paths lead
+// out of a foreign root.
+func onRun(p string) string {
+	if rest, ok := strings.CutPrefix(p, "/var/run/"); ok {
+		return "/run/" + rest
+	}
+	return p
+}
+
 // relative makes a path of the node relative to its root.
 func relative(p string) string {
 	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
@@ -152,11 +199,15 @@ func readAll(fd, max int) ([]byte, error) {
 }
 
 func (l *Live) list(q Question) ([]byte, error) {
-	f, err := l.open(q.Path)
+	f, err := l.folder(q.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Nlink == 2 {
+		return nil, nil // itself and its name above: most cgroups have none below
+	}
 	var names []byte
 	count := 0
 	for {

@@ -16,6 +16,11 @@ func OpenLive(string) (*Live, error) {
 	return nil, errors.New("a running node can only be read on Linux; use --from with a capture")
 }
 
+// Socket always fails here.
+func (l *Live) Socket(string) (here string, close func() error, err error) {
+	return "", nil, errors.New("only on Linux")
+}
+
 // Ring is the kernel's own log; only Linux has one.
 type Ring struct {
 	io.Reader

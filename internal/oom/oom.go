@@ -4,6 +4,8 @@
 package oom
 
 import (
+	"strings"
+
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
@@ -12,14 +14,15 @@ import (
 )
 
 // Report tells what a log holds. With a redactor the names of processes and
-// cgroups are hidden.
-func Report(log *snapshot.KernelLog, hide *identity.Redactor) *report.OOM {
+// cgroups are hidden. Containers have the names that named knows, which may be
+// nil.
+func Report(log *snapshot.KernelLog, hide *identity.Redactor, named *snapshot.Names) *report.OOM {
 	r := &report.OOM{
 		Schema: report.OOMSchema, Records: make([]report.OOMRecord, 0, len(log.Records)),
 		Omitted: log.Omitted, Suppressed: log.Suppressed, Overruns: log.Overruns, LongLines: log.LongLines,
 		BytesRead: log.Bytes, LinesRead: log.Lines, PageSizeAssumed: log.PageSize,
 	}
-	n := names{hide}
+	n := names{hide, named}
 	for i := range log.Records {
 		rec := record(&log.Records[i], n)
 		rec.Advisories = advisories(log, i)
@@ -29,7 +32,10 @@ func Report(log *snapshot.KernelLog, hide *identity.Redactor) *report.OOM {
 }
 
 // names makes names fit for the message.
-type names struct{ hide *identity.Redactor }
+type names struct {
+	hide  *identity.Redactor
+	named *snapshot.Names
+}
 
 func (n names) comm(s string) string {
 	if n.hide != nil {
@@ -47,6 +53,23 @@ func (n names) path(s string) string {
 	return s
 }
 
+// title is what a person calls the container or the pod of a cgroup; empty when
+// nobody told. Units and the like are called by their path.
+func (n names) title(path string) string {
+	w := identity.Of(path, n.named)
+	if w.Title == "" || w.Title == w.Name || path == "" {
+		return ""
+	}
+	if n.hide == nil {
+		return plain(w.Title)
+	}
+	parts := strings.Split(w.Title, "/")
+	for i, p := range parts {
+		parts[i] = n.hide.Name(p)
+	}
+	return strings.Join(parts, "/")
+}
+
 func plain(s string) string {
 	s, _ = printable.UTF8(s)
 	return s
@@ -58,6 +81,7 @@ func record(l *snapshot.LogRecord, n names) report.OOMRecord {
 		Trigger: report.OOMTrigger{PID: l.TriggerPID, Comm: n.comm(l.TriggerComm)},
 		GFP:     plain(l.GFP), Order: l.Order, NodeMask: plain(l.NodeMask), Constraint: l.Constraint,
 		LimitOwner: n.path(l.LimitOwner), TaskCgroup: n.path(l.TaskCgroup),
+		LimitOwnerName: n.title(l.LimitOwner), TaskName: n.title(l.TaskCgroup),
 		Memory: counter(l.Memory), Swap: counter(l.Swap), MemorySwap: counter(l.MemorySwap), Kmem: counter(l.Kmem),
 		Stats: map[string]int64{}, Victims: make([]report.OOMVictim, 0, len(l.Victims)), MoreVictims: l.MoreVictims,
 		Outcome: l.Outcome, Path: n.path(l.Path), Error: l.Error,

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -26,7 +27,7 @@ func kmem() snapshot.LogRecord {
 }
 
 func TestTheContradictionIsNamed(t *testing.T) {
-	r := Report(log(kmem()), nil).Records[0]
+	r := Report(log(kmem()), nil, nil).Records[0]
 	want := "OOM at the limit 64.0 MiB of /kubepods/a: killed php (pid 131), which held 52 KiB; the kernel's own memory was 63.0 MiB, which no kill frees"
 	if r.Summary != want {
 		t.Errorf("got  %s\nwant %s", r.Summary, want)
@@ -57,7 +58,7 @@ func TestWhoseLimit(t *testing.T) {
 }
 
 func TestWhatIsNotPrintedIsNull(t *testing.T) {
-	r := Report(log(snapshot.LogRecord{Kind: snapshot.LogMemcgOOM}), nil).Records[0]
+	r := Report(log(snapshot.LogRecord{Kind: snapshot.LogMemcgOOM}), nil, nil).Records[0]
 	f := r.Full
 	if f.AnonBytes != nil || f.FileBytes != nil || f.ShmemBytes != nil || f.KernelBytes != nil || f.UnreclaimableBytes != nil || r.UsageBytes != nil || r.Trigger.PID != nil {
 		t.Errorf("%+v", r)
@@ -71,7 +72,7 @@ func TestWhatIsNotPrintedIsNull(t *testing.T) {
 func TestHierarchicalKeysWin(t *testing.T) {
 	l := kmem()
 	l.Stats = map[string]int64{"rss": 1, "total_rss": 60 * size.MiB, "cache": 2, "total_cache": 3 * size.MiB, "total_shmem": size.MiB}
-	f := Report(log(l), nil).Records[0].Full
+	f := Report(log(l), nil, nil).Records[0].Full
 	if *f.AnonBytes != 60*size.MiB || *f.FileBytes != 2*size.MiB || *f.ShmemBytes != size.MiB {
 		t.Errorf("%d %d %d", *f.AnonBytes, *f.FileBytes, *f.ShmemBytes)
 	}
@@ -81,13 +82,13 @@ func TestSlabOfACgroupIsACandidateOnlyWithoutAKill(t *testing.T) {
 	slub := snapshot.LogRecord{Kind: snapshot.LogSlub, Slab: &snapshot.LogSlab{Cache: "dentry", Index: bytes(4), Cgroup: "a"}}
 	other := kmem()
 	other.LimitOwner, other.TaskCgroup = "/kubepods/b", "/kubepods/b"
-	if got := Report(log(slub, other), nil).Records[0].Advisories; len(got) != 1 || got[0].ID != "el7-kmem-slab-leak" {
+	if got := Report(log(slub, other), nil, nil).Records[0].Advisories; len(got) != 1 || got[0].ID != "el7-kmem-slab-leak" {
 		t.Errorf("%+v", got)
 	}
-	if got := Report(log(slub, kmem()), nil).Records[0].Advisories; len(got) != 0 {
+	if got := Report(log(slub, kmem()), nil, nil).Records[0].Advisories; len(got) != 0 {
 		t.Errorf("%+v", got)
 	}
-	if got := Report(log(slub), nil).Records[0].Advisories; got == nil || len(got) != 0 {
+	if got := Report(log(slub), nil, nil).Records[0].Advisories; got == nil || len(got) != 0 {
 		t.Errorf("a kernel that is not known: %+v", got)
 	}
 }
@@ -95,8 +96,31 @@ func TestSlabOfACgroupIsACandidateOnlyWithoutAKill(t *testing.T) {
 func TestNamesThatAreNotUTF8(t *testing.T) {
 	l := kmem()
 	l.Victims[0].Comm, l.LimitOwner = "a\xffb", "/\xfe"
-	r := Report(log(l), nil).Records[0]
+	r := Report(log(l), nil, nil).Records[0]
 	if r.Victims[0].Comm != `a\xffb` || !strings.Contains(r.Summary, `a\xffb`) || r.LimitOwner != `/\xfe` {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A record has the names of the containers in it, as far as somebody told; with
+// a redactor the hidden ones.
+func TestNames(t *testing.T) {
+	id, uid := strings.Repeat("ab", 32), "11111111-2222-3333-4444-555555555555"
+	pod := "/kubepods/burstable/pod" + uid
+	named := (&snapshot.Names{Containers: []snapshot.Named{
+		{Kind: snapshot.NamedContainer, ID: id, Name: "app", Namespace: "shop", Pod: "web-1", PodUID: uid},
+	}}).Index()
+	l := snapshot.LogRecord{Kind: snapshot.LogMemcgOOM, LimitOwner: pod, TaskCgroup: pod + "/" + id, Victims: []snapshot.LogVictim{{PID: 7, Comm: "java"}}}
+	r := Report(log(l), nil, named).Records[0]
+	if r.LimitOwnerName != "shop/web-1" || r.TaskName != "shop/web-1/app" ||
+		!strings.Contains(r.Summary, "(the pod shop/web-1, not one of its containers)") || !strings.Contains(r.Summary, "of shop/web-1/app") {
+		t.Errorf("%+v", r)
+	}
+	r = Report(log(l), identity.NewRedactor([]byte("k")), named).Records[0]
+	if r.TaskName == "" || strings.Contains(r.Summary+r.TaskName+r.LimitOwnerName, "web") || strings.Contains(r.Summary+r.TaskName, "shop") {
+		t.Errorf("%+v", r)
+	}
+	if r := Report(log(l), nil, nil).Records[0]; r.LimitOwnerName != "" || r.TaskName != "" {
 		t.Errorf("%+v", r)
 	}
 }

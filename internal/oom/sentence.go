@@ -20,6 +20,9 @@ func sentence(r *report.OOMRecord, l *snapshot.LogRecord) string {
 		return "The cgroup " + r.Path + " could not be made: " + r.Error
 	}
 	s := where(r) + ": " + who(r)
+	if r.TaskName != "" {
+		s += " of " + r.TaskName
+	}
 	if what := why(r); what != "" {
 		s += "; " + what
 	}
@@ -50,7 +53,7 @@ func where(r *report.OOMRecord) string {
 	s += " of " + r.LimitOwner
 	if r.Whose == "ancestor" {
 		if id := identity.Parse(r.LimitOwner); id.Kind == identity.Pod {
-			return s + " (the pod, not one of its containers)"
+			return s + " (the pod" + led(r.LimitOwnerName) + ", not one of its containers)"
 		}
 		return s + " (above the victim's own cgroup)"
 	}
@@ -168,4 +171,11 @@ func allocSentence(r *report.OOMRecord) string {
 		}
 	}
 	return s
+}
+
+func led(name string) string {
+	if name == "" {
+		return ""
+	}
+	return " " + name
 }

@@ -79,6 +79,29 @@ func heldBy(p *page, r *report.Report) {
 	}
 }
 
+// parts tells what a pod consists of, as far as it matters and in two lines.
+func parts(p *page, r *report.Report) {
+	var all []string
+	small := 0
+	for _, c := range r.Children {
+		if 100*max(c.UsageBytes, -c.UsageBytes) < r.Numbers.UsageBytes {
+			small++
+			continue
+		}
+		name := c.Name
+		if name == c.ID {
+			name = short(name)
+		}
+		all = append(all, fmt.Sprintf("%s %s %s", printable.Fit(printable.Text(name), 24), c.Largest.Account, size.Text(c.UsageBytes)))
+	}
+	if small > 0 && len(all) > 0 {
+		all = append(all, fmt.Sprintf("%d below 1%%", small))
+	}
+	if len(all) > 0 {
+		p.fold("  ", 2, "  consists of "+strings.Join(all, ", "))
+	}
+}
+
 func held(h report.Holder) string {
 	class, _, _ := strings.Cut(h.Account, "/")
 	name := printable.Fit(printable.Text(h.Name), 24)

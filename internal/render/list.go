@@ -1,6 +1,8 @@
 package render
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -8,30 +10,60 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 )
 
-// List renders a ranking, one line a cgroup; wide shows paths and names in full.
+// List renders a ranking, one line a container or cgroup; wide shows paths and
+// names in full, images and how runs ended.
 func List(l *report.List, wide bool) []byte {
 	p := &page{}
 	if !wide {
 		p.width = Width
 	}
-	const row = "%8s %8s %9s %8s %-8s %-7s %s"
-	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "LIMIT", "KILL", "LARGEST", "CGROUP, sizes in MiB")
+	const row = "%8s %8s %9s %5s %8s %-7s %s"
+	heading := "NAME, sizes in MiB"
+	if wide {
+		heading = "KILL     NAME, sizes in MiB"
+	}
+	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
 	for _, c := range l.Containers {
 		n := c.Numbers
-		cannot := "unknown"
+		cannot, share := "unknown", "-"
 		if n.UnreclaimableBytes != nil {
 			cannot = size.MiBs(*n.UnreclaimableBytes)
+			if n.LimitBytes != nil && c.Risk.MarginBytes != nil {
+				share = size.Percent(*n.LimitBytes-*c.Risk.MarginBytes, *n.LimitBytes)
+			}
 		}
-		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot,
-			mib(n.LimitBytes, "none"), c.Risk.Level, c.Largest.Account, who(c.Target, wide))
+		who := listed(c.Target)
+		if wide {
+			who = fmt.Sprintf("%-8s %s", c.Risk.Level, listedWide(c.Target))
+		}
+		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot, share,
+			mib(n.LimitBytes, "none"), c.Largest.Account, who)
 	}
 	if len(l.Containers) == 0 {
-		p.line("no memory cgroup holds a process")
+		p.line("nothing of what was asked for holds a process")
 	}
 	for _, m := range l.NotSeen {
 		if m.State != "absent" || m.Key == "containers" {
 			p.line("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why)
 		}
+	}
+	return p.Bytes()
+}
+
+// ListNames renders what memwhy explain takes as a target, one a line.
+func ListNames(l *report.List) []byte {
+	p := &page{}
+	seen := map[string]int{}
+	for _, c := range l.Containers {
+		seen[c.Target.Name]++
+	}
+	for _, c := range l.Containers {
+		t := c.Target
+		if t.Name != "" && seen[t.Name] == 1 {
+			p.line("%s", t.Name)
+			continue
+		}
+		p.line("%s", cmp.Or(t.ID, t.Cgroup))
 	}
 	return p.Bytes()
 }
@@ -43,15 +75,41 @@ func mib(n *int64, none string) string {
 	return size.MiBs(*n)
 }
 
-func who(t report.Target, wide bool) string {
-	path := printable.Text(t.Cgroup)
-	if wide {
-		return path + "  (" + processes(t.PIDCount) + ")"
+// listed is a name for one column; the end of a path tells siblings apart.
+func listed(t report.Target) string {
+	if t.Name != "" {
+		return printable.Fit(printable.Text(t.Name), 28)
 	}
 	if t.ID != "" {
 		return strings.TrimSpace(t.Runtime + " " + short(t.ID))
 	}
-	return tail(path, 25)
+	return tail(printable.Text(t.Cgroup), 28)
+}
+
+func listedWide(t report.Target) string {
+	var more []string
+	if t.Name != "" {
+		more = append(more, t.Name)
+	}
+	more = append(more, t.Cgroup, "("+processes(t.PIDCount)+")")
+	if t.Image != "" {
+		more = append(more, t.Image)
+	}
+	if t.RestartCount != nil && *t.RestartCount > 0 {
+		more = append(more, fmt.Sprintf("restarts %d", *t.RestartCount))
+	}
+	if t.LastTermination != nil {
+		more = append(more, "last ended "+ended(t.LastTermination))
+	}
+	return strings.Join(more, "  ")
+}
+
+func ended(t *report.Termination) string {
+	s := t.Reason
+	if t.ExitCode != nil {
+		s = strings.TrimSpace(fmt.Sprintf("%s code %d", s, *t.ExitCode))
+	}
+	return strings.TrimSpace(s + " at " + t.FinishedAt.UTC().Format("2006-01-02T15:04:05Z"))
 }
 
 // tail keeps the end of a path, which tells siblings apart.

@@ -66,6 +66,7 @@ func Text(r *report.Report) []byte {
 	figures(p, r)
 	bar(p, r)
 	heldBy(p, r)
+	parts(p, r)
 	saying(p, r, Height-strings.Count(p.String(), "\n")-2)
 	doubts(p, r, Height-strings.Count(p.String(), "\n"))
 	return p.Bytes()
@@ -75,17 +76,28 @@ func head(p *page, r *report.Report) {
 	p.fold("  ", 2, r.Verdict.Text)
 	p.fold("  ", 2, "Kill risk "+r.Risks.Kill.Level+": "+r.Risks.Kill.Because+".")
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
-	var who []string
-	if r.Target.ID != "" {
-		who = append(who, strings.TrimSpace(r.Target.Runtime+" container "+short(r.Target.ID)))
-	}
-	if r.Target.PodUID != "" {
-		who = append(who, "pod "+r.Target.PodUID)
-	}
-	if len(who) > 0 {
+	if who := who(r.Target); len(who) > 0 {
 		p.line("%s", strings.Join(who, ", "))
 	}
 	p.line("%s, cgroup %s, %s LRU, kernel %s", processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, orUnknown(r.Host.Kernel))
+}
+
+// who tells whose cgroup it is, on one line: names where there are any, else ids.
+func who(t report.Target) []string {
+	var who []string
+	if t.Name != "" && t.Kind != "unit" {
+		who = append(who, printable.Fit(printable.Text(t.Name), 50))
+	}
+	if t.ID != "" {
+		who = append(who, strings.TrimSpace(t.Runtime+" container "+short(t.ID)))
+	}
+	if t.PodUID != "" && t.Pod == "" {
+		who = append(who, "pod "+t.PodUID)
+	}
+	if t.LastTermination != nil && t.LastTermination.Reason != "" {
+		who = append(who, "last ended "+t.LastTermination.Reason)
+	}
+	return who
 }
 
 func processes(n int) string {
@@ -192,6 +204,10 @@ func saying(p *page, r *report.Report, room int) {
 		v := "unknown"
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)
+		}
+		for _, said := range s.Reported {
+			v += " (says " + size.MiBs(said.Bytes) + ")"
+			break
 		}
 		p.line("  %-15s %7s %s", s.Tool, v, formula(s))
 	}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,6 +30,12 @@ func Wide(r *report.Report) []byte {
 		p.line("  %-26s %15d  %-10s %s", a.Path, a.Bytes, note, state(a.State))
 	}
 	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, optional(r.Unexplained.BoundBytes))
+	if len(r.Children) > 0 {
+		p.line("CONSISTS OF, in bytes")
+	}
+	for _, c := range r.Children {
+		p.line("  %-9s %15d  %-10s %s  %s", c.Kind, c.UsageBytes, c.Largest.Account, state(c.Accounts), strings.TrimSpace(c.Name+"  "+c.Cgroup))
+	}
 	counted(p, r)
 	p.line("LIMITS, from the target to the root")
 	for _, l := range r.Limits {
@@ -72,13 +79,54 @@ func wideHead(p *page, r *report.Report) {
 	p.line("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because)
 	t := r.Target
 	p.line("%s", t.Cgroup)
-	for _, f := range [][2]string{{"runtime", t.Runtime}, {"container", t.ID}, {"pod", t.PodUID}, {"qos", t.QoS}} {
+	for _, f := range [][2]string{
+		{"name", t.Name},
+		{"runtime", cmp.Or(t.RuntimeVersion, t.Runtime)},
+		{"container", t.ID},
+		{"pod", t.PodUID},
+		{"qos", t.QoS},
+		{"image", t.Image},
+		{"labels", labels(t.Labels)},
+		{"asked for", asked(t)},
+		{"run", runs(t)},
+		{"named by", t.NamedBy},
+	} {
 		if f[1] != "" {
 			p.line("  %-10s %s", f[0], f[1])
 		}
 	}
 	p.line("  %-10s kernel %s, %s, cgroup %s (%s), %s LRU", "host", orUnknown(r.Host.Kernel), orUnknown(r.Host.Distro), t.CgroupVersion, r.Host.CgroupMode, r.Host.LRU)
 	p.line("  %-10s %d: %s", "processes", t.PIDCount, strings.Trim(fmt.Sprint(t.PIDs), "[]"))
+}
+
+func labels(m map[string]string) string {
+	var s []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		s = append(s, k+"="+m[k])
+	}
+	return strings.Join(s, " ")
+}
+
+func asked(t report.Target) string {
+	var s []string
+	if t.RequestBytes > 0 {
+		s = append(s, "request "+size.Text(t.RequestBytes))
+	}
+	if t.SpecLimitBytes > 0 {
+		s = append(s, "limit "+size.Text(t.SpecLimitBytes))
+	}
+	return strings.Join(s, ", ")
+}
+
+func runs(t report.Target) string {
+	s := []string{t.State}
+	if t.RestartCount != nil {
+		s = append(s, fmt.Sprintf("restarts %d", *t.RestartCount))
+	}
+	if t.LastTermination != nil {
+		s = append(s, "last ended "+ended(t.LastTermination))
+	}
+	return strings.TrimPrefix(strings.Join(s, ", "), ", ")
 }
 
 func state(m map[string]int64) string {

@@ -32,8 +32,10 @@ type OOMRecord struct {
 	CgroupVersion   string           `json:"cgroupVersion" jsonschema:"enum=,enum=v1,enum=v2"`
 	Whose           string           `json:"whose" jsonschema:"enum=,enum=self,enum=ancestor,enum=node"` // limit: of the victim's own cgroup, of one above it, or no limit but the node
 	LimitKind       string           `json:"limitKind" jsonschema:"enum=,enum=memory,enum=memory+swap,enum=kmem"`
-	LimitOwner      string           `json:"limitOwner"` // cgroup; empty when not printed
-	TaskCgroup      string           `json:"taskCgroup"` // of the victim, as far as printed
+	LimitOwner      string           `json:"limitOwner"`               // cgroup; empty when not printed
+	TaskCgroup      string           `json:"taskCgroup"`               // of the victim, as far as printed
+	LimitOwnerName  string           `json:"limitOwnerName,omitempty"` // what people call the container or pod whose limit it is, where a runtime tells or told
+	TaskName        string           `json:"taskName,omitempty"`       // and the victim's
 	UsageBytes      *int64           `json:"usageBytes" jsonschema:"nullable"`
 	LimitBytes      *int64           `json:"limitBytes" jsonschema:"nullable"` // null too when there is none
 	Memory          *OOMCounter      `json:"memory,omitempty"`

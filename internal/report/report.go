@@ -42,6 +42,7 @@ type Report struct {
 	Limits      []Limit     `json:"limits"`
 	Accounts    []Account   `json:"accounts"`
 	Unexplained Unexplained `json:"unexplained"`
+	Children    []Child     `json:"children,omitempty"` // of a pod: what it consists of, the largest first; they sum to numbers.usageBytes
 	Says        []Says      `json:"says"`
 	Holders     []Holder    `json:"holders"`
 	Census      *Census     `json:"census,omitempty"` // of the target; absent without one
@@ -64,21 +65,39 @@ type Host struct {
 	MemTotalBytes *int64 `json:"memTotalBytes" jsonschema:"nullable"`
 }
 
-// Target is the cgroup asked about, and what its path says of the container.
+// Target is the cgroup asked about, what its path says of the container, and
+// what the runtime or the kubelet says of it. What nobody says is absent.
 type Target struct {
-	Cgroup        string `json:"cgroup"`                // as in /proc/PID/cgroup; bytes that are not UTF-8 stand as \xNN
-	CgroupBytes   string `json:"cgroupBytes,omitempty"` // base64 of the name, when it is not UTF-8
-	CgroupVersion string `json:"cgroupVersion" jsonschema:"enum=v1,enum=v2"`
-	ID            string `json:"id,omitempty"`
-	Runtime       string `json:"runtime,omitempty"` // docker, containerd, cri-o, podman; absent when the path does not say
-	PodUID        string `json:"podUid,omitempty"`
-	QoS           string `json:"qos,omitempty"`
-	Namespace     string `json:"namespace,omitempty"`
-	Pod           string `json:"pod,omitempty"`
-	Container     string `json:"container,omitempty"`
-	Image         string `json:"image,omitempty"`
-	PIDs          []int  `json:"pids"` // at most 100
-	PIDCount      int    `json:"pidCount"`
+	Kind            string            `json:"kind,omitempty" jsonschema:"enum=container,enum=sandbox,enum=pod,enum=monitor,enum=unit,enum=other"`
+	Name            string            `json:"name,omitempty"`        // what a person calls it, and memwhy takes: namespace/pod/container, namespace/pod, or a name
+	Cgroup          string            `json:"cgroup"`                // as in /proc/PID/cgroup; bytes that are not UTF-8 stand as \xNN
+	CgroupBytes     string            `json:"cgroupBytes,omitempty"` // base64 of the name, when it is not UTF-8
+	CgroupVersion   string            `json:"cgroupVersion" jsonschema:"enum=v1,enum=v2"`
+	ID              string            `json:"id,omitempty"`
+	Runtime         string            `json:"runtime,omitempty"` // docker, containerd, cri-o, podman; absent when neither the path nor the runtime says
+	PodUID          string            `json:"podUid,omitempty"`
+	QoS             string            `json:"qos,omitempty"`
+	Namespace       string            `json:"namespace,omitempty"`
+	Pod             string            `json:"pod,omitempty"`
+	Container       string            `json:"container,omitempty"`
+	Image           string            `json:"image,omitempty"`
+	RuntimeVersion  string            `json:"runtimeVersion,omitempty"`
+	NamedBy         string            `json:"namedBy,omitempty"` // the socket or the URL that said the names
+	Labels          map[string]string `json:"labels,omitempty"`  // of a container with those of its pod; at most 64
+	State           string            `json:"state,omitempty"`   // as the runtime says: running, exited, ...
+	RestartCount    *int64            `json:"restartCount,omitempty"`
+	RequestBytes    int64             `json:"requestBytes,omitempty"`    // as the container was asked for
+	SpecLimitBytes  int64             `json:"specLimitBytes,omitempty"`  // as the container was asked for; what binds is in limits
+	LastTermination *Termination      `json:"lastTermination,omitempty"` // of the container before this one in its place, or of itself when it has ended
+	PIDs            []int             `json:"pids"`                      // at most 100
+	PIDCount        int               `json:"pidCount"`
+}
+
+// Termination is how a container ended.
+type Termination struct {
+	Reason     string    `json:"reason,omitempty"` // OOMKilled, Error, Completed, ...
+	ExitCode   *int64    `json:"exitCode,omitempty"`
+	FinishedAt time.Time `json:"finishedAt"`
 }
 
 // Verdict is the answer in one sentence.
@@ -123,6 +142,26 @@ type Account struct {
 	State   map[string]int64 `json:"state"`                                  // margins given by the kernel; they overlap and need not sum to bytes
 }
 
+// Child is one part of a pod: a container, its sandbox, another cgroup below it,
+// or what is charged to the pod itself and to none of these: tmpfs that
+// containers before them left behind, for one. Files are read one after the
+// other, so that of a busy pod the remainder is only about right, and may be
+// negative.
+type Child struct {
+	Kind               string           `json:"kind" jsonschema:"enum=container,enum=sandbox,enum=pod,enum=monitor,enum=unit,enum=other,enum=remainder"`
+	Name               string           `json:"name"` // within the pod
+	Cgroup             string           `json:"cgroup"`
+	CgroupBytes        string           `json:"cgroupBytes,omitempty"`
+	ID                 string           `json:"id,omitempty"`
+	UsageBytes         int64            `json:"usageBytes"`
+	WorkingSetBytes    *int64           `json:"workingSetBytes,omitempty"`
+	UnreclaimableBytes *int64           `json:"unreclaimableBytes,omitempty"`
+	LimitBytes         *int64           `json:"limitBytes,omitempty"` // its own
+	Largest            Largest          `json:"largest"`
+	Accounts           map[string]int64 `json:"accounts"` // by class, the first part of an account's path; they sum to usageBytes
+	PIDCount           int              `json:"pidCount"`
+}
+
 // Unexplained is usage minus all accounts.
 type Unexplained struct {
 	Bytes      int64  `json:"bytes"`                            // signed
@@ -136,6 +175,17 @@ type Says struct {
 	Formula string `json:"formula"` // with live values, in bytes
 	Terms   []Term `json:"terms"`   // of the formula
 	Note    string `json:"note,omitempty"`
+
+	Reported []Reported `json:"reported,omitempty"` // what the tools themselves said just then
+}
+
+// Reported is a number that a tool gave, and how far bytes, which is computed
+// from the kernel's files, is from it. Samples are of different moments.
+type Reported struct {
+	Bytes           int64      `json:"bytes"`
+	DifferenceBytes *int64     `json:"differenceBytes" jsonschema:"nullable"` // bytes of the row minus these
+	Source          string     `json:"source"`
+	At              *time.Time `json:"at,omitempty"` // of its sample
 }
 
 // Term is one operand of a formula.
@@ -262,6 +312,7 @@ type List struct {
 	Schema     string     `json:"schema" jsonschema:"enum=memwhy.list/v1"`
 	Generated  *time.Time `json:"generated" jsonschema:"nullable"`
 	Host       Host       `json:"host"`
+	Scope      string     `json:"scope,omitempty" jsonschema:"enum=containers,enum=all"` // all: every memory cgroup that holds processes
 	Containers []Listed   `json:"containers"`
 	NotSeen    []NotSeen  `json:"notSeen"`
 }

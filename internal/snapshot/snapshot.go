@@ -26,7 +26,8 @@ type Snapshot struct {
 	Node      Node
 	Kmem      Kmem
 	Log       Reading[KernelLog]
-	Path      []Cgroup // the target first, then its ancestors up to the root of the hierarchy
+	Path      []Cgroup          // the target first, then its ancestors up to the root of the hierarchy
+	Children  Reading[[]Cgroup] // right below a target that is a pod; else never read
 	Census    Reading[*Census]
 	Mounts    []MountTable        // who sees the files of the census under which path
 	Users     Reading[[]FileUser] // who has files open or mapped, of the whole node
@@ -34,6 +35,7 @@ type Snapshot struct {
 	Processes []Process           // of the target and its descendants, by PID; bounded, see PIDs
 	PIDs      []int               // every process of the target and its descendants, ascending
 	Outside   int                 // processes listed as PID 0: they live outside this PID namespace
+	Names     *Names              // of containers, as far as somebody told; nil when nobody was asked
 	Cost      Cost
 }
 

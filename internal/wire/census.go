@@ -58,7 +58,7 @@ func byKpage(ctx context.Context, src kernel.Source, _ []int) (*snapshot.Census,
 
 // counting is a running node whose pages can be counted.
 type counting struct {
-	*kernel.Guard
+	named
 	ctx  context.Context
 	mode string
 	once sync.Once
@@ -78,7 +78,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		if n.mode != string(e.name) && (n.mode != CensusAuto || !e.auto) {
 			continue
 		}
-		c, err := e.take(n.ctx, n.Guard, pids)
+		c, err := e.take(n.ctx, n.named, pids)
 		if err == nil {
 			c.Refused = refused
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}

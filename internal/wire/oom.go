@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/capture"
@@ -13,23 +15,26 @@ import (
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/kmsg"
+	"github.com/memwhy/memwhy/internal/names"
 	"github.com/memwhy/memwhy/internal/oom"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 // ParseLog tells what a saved kernel log holds. pageSize is that of the machine
-// which wrote it.
-func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool) (*report.OOM, error) {
+// which wrote it. Names are those that the checkpoint in stateDir remembers.
+func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool, stateDir string) (*report.OOM, error) {
 	log, err := readLog(ctx, in, pageSize)
 	if err != nil {
 		return nil, err
 	}
-	return tell(&log, redact), nil
+	remembered := names.Remembered(stateDir)
+	return tell(&log, redact, &remembered), nil
 }
 
 // NodeLog tells what the log of a node holds: of the running kernel, or as it was
-// recorded.
+// recorded. Names are those of containers that the runtimes still list, and those
+// that are remembered.
 func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
 	if opt.From != "" {
 		return recordedLog(opt)
@@ -40,12 +45,15 @@ func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	defer cancel()
+	said := ask(ctx, opt)
+	defer said.Close()
 	log, err := readLog(ctx, ring, kernel.PageSize())
 	if err != nil {
 		return nil, err // the reader may still be at it: the process ends soon
 	}
 	log.Overruns = ring.Overruns
-	return tell(&log, opt.Redact), ring.Close()
+	n := said.Names()
+	return tell(&log, opt.Redact, n.Index()), ring.Close()
 }
 
 // NoLog says that a recording has no kernel's log in it.
@@ -63,7 +71,7 @@ func recordedLog(opt Options) (*report.OOM, error) {
 	if !ok {
 		return nil, &NoLog{r.Err}
 	}
-	return tell(&log, opt.Redact), nil
+	return tell(&log, opt.Redact, gather.Names(src)), nil
 }
 
 // readLog reads to the end, or until ctx ends: a pipe may never.
@@ -107,12 +115,25 @@ func readLog(ctx context.Context, in io.Reader, pageSize int64) (snapshot.Kernel
 	}
 }
 
-func tell(log *snapshot.KernelLog, redact bool) *report.OOM {
+// ask begins to ask what containers are called.
+func ask(ctx context.Context, opt Options) *names.Asker {
+	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
+	opt.Names.Socket = func(string) (string, func() error, error) { return "", nil, fs.ErrNotExist }
+	if live, err := kernel.OpenLive(opt.HostRoot); err == nil {
+		opt.Names.Socket = live.Socket
+		context.AfterFunc(ctx, func() { live.Close() })
+	}
+	a := names.New(ctx, opt.Names)
+	a.Start()
+	return a
+}
+
+func tell(log *snapshot.KernelLog, redact bool, named *snapshot.Names) *report.OOM {
 	var hide *identity.Redactor
 	if redact {
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
 		hide = identity.NewRedactor(key)
 	}
-	return oom.Report(log, hide)
+	return oom.Report(log, hide, named)
 }

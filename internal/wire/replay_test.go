@@ -167,6 +167,7 @@ func TestCapturesBalance(t *testing.T) {
 			t.Errorf("unexplained %+v", b)
 		}
 		checkWorkingSet(t, n, r, dir)
+		checkChildren(t, r)
 		if strings.Contains(file, "el7") {
 			for _, never := range []string{"shmem", "sock", "kernel/percpu", "hugetlb", "anon/lazyfree"} {
 				if paths[never] {
@@ -178,6 +179,28 @@ func TestCapturesBalance(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a pod consists of sums to it, class by class.
+func checkChildren(t *testing.T, r *report.Report) {
+	t.Helper()
+	if (len(r.Children) > 0) != (r.Target.Kind == "pod") {
+		t.Errorf("%d parts of a %s", len(r.Children), r.Target.Kind)
+	}
+	var sum int64
+	for _, c := range r.Children {
+		sum += c.UsageBytes
+		var classes int64
+		for _, bytes := range c.Accounts {
+			classes += bytes
+		}
+		if classes != c.UsageBytes {
+			t.Errorf("%s: classes sum to %d, not %d", c.Name, classes, c.UsageBytes)
+		}
+	}
+	if len(r.Children) > 0 && sum != r.Numbers.UsageBytes {
+		t.Errorf("parts sum to %d, the pod has %d", sum, r.Numbers.UsageBytes)
+	}
 }
 
 func cgroupDir(r *report.Report) string {
@@ -260,7 +283,7 @@ func TestGoldens(t *testing.T) {
 		}
 		text := render.Text(r)
 		checkScreen(t, file, text)
-		l, err := n.List(explain.ByUnreclaimable)
+		l, err := n.List(false, explain.Selection{Sort: explain.ByUnreclaimable})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/names"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -27,6 +29,7 @@ type Options struct {
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
 	Census   string        // one of CensusModes; empty is CensusOff
+	Names    names.Options // whom to ask what containers are called
 }
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
@@ -37,6 +40,7 @@ var ErrOutOfTime = errors.New("out of time")
 type Node struct {
 	kernel.Source
 	opt    gather.Options
+	asker  *names.Asker // nil in replay
 	redact bool
 	ctx    context.Context
 	close  func()
@@ -61,11 +65,15 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
+	opt.Names.Socket = live.Socket
+	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
+	asker := names.New(ctx, opt.Names)
 	return &Node{
-		Source: &counting{Guard: guard, ctx: ctx, mode: opt.Census}, redact: opt.Redact, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, mode: opt.Census}, asker: asker, redact: opt.Redact, ctx: ctx,
 		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
 		close: func() {
 			cancel()
+			asker.Close()
 			guard.Close()
 			live.Close()
 		},
@@ -92,6 +100,7 @@ func (n *Node) late(err error) error {
 
 // Explain explains one target.
 func (n *Node) Explain(target string) (*report.Report, error) {
+	n.askNames()
 	src, hide := n.source()
 	s, err := gather.Explain(src, target, n.opt)
 	if err == nil && hide != nil {
@@ -107,20 +116,26 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 	return r, n.late(err)
 }
 
-// List ranks the memory cgroups.
-func (n *Node) List(order explain.Sort) (*report.List, error) {
+// List ranks the containers; where there is none, or with all, the memory cgroups
+// that hold processes.
+func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
+	n.askNames()
 	src, hide := n.source()
-	l, err := gather.List(src, n.opt)
+	l, err := gather.List(src, n.opt, all)
 	if err == nil && hide != nil {
 		var hidden kernel.Source
 		if hidden, err = hide(meta(l.Base, "")); err == nil {
-			l, err = gather.List(hidden, n.opt)
+			l, err = gather.List(hidden, n.opt, all)
 		}
 	}
 	if err != nil {
 		return nil, n.late(err)
 	}
-	return explain.List(l.Base, l.Snapshots, l.Complete, order), nil
+	list := explain.List(l.Base, l.Snapshots, l.Complete, sel)
+	if !l.All {
+		list.Scope = "containers"
+	}
+	return list, nil
 }
 
 // Files lists what is cached of which file: of one target, or of the node when
@@ -145,6 +160,7 @@ func (n *Node) Stacks(target *string) ([]report.Stack, error) {
 }
 
 func (n *Node) readFiles(target *string, users bool) (*snapshot.Snapshot, error) {
+	n.askNames()
 	src, hide := n.source()
 	s, err := gather.Files(src, target, users, n.opt)
 	if err != nil || hide == nil {
@@ -195,6 +211,13 @@ func (n *Node) Dying() (*report.Node, error) {
 	return explain.Node(s), nil
 }
 
+// askNames begins to ask what containers are called, while the kernel is read.
+func (n *Node) askNames() {
+	if n.asker != nil {
+		n.asker.Start()
+	}
+}
+
 // source is what to read from. With redaction it is a recorder, and hide gives
 // the redacted recording to read again.
 func (n *Node) source() (src kernel.Source, hide func(capture.Meta) (kernel.Source, error)) {
@@ -214,6 +237,7 @@ type CaptureOptions struct {
 
 // Capture records the answers that Explain, List and Advisories need.
 func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, error) {
+	n.askNames()
 	rec := capture.NewRecorder(n.Source)
 	s, err := gather.Explain(rec, target, n.opt)
 	if err != nil {
@@ -222,7 +246,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := explain.Report(s); err != nil {
 		return nil, n.late(err)
 	}
-	if _, err := gather.List(rec, n.opt); err != nil {
+	if _, err := gather.List(rec, n.opt, true); err != nil {
 		return nil, n.late(err)
 	}
 	gather.Node(rec, n.opt)

@@ -1,0 +1,39 @@
+package explain
+
+import (
+	"testing"
+
+	"github.com/memwhy/memwhy/internal/report"
+)
+
+func TestSelector(t *testing.T) {
+	target := &report.Target{Image: "reg.corp:5000/team/app:1.2", Labels: map[string]string{"app": "web", "tier": "", "a.b/c": "d"}}
+	for s, want := range map[string]bool{
+		"app=web": true, "app==web": true, "app=x": false, "app!=x": true, "app!=web": false, "app": true, "!app": false,
+		"!other": true, "other": false, "tier=": true, "app=web,a.b/c=d": true, "app=web,a.b/c=x": false, "other!=x": true, "app = web": true,
+		"image=app": true, "image=team/app:1.2": true, "image=reg.corp:5000/team/app": true, "image=app:1.2": true, "image=ap*": true,
+		"image=corp": false, "image!=app": false, "image": true, "image=*": true,
+	} {
+		sel, err := ParseSelector(s)
+		if err != nil || sel.match(target) != want {
+			t.Errorf("%q: %v, want %v, %v", s, sel.match(target), want, err)
+		}
+	}
+	for _, s := range []string{"", ",", "=x", "!", "app=web,", "app in (a,b)", "image=[", "!!a"} {
+		if sel, err := ParseSelector(s); err == nil {
+			t.Errorf("%q: %+v", s, sel)
+		}
+	}
+	if sel, _ := ParseSelector("image=x"); sel.match(&report.Target{}) {
+		t.Error("no image is no image x")
+	}
+}
+
+func FuzzParseSelector(f *testing.F) {
+	f.Add("a=b,!c,image=*x", "image", "a/b:1")
+	f.Fuzz(func(_ *testing.T, s, key, image string) {
+		if sel, err := ParseSelector(s); err == nil {
+			sel.match(&report.Target{Image: image, Labels: map[string]string{key: image}})
+		}
+	})
+}
