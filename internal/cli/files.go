@@ -28,8 +28,9 @@ func (a *app) files() *cobra.Command {
 	}
 	formats := []string{"text", "wide", "json", "yaml", "pprof", "folded"}
 	cmd := a.counting(a.reading(&cobra.Command{
-		Use:   "files TARGET|--node",
-		Short: "List what is cached of which file",
+		ValidArgsFunction: a.complete,
+		Use:               "files TARGET|--node",
+		Short:             "List what is cached of which file",
 		Long: `List the files, tmpfs files and shared memory that a memory cgroup is charged for,
 the largest first, as the container sees them: which part is dirty, active or
 mapped, whether it is of the image, of the writable layer or of a volume, to whom

@@ -75,14 +75,17 @@ func countedDying(d *report.Dying, s *snapshot.Snapshot) {
 			d.Omitted.Bytes += held
 			continue
 		}
-		d.Groups = append(d.Groups, dyingGroup(&c.Groups[i], pins.of(i)))
+		d.Groups = append(d.Groups, dyingGroup(&c.Groups[i], pins.of(i), s.Names))
 	}
 }
 
-func dyingGroup(g *snapshot.CensusGroup, pins []report.Pin) report.DyingGroup {
-	id := identity.Parse(g.Path)
+func dyingGroup(g *snapshot.CensusGroup, pins []report.Pin, names *snapshot.Names) report.DyingGroup {
+	id := identity.Of(g.Path, names)
 	row := report.DyingGroup{ID: id.ID, Runtime: id.Runtime, PodUID: id.PodUID, Bytes: ledger.Held(g), Accounts: heldAccounts(g), PinnedBy: pins}
 	row.Cgroup, row.CgroupBytes = name(g.Path)
+	if id.Named != nil {
+		row.Name, _ = name(id.Title)
+	}
 	if g.Usage != snapshot.Unknown {
 		row.UsageBytes = &g.Usage
 	}

@@ -36,7 +36,7 @@ func Stacks(s *snapshot.Snapshot) ([]report.Stack, error) {
 			continue
 		}
 		if owners[f.Group] == nil {
-			owners[f.Group] = ownerFrames(&c.Groups[f.Group])
+			owners[f.Group] = ownerFrames(&c.Groups[f.Group], s.Names)
 		}
 		one := cached{sum: f.PageState, charges: []charge{{f.Group, f.Bytes}}}
 		if f.Inode >= 0 {
@@ -52,21 +52,24 @@ func Stacks(s *snapshot.Snapshot) ([]report.Stack, error) {
 	return stacks, nil
 }
 
-// ownerFrames are the node, then the pod and container where the path says so, else
-// the cgroups of the path.
-func ownerFrames(g *snapshot.CensusGroup) []string {
+// ownerFrames are the node, then the pod and container by name or id, else the
+// cgroups of the path.
+func ownerFrames(g *snapshot.CensusGroup, names *snapshot.Names) []string {
 	frames := []string{"node"}
-	id := identity.Parse(g.Path)
+	id := identity.Of(g.Path, names)
 	switch {
 	case g.Path == "":
 		return append(frames, "no cgroup")
-	case id.PodUID != "":
-		frames = append(frames, "pod "+id.PodUID)
-	}
-	switch {
-	case id.ID != "":
-		frames = append(frames, strings.TrimSpace(id.Runtime+" container "+id.ID[:min(12, len(id.ID))]))
-	case id.PodUID == "":
+	case id.Named != nil:
+		frames = append(frames, strings.Split(id.Title, "/")...)
+	case id.PodUID != "" || id.ID != "":
+		if id.PodUID != "" {
+			frames = append(frames, "pod "+id.PodUID)
+		}
+		if id.ID != "" {
+			frames = append(frames, strings.TrimSpace(id.Runtime+" container "+id.ID[:min(12, len(id.ID))]))
+		}
+	default:
 		for part := range strings.SplitSeq(strings.Trim(g.Path, "/"), "/") {
 			if part != "" {
 				frames = append(frames, part)

@@ -26,8 +26,8 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	if err != nil {
 		return nil, err
 	}
+	s.Names = Names(src)
 	if target != nil {
-		s.Names = Names(src)
 		cgroup, err := resolve(src, h, s.Names, *target)
 		if err != nil {
 			return nil, err

@@ -48,6 +48,7 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 // Dying reads what tells of removed cgroups, a census before all.
 func Dying(src kernel.Source, opt Options) *snapshot.Snapshot {
 	s := Node(src, opt)
+	s.Names = Names(src)
 	if s.Census = kernel.Census(src, nil); s.Census.State == snapshot.Present {
 		s.Mounts = mountTables(src, nil)
 	}

@@ -124,6 +124,9 @@ func memoryID(g *report.DyingGroup) string {
 
 func removed(g *report.DyingGroup, wide bool) string {
 	path := printable.Text(g.Cgroup)
+	if g.Name != "" {
+		path = printable.Text(g.Name) + "  " + path
+	}
 	if wide {
 		return path
 	}

@@ -41,9 +41,7 @@ type DyingGroup struct {
 	ID          string           `json:"id,omitempty"`          // of the container, by its path
 	Runtime     string           `json:"runtime,omitempty"`
 	PodUID      string           `json:"podUid,omitempty"`
-	Namespace   string           `json:"namespace,omitempty"` // names as far as they are remembered
-	Pod         string           `json:"pod,omitempty"`
-	Container   string           `json:"container,omitempty"`
+	Name        string           `json:"name,omitempty"`                   // of the container or pod, as far as it is remembered
 	Bytes       int64            `json:"bytes"`                            // of its own pages and slab objects
 	UsageBytes  *int64           `json:"usageBytes" jsonschema:"nullable"` // its counter, with what it is charged for in advance and per CPU
 	MemoryID    *int64           `json:"memoryId" jsonschema:"nullable"`   // of 65534; 0 when it gave it back

@@ -196,6 +196,7 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 
 // Dying says which removed cgroups the node still keeps.
 func (n *Node) Dying() (*report.Node, error) {
+	n.askNames()
 	src, hide := n.source()
 	s := gather.Dying(src, n.opt)
 	if hide != nil {
