@@ -143,8 +143,9 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseco
 
 func (m *measured) print(out io.Writer, o options) {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	fmt.Fprintf(out, "Linux %s, %d processors, %d page frames (%.1f GiB), %d cached files of %.1f GiB, %d cgroups; %d passes of each in turns. CPU time, the least counts.\n\n",
-		strings.TrimSpace(string(b)), runtime.NumCPU(), m.frames, float64(m.frames)*float64(os.Getpagesize())/(1<<30), m.files, float64(m.fileBytes)/(1<<30), m.groups, o.rounds)
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Fprintf(out, "Linux %s, %d processors, %d page frames (%.1f GiB), %d cached files of %.1f GiB, %d cgroups; %d passes of each in turns, at a load average of %.4s. CPU time, the least counts.\n\n",
+		strings.TrimSpace(string(b)), runtime.NumCPU(), m.frames, float64(m.frames)*float64(os.Getpagesize())/(1<<30), m.files, float64(m.fileBytes)/(1<<30), m.groups, o.rounds, load)
 	kpage := slices.Min(m.kpage)
 	row := func(what string, d time.Duration, goal string) {
 		fmt.Fprintf(out, "| %s | %s | %.2f | %s |\n", what, ms(d), float64(d)/float64(kpage), goal)

@@ -242,6 +242,9 @@ func TestWrongOffsetsAreDoubted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, own := byID(c, e.ownID); constant == "mc_usage" && own.Parent < 0 {
+			continue // the root has no counter to compare with
+		}
 		if len(c.Doubts) != 1 || !check(c) {
 			t.Errorf("%s: %q", constant, c.Doubts)
 		}
