@@ -101,7 +101,7 @@ func growth(ctx context.Context, out io.Writer, tree *tree, o options) error {
 		{"cgroups, 8000 files of 16 KiB", []shape{{8000, 20, 16 << 10}, {8000, 200, 16 << 10}, {8000, 2000, 16 << 10}}},
 	}
 	fmt.Fprintf(out, "\nGrowth, one number at a time; what was there before is in every row.\n\n")
-	fmt.Fprintf(out, "| varied | files | cgroups | cached MiB | scan ms | read-out ms | of the kpage read |\n|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(out, "| varied | files | cgroups | cached MiB | census, CPU ms | of it read-out | of the kpage read |\n|---|---|---|---|---|---|---|\n")
 	for _, t := range tables {
 		for _, s := range t.shapes {
 			if err := tree.grow(ctx, s); err != nil {

@@ -57,7 +57,8 @@ CONST(oc_memcg); CONST(mc_css); CONST(mc_nodeinfo); CONST(css_ss); CONST(css_cgr
 CONST(css_parent); CONST(css_flags); CONST(cg_kn); CONST(kn_id); CONST(kn_name);
 CONST(css_children); CONST(css_sibling); CONST(css_serial);
 CONST(mc_usage); CONST(mc_id); CONST(mc_id_mask);  // mask 0: not there
-CONST(pn_objcg); CONST(has_pn_objcg); CONST(pn_lists); CONST(zones); CONST(nodes);  // nodes 0: no lists
+CONST(pn_objcg); CONST(has_pn_objcg); CONST(pn_lists);
+CONST(pn_gens); CONST(zones); CONST(nodes);  // nodes 0: lists are not looked at
 CONST(pn_max_seq); CONST(gen_shift); CONST(nid_shift);  // shift 0: not there
 // files
 CONST(as_host); CONST(in_data); CONST(in_mapping); CONST(in_sb); CONST(in_ino);
@@ -716,7 +717,9 @@ GLOBAL int dentry_ahead(u64 i) {
 
 INLINE void look_ahead(void) {
   ahead.n = 0;
-  for (int i = 0; i < 64; i++) inode_ahead(i);
+  inode_ahead(0);
+  for (u64 i = 1; i < 64; i++)
+    if (word(i, pg_mapping) != word(i - 1, pg_mapping)) inode_ahead(i);
   for (int i = 0; i < 64; i++)
     if (dentry_ahead(i)) break;
 }

@@ -234,13 +234,21 @@ func TestWrongOffsetsAreDoubted(t *testing.T) {
 			return !slices.ContainsFunc(c.Slabs, func(s snapshot.CensusSlab) bool { return s.Reclaimable })
 		},
 	} {
-		e := altered(t, func(l constants) { l[constant] += 8 })
+		e := altered(t, func(l constants) {
+			l[constant] += 8
+			if constant == "pn_lists" && l["pn_gens"] != 0 {
+				l["pn_gens"] += 8 * l["zones"] // one kind further: of files, what is of anonymous memory
+			}
+		})
 		if constant == "pn_lists" && !e.listsKnown() {
 			continue
 		}
 		c, err := e.Scan(context.Background())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, own := byID(c, e.ownID); constant == "mc_usage" && own.Parent < 0 {
+			continue // the root has no counter to compare with
 		}
 		if len(c.Doubts) != 1 || !check(c) {
 			t.Errorf("%s: %q", constant, c.Doubts)

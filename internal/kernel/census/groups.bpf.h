@@ -101,17 +101,35 @@ GLOBAL int tour_down(void) {
   return 0;
 }
 
-// lists_of adds up the lists of one node, as the kernel counts them by zone: the
-// walk's own count is held against it.
-u64 zone_lists[32];
+// What the kernel counts of a node's lists by zone, and of its generations by
+// generation, kind and zone: the walk's own count is held against it. A page is in
+// one of both.
+u64 zone_lists[32], zone_gens[64];
+
+GLOBAL int gen_of(u64 number, u64 gen, u64 active) {
+  struct group *g = whole(&groups, number);
+  if (!g) return 0;
+  for (u64 zone = 0; zone < 6; zone++) {
+    if (zone >= zones) break;
+    g->lists[active & 1] += zone_gens[bounded(gen * 2 * zones + zone, 63)];
+    g->lists[2 + (active & 1)] += zone_gens[bounded((gen * 2 + 1) * zones + zone, 63)];
+  }
+  return 0;
+}
+
 GLOBAL int lists_of(u64 memcg, u64 nid, u64 number) {
-  u32 n = number;
-  struct group *g = whole(&groups, n);
-  u64 node = rd(memcg + mc_nodeinfo + (nid & 1023) * 8);
+  struct group *g = whole(&groups, number);
+  u64 node = rd(memcg + mc_nodeinfo + (nid & 1023) * 8), seq;
   if (!g || !node || probe_read(zone_lists, sizeof(zone_lists), (void *)(node + pn_lists))) return 0;
   for (u32 zone = 0; zone < 6; zone++)
     for (u32 list = 0; list < LISTS; list++)
       if (zone < zones) g->lists[list] += zone_lists[zone * 5 + list];
+  if (!pn_gens || probe_read(zone_gens, sizeof(zone_gens), (void *)(node + pn_gens))) return 0;
+  seq = rd(node + pn_max_seq);
+  gen_of(number, seq & 3, 1);
+  gen_of(number, (seq - 1) & 3, 1);
+  gen_of(number, (seq - 2) & 3, 0);
+  gen_of(number, (seq - 3) & 3, 0);
   return 0;
 }
 

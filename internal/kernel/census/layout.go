@@ -280,6 +280,7 @@ func (l *layout) generations() {
 	if l.has("task_struct", "numa_faults") && !l.has("page", "_last_cpupid") {
 		cpuBits = 8 + log2(64*l.length("cpumask", "bits"))
 	}
+	l.c["pn_gens"] = l.offset("mem_cgroup_per_node", "lruvec.lrugen.nr_pages")
 	l.c["pn_max_seq"] = l.offset("mem_cgroup_per_node", "lruvec.lrugen.max_seq")
 	l.c["gen_shift"] = 64 - nodeBits - zoneBits - cpuBits - 3
 }
