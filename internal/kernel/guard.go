@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -76,6 +77,9 @@ func (g *Guard) AskAll(qs []Question) []Answer {
 	if g.aside != nil && !slices.ContainsFunc(qs, func(q Question) bool { return !risky(q) }) {
 		return g.aside.ask(g.ctx, qs, g.patience)
 	}
+	if !slices.ContainsFunc(qs, risky) {
+		return g.together(qs)
+	}
 	answers := make([]Answer, len(qs))
 	for i, q := range qs {
 		answers[i] = g.Ask(q)
@@ -83,11 +87,33 @@ func (g *Guard) AskAll(qs []Question) []Answer {
 	return answers
 }
 
+// together asks questions that are not risky one after the other, aside from the
+// caller: when time runs out, those that were not answered by then have failed.
+func (g *Guard) together(qs []Question) []Answer {
+	answers := make([]Answer, len(qs))
+	var ready atomic.Int64 // the answers before this one may be read
+	last := g.bounded(func() Answer {
+		for i, q := range qs {
+			answers[i] = g.src.Ask(q)
+			ready.Store(int64(i) + 1)
+		}
+		return Answer{State: snapshot.Present}
+	}, 0)
+	if last.State == snapshot.Present {
+		return answers
+	}
+	given := slices.Clone(answers[:ready.Load()])
+	for len(given) < len(qs) {
+		given = append(given, last)
+	}
+	return given
+}
+
 func (g *Guard) alone(q Question) Answer {
 	if risky(q) {
-		return g.bounded(q, q.patience(g.patience))
+		return g.bounded(func() Answer { return g.src.Ask(q) }, q.patience(g.patience))
 	}
-	return g.bounded(q, 0)
+	return g.bounded(func() Answer { return g.src.Ask(q) }, 0)
 }
 
 // patience is how long to wait for an answer. Large files take their time: the
@@ -136,7 +162,8 @@ func processFile(p string) (pid, file string) {
 	return pid, path.Base(rest)
 }
 
-func (g *Guard) bounded(q Question, patience time.Duration) Answer {
+// bounded gives up on ask when the time is over, or after patience if there is any.
+func (g *Guard) bounded(ask func() Answer, patience time.Duration) Answer {
 	g.mu.Lock()
 	full := g.stuck >= maxStuck
 	g.mu.Unlock()
@@ -154,7 +181,7 @@ func (g *Guard) bounded(q Question, patience time.Duration) Answer {
 	}
 	start := time.Now()
 	done := make(chan Answer, 1)
-	go func() { done <- g.src.Ask(q) }()
+	go func() { done <- ask() }()
 	select {
 	case a := <-done:
 		return a

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -135,6 +137,14 @@ func onRun(p string) string {
 	return p
 }
 
+// whole cleans a path of the node, mostly without a copy.
+func whole(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	return path.Clean(p)
+}
+
 // relative makes a path of the node relative to its root.
 func relative(p string) string {
 	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
@@ -159,13 +169,17 @@ func (l *Live) read(q Question) ([]byte, error) {
 		defer f.Close()
 		return readAll(int(f.Fd()), q.Max)
 	}
-	fd, err := syscall.Open("/"+relative(q.Path), openFlags, 0)
+	fd, err := syscall.Open(whole(q.Path), openFlags, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer syscall.Close(fd)
 	return readAll(fd, q.Max)
 }
+
+// scratches are buffers that most files fit in: an answer is then as large as its
+// file, and no larger.
+var scratches = sync.Pool{New: func() any { b := make([]byte, 16<<10); return &b }}
 
 // readAll reads a regular file to its end, past the runtime's poller, which has
 // nothing to wait for here.
@@ -177,7 +191,9 @@ func readAll(fd, max int) ([]byte, error) {
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return nil, errors.New("not a regular file")
 	}
-	buf := make([]byte, 0, min(4<<10, max+1))
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	buf := (*scratch)[:0:min(cap(*scratch), max+1)]
 	for {
 		n, err := syscall.Read(fd, buf[len(buf):cap(buf)])
 		if errors.Is(err, syscall.EINTR) {
@@ -190,6 +206,8 @@ func readAll(fd, max int) ([]byte, error) {
 		switch {
 		case len(buf) > max:
 			return nil, fmt.Errorf("longer than %d bytes", max)
+		case n == 0 && len(buf) <= cap(*scratch):
+			return bytes.Clone(buf), nil
 		case n == 0:
 			return buf, nil
 		case len(buf) == cap(buf):

@@ -214,9 +214,22 @@ var flat = []struct {
 func ReadCore(src kernel.Source, h Hierarchy, cgroup string) snapshot.Cgroup {
 	dir, _ := h.Dir(cgroup)
 	c := snapshot.Cgroup{Path: cgroup, Dir: dir, Version: h.Version}
-	c.Stat = kernel.Value(src, path.Join(dir, "memory.stat"), maxFile, parseStat)
+	qs := append(make([]kernel.Question, 0, 1+len(core)), kernel.Question{Op: kernel.Read, Path: dir + "/memory.stat", Max: maxFile})
 	for _, n := range core {
-		*n.field(&c) = n.read(src, &c)
+		if name := pick(c.Version, n.v1, n.v2); name != "" {
+			qs = append(qs, kernel.Question{Op: kernel.Read, Path: dir + "/" + name, Max: maxFile})
+		}
+	}
+	answers := kernel.AskAll(src, qs)
+	c.Stat = kernel.Parsed(answers[0], qs[0].Path, parseStat)
+	i := 1
+	for _, n := range core {
+		if pick(c.Version, n.v1, n.v2) == "" {
+			*n.field(&c) = absent[int64](&c, n.v1+n.v2)
+			continue
+		}
+		*n.field(&c) = kernel.Parsed(answers[i], qs[i].Path, n.parse)
+		i++
 	}
 	return c
 }
