@@ -146,7 +146,7 @@ func ending(t *testing.T, files map[string]cachedFile, end string) (found cached
 // not answer.
 func TestCensusByFiles(t *testing.T) {
 	h := memory(t)
-	cgroup, dir := h.group(t, "reach\x1b[1m")
+	cgroup, dir := h.group(t, unique("reach\x1b[1m"))
 	silent, release := silentFile(t)
 	base := t.TempDir()
 	c := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "container", base, filepath.Dir(silent))
@@ -183,7 +183,7 @@ func TestCensusByFiles(t *testing.T) {
 // What others own is not for everybody to know, and is not called cached.
 func TestCensusByFilesOfNobody(t *testing.T) {
 	h := memory(t)
-	cgroup, dir := h.group(t, "reach-nobody")
+	cgroup, dir := h.group(t, unique("reach-nobody"))
 	actorIn(t, nil, dir, "sleeper")
 	public(t)
 	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -39,6 +39,7 @@ type engine struct {
 // engines in the order in which they are tried.
 var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
+	{snapshot.EngineKcore, false, byKcore},
 	{snapshot.EngineKpage, false, byKpage},
 	{snapshot.EngineFiles, true, gather.Reachable},
 }
@@ -50,6 +51,10 @@ func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, err
 	}
 	c, err := e.Scan(ctx)
 	return c, errors.Join(err, e.Close())
+}
+
+func byKcore(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, error) {
+	return census.Kcore(ctx)
 }
 
 func byKpage(ctx context.Context, src kernel.Source, _ []int) (*snapshot.Census, error) {

@@ -16,3 +16,9 @@ func Kpage(context.Context, kernel.Source) (*snapshot.Census, error) { return ni
 func TryKpage() error {
 	return &Refusal{Kind: ErrKernel, Gate: "system", Why: "a page census needs Linux"}
 }
+
+// Kcore refuses.
+func Kcore(context.Context) (*snapshot.Census, error) { return nil, TryKpage() }
+
+// TryKcore refuses.
+func TryKcore() error { return TryKpage() }
