@@ -61,9 +61,10 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
+	o := gather.Options{ForeignRoot: opt.HostRoot != "/"}
 	return &Node{
-		Source: &counting{Guard: guard, ctx: ctx, mode: opt.Census}, redact: opt.Redact, ctx: ctx,
-		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
+		Source: &counting{Guard: guard, ctx: ctx, opt: o, mode: opt.Census}, redact: opt.Redact, ctx: ctx,
+		opt: o,
 		close: func() {
 			cancel()
 			guard.Close()

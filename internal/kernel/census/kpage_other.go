@@ -10,7 +10,7 @@ import (
 )
 
 // Kpage refuses.
-func Kpage(context.Context, kernel.Source) (*snapshot.Census, error) { return nil, TryKpage() }
+func Kpage(context.Context, kernel.Source, bool) (*snapshot.Census, error) { return nil, TryKpage() }
 
 // TryKpage refuses.
 func TryKpage() error {
