@@ -159,6 +159,11 @@ func TestDoctor(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Log(d.Summary)
+			for _, s := range d.Sources {
+				if s.State != "ok" {
+					t.Logf("%s %s: %s", s.ID, s.State, s.Why)
+				}
+			}
 			if d.Schema != "memwhy.doctor/v1" || len(d.Sources) < 8 || d.Summary == "" || d.User.UID == nil {
 				t.Errorf("%s", r.out)
 			}
@@ -188,7 +193,8 @@ func TestDoctor(t *testing.T) {
 			if strings.Contains(c.refused, "bpf=") { // an answer without it is quick
 				text := less(t, c.flags, c.env, "doctor").want(t, 0).out
 				checkScreen(t, text)
-				if first, _, _ := strings.Cut(text, "\n"); !strings.HasPrefix(d.Summary, first[:min(len(first), 30)]) {
+				// On a slow machine another source may have failed for want of time.
+				if first, _, _ := strings.Cut(text, "\n"); !strings.Contains(first, "sources refuse: run it") {
 					t.Errorf("the first line is no answer: %q", first)
 				}
 				// An explanation is there all the same, and says what a right would add.

@@ -124,7 +124,7 @@ func (k *kcore) locate(w *walker, ranges []frames) error {
 	defer self.close()
 	pfn, err := self.frame()
 	if err != nil {
-		return &Refusal{ErrPrivilege, "frame numbers", "the frame of an own page", err}
+		return &Refusal{ErrPrivilege, "frame numbers", "needs CAP_SYS_ADMIN", err}
 	}
 	tried := map[uint64]bool{}
 	for _, s := range k.segments {
