@@ -233,6 +233,7 @@ func memory(t *testing.T) hierarchy {
 	}
 	if h.v2 {
 		h.own = "/"
+		_ = os.WriteFile(filepath.Join(h.point, "cgroup.subtree_control"), []byte("+memory"), 0)
 	}
 	return h
 }

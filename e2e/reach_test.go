@@ -146,10 +146,15 @@ func ending(t *testing.T, files map[string]cachedFile, end string) (found cached
 // not answer.
 func TestCensusByFiles(t *testing.T) {
 	h := memory(t)
-	cgroup, dir := h.group(t, "reach\x1b[1m")
-	silent, release := silentFile(t)
+	cgroup, dir := h.group(t, unique("reach\x1b[1m"))
+	served, release := t.TempDir(), func() {}
+	if _, err := os.Stat("/dev/fuse"); err == nil {
+		var silent string
+		silent, release = silentFile(t)
+		served = filepath.Dir(silent)
+	}
 	base := t.TempDir()
-	c := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "container", base, filepath.Dir(silent))
+	c := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "container", base, served)
 	head, files := capture(t, nil, cgroup, "--census", "files")
 	release()
 	for end, want := range map[string]int64{
@@ -169,7 +174,8 @@ func TestCensusByFiles(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if !strings.Contains(head, `"Complete":false`) || !strings.Contains(head, "fuse") || !strings.Contains(head, "whoever is charged") {
+	_, fuse := os.Stat("/dev/fuse")
+	if !strings.Contains(head, `"Complete":false`) || fuse == nil && !strings.Contains(head, "files on fuse were not touched") || !strings.Contains(head, "whoever is charged") {
 		t.Errorf("%s", head)
 	}
 	t.Logf("%.900s", head)
@@ -183,7 +189,7 @@ func TestCensusByFiles(t *testing.T) {
 // What others own is not for everybody to know, and is not called cached.
 func TestCensusByFilesOfNobody(t *testing.T) {
 	h := memory(t)
-	cgroup, dir := h.group(t, "reach-nobody")
+	cgroup, dir := h.group(t, unique("reach-nobody"))
 	actorIn(t, nil, dir, "sleeper")
 	public(t)
 	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}

@@ -16,6 +16,7 @@ var doctorSources = []struct{ id, shows string }{
 	{snapshot.TryCgroup, "usage, limits and accounts of every container"},
 	{snapshot.TryProcesses, "who holds memory: mappings, open and deleted files"},
 	{snapshot.TryBPF, "every cached file, slab cache and removed cgroup, by page"},
+	{snapshot.TryKcore, "the same as bpf, where that is refused: --census kcore"},
 	{snapshot.TryKpage, "memory by class and live cgroup, no files: --census kpage"},
 	{snapshot.TryFiles, "what is cached of the files that processes reach"},
 	{snapshot.TrySlabinfo, "the node's slab by cache"},
@@ -31,6 +32,7 @@ var capabilities = []struct {
 	{snapshot.CapSysAdmin, "SYS_ADMIN"},
 	{snapshot.CapSysPtrace, "SYS_PTRACE"},
 	{snapshot.CapSyslog, "SYSLOG"},
+	{snapshot.CapSysRawIO, "SYS_RAWIO"},
 	{snapshot.CapSysResource, "SYS_RESOURCE"},
 	{snapshot.CapDACOverride, "DAC_OVERRIDE"},
 	{snapshot.CapFowner, "FOWNER"},
@@ -106,7 +108,7 @@ func (d *doctor) how(t snapshot.Trial) []string {
 	switch {
 	case t.ID == snapshot.TryBPF && strings.Contains(t.Err, "lockdown"):
 		return d.only("on a kernel without lockdown=confidentiality", "boot without lockdown=confidentiality")
-	case t.ID == snapshot.TryBPF && strings.Contains(t.Err, "/sys/kernel/btf"):
+	case strings.Contains(t.Err, "/sys/kernel/btf"):
 		return []string{"a kernel with CONFIG_DEBUG_INFO_BTF=y, and /sys not hidden"}
 	case denied && d.inner():
 		return d.only("in the node's own user namespace",
@@ -122,6 +124,12 @@ func (d *doctor) how(t snapshot.Trial) []string {
 	case denied && t.ID == snapshot.TryBPF && d.a.Own.Value.Seccomp:
 		return d.only("with a seccomp profile that allows bpf(2)",
 			"allow bpf(2) in the seccomp profile", "docker run --security-opt seccomp=unconfined", "kubernetes: securityContext.seccompProfile.type: Unconfined")
+	case denied && t.ID == snapshot.TryKcore && !d.has(snapshot.CapSysRawIO):
+		return d.need(snapshot.CapSysRawIO)
+	case denied && t.ID == snapshot.TryKcore && !d.has(snapshot.CapSysAdmin):
+		return d.need(snapshot.CapSysAdmin)
+	case denied && t.ID == snapshot.TryKcore:
+		return []string{"boot without lockdown, or do not mask /proc: docker run --security-opt systempaths=unconfined", "kubernetes: securityContext.procMount: Unmasked"}
 	case denied && t.ID == snapshot.TryFiles:
 		return d.need(snapshot.CapFowner)
 	case denied:

@@ -38,11 +38,11 @@ var cacheTypes = []string{
 // Reachable takes a census of the files that processes have open or mapped, and
 // of those on the mounts of their containers: what of each is cached, whoever is
 // charged for it. It knows of no other file and of nothing but files.
-func Reachable(ctx context.Context, src kernel.Source, pids []int) (*snapshot.Census, error) {
+func Reachable(ctx context.Context, src kernel.Source, pids []int, opt Options) (*snapshot.Census, error) {
 	if len(pids) == 0 {
 		return nil, errors.New("the census by files needs processes to look through, and there are none")
 	}
-	h, err := cgroupfs.Find(src, false)
+	h, err := cgroupfs.Find(src, opt.ForeignRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func unknownState() snapshot.PageState {
 func unknownGroup(id uint64, p string) snapshot.CensusGroup {
 	const no = snapshot.Unknown
 	return snapshot.CensusGroup{
-		ID: id, Path: p, Parent: -1, Usage: no, Anon: unknownState(), File: unknownState(),
+		ID: id, Path: p, Parent: -1, Usage: no, MemoryID: no, Anon: unknownState(), File: unknownState(),
 		KSM: no, Shmem: no, Tables: no, Slab: no, Kernel: no, Hugetlb: no, Other: no, Inherited: no,
 	}
 }

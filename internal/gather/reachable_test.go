@@ -73,7 +73,7 @@ func TestMountsToWalk(t *testing.T) {
 }
 
 func TestReachableWithoutProcesses(t *testing.T) {
-	if c, err := Reachable(context.Background(), &fakeNode{}, nil); err == nil {
+	if c, err := Reachable(context.Background(), &fakeNode{}, nil, Options{}); err == nil {
 		t.Errorf("%+v", c)
 	}
 }
@@ -88,7 +88,7 @@ func TestReachableWithoutRights(t *testing.T) {
 		},
 		faults: map[string]kernel.Answer{"/proc/7/fd": denied, "/proc/7/maps": denied, "/proc/7/root/": denied, "/proc/7/root": denied, "/proc/7/ns/mnt": denied},
 	}
-	c, err := Reachable(context.Background(), n, []int{7})
+	c, err := Reachable(context.Background(), n, []int{7}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,10 +9,22 @@ import (
 
 // Doctor renders what may be seen here: one screen, or with wide all of it.
 func Doctor(d *report.Doctor, wide bool) []byte {
-	p := page{width: Width}
 	if wide {
-		p.width = 0
+		p := page{}
+		p.doctor(d, true, 1)
+		return p.Bytes()
 	}
+	p := page{width: Width}
+	if p.doctor(d, false, 2); strings.Count(p.String(), "\n") >= Height {
+		p = page{width: Width}
+		p.doctor(d, false, 1)
+	}
+	return p.screen(d)
+}
+
+// doctor prints all but the ways to have what refuses, each reason on at most
+// most lines.
+func (p *page) doctor(d *report.Doctor, wide bool, most int) {
 	p.fold("  ", 3, d.Summary)
 	who := looker(d.User)
 	for _, f := range d.Facts {
@@ -22,14 +34,14 @@ func Doctor(d *report.Doctor, wide bool) []byte {
 	}
 	p.fold("  ", 2, fmt.Sprintf("%s; kernel %s, cgroup %s", who, orUnknown(d.Kernel), d.Cgroups))
 	for _, s := range d.Sources {
-		text, lines := s.Shows, 1
+		text := s.Shows
 		switch {
 		case s.State != "ok":
-			text, lines = s.Why, 2
+			text = s.Why
 		case s.Why != "":
-			text, lines = s.Shows+"; "+s.Why, 2
+			text = s.Shows + "; " + s.Why
 		}
-		p.fold(strings.Repeat(" ", 19), lines, fmt.Sprintf("%-10s %-8s%s", s.ID, s.State, text))
+		p.fold(strings.Repeat(" ", 19), most, fmt.Sprintf("%-10s %-8s%s", s.ID, s.State, text))
 		if wide && s.State != "ok" {
 			p.line("%19swould show: %s", "", s.Shows)
 		}
@@ -41,13 +53,9 @@ func Doctor(d *report.Doctor, wide bool) []byte {
 	}
 	for _, f := range d.Facts {
 		if wide || f.Means != "" {
-			p.fold("  ", 2, "- "+f.ID+": "+strings.TrimSuffix(f.Value+"; "+f.Means, "; "))
+			p.fold("  ", most, "- "+f.ID+": "+strings.TrimSuffix(f.Value+"; "+f.Means, "; "))
 		}
 	}
-	if !wide {
-		return p.screen(d)
-	}
-	return p.Bytes()
 }
 
 // screen adds ways to have what refuses, as far as the screen has room.

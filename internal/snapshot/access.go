@@ -41,6 +41,7 @@ const (
 	TryCgroup    = "cgroup"
 	TryProcesses = "processes"
 	TryBPF       = "bpf"
+	TryKcore     = "kcore"
 	TryKpage     = "kpage"
 	TryFiles     = "files"
 

@@ -33,17 +33,18 @@ func CensusModes() []string {
 type engine struct {
 	name snapshot.Engine
 	auto bool // tried without being asked for
-	take func(ctx context.Context, src kernel.Source, pids []int) (*snapshot.Census, error)
+	take func(ctx context.Context, src kernel.Source, pids []int, opt gather.Options) (*snapshot.Census, error)
 }
 
 // engines in the order in which they are tried.
 var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
+	{snapshot.EngineKcore, false, byKcore},
 	{snapshot.EngineKpage, false, byKpage},
 	{snapshot.EngineFiles, true, gather.Reachable},
 }
 
-func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, error) {
+func byBPF(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
 	e, err := census.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -52,14 +53,19 @@ func byBPF(ctx context.Context, _ kernel.Source, _ []int) (*snapshot.Census, err
 	return c, errors.Join(err, e.Close())
 }
 
-func byKpage(ctx context.Context, src kernel.Source, _ []int) (*snapshot.Census, error) {
-	return census.Kpage(ctx, src)
+func byKcore(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
+	return census.Kcore(ctx)
+}
+
+func byKpage(ctx context.Context, src kernel.Source, _ []int, opt gather.Options) (*snapshot.Census, error) {
+	return census.Kpage(ctx, src, opt.ForeignRoot)
 }
 
 // counting is a running node whose pages can be counted.
 type counting struct {
 	named
 	ctx  context.Context
+	opt  gather.Options
 	mode string
 	once sync.Once
 	got  snapshot.Reading[*snapshot.Census]
@@ -78,7 +84,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		if n.mode != string(e.name) && (n.mode != CensusAuto || !e.auto) {
 			continue
 		}
-		c, err := e.take(n.ctx, n.named, pids)
+		c, err := e.take(n.ctx, n.named, pids, n.opt)
 		if err == nil {
 			c.Refused = refused
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}

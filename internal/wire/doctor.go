@@ -32,6 +32,7 @@ func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {
 			}
 			return e.Close()
 		}),
+		n.try(snapshot.TryKcore, census.TryKcore),
 		n.try(snapshot.TryKpage, census.TryKpage),
 		n.try(snapshot.TryKmsg, func() error {
 			l, err := kernel.OpenLog(hostRoot)

@@ -65,12 +65,13 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
+	o := gather.Options{ForeignRoot: opt.HostRoot != "/"}
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, mode: opt.Census}, asker: asker, redact: opt.Redact, ctx: ctx,
-		opt: gather.Options{ForeignRoot: opt.HostRoot != "/"},
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, ctx: ctx,
+		opt: o,
 		close: func() {
 			cancel()
 			asker.Close()

@@ -4,7 +4,8 @@
 // memory (census.bpf.c); one object file serves every kernel from 5.10 on, since
 // all offsets come from the running kernel's BTF (layout.go). Where that is
 // refused, /proc/kpageflags and /proc/kpagecgroup tell the classes by live cgroup
-// (kpage.go), and no file.
+// (kpage.go), and no file; and /proc/kcore shows the same memory to a walk from
+// outside (walker_linux.go).
 //
 // It must not know what the numbers mean for anybody, nor where a file system is
 // mounted: paths are relative to the root of their file system. It believes no

@@ -89,7 +89,7 @@ func TryKpage() error {
 // slab. It takes at most half of the time that ctx leaves; when not every frame
 // could be looked at in that time, the amounts are estimates, with their errors.
 // Its errors are a Refusal or the context's.
-func Kpage(ctx context.Context, src kernel.Source) (*snapshot.Census, error) {
+func Kpage(ctx context.Context, src kernel.Source, foreignRoot bool) (*snapshot.Census, error) {
 	k, err := openKpage()
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func Kpage(ctx context.Context, src kernel.Source) (*snapshot.Census, error) {
 	if err := checkKpage(c, before, after); err != nil {
 		return nil, err
 	}
-	kpageNames(src, c)
+	kpageNames(src, c, foreignRoot)
 	c.Wall, c.ReadOut = time.Since(start), time.Since(walked)
 	return c, nil
 }
@@ -310,13 +310,13 @@ func generations() bool {
 
 // kpageNames finds the directories of the cgroups by their inode numbers, and
 // lists those above them too.
-func kpageNames(src kernel.Source, c *snapshot.Census) {
+func kpageNames(src kernel.Source, c *snapshot.Census, foreignRoot bool) {
 	byID := map[uint64]int{}
 	for i := 1; i < len(c.Groups); i++ {
 		byID[c.Groups[i].ID] = i
 	}
 	at := map[string]int{}
-	if h, err := cgroupfs.Find(src, false); err == nil {
+	if h, err := cgroupfs.Find(src, foreignRoot); err == nil {
 		named, complete, err := cgroupfs.Identify(src, h)
 		if err != nil || !complete {
 			c.Doubts = append(c.Doubts, "the directories of the cgroups could not all be listed")
@@ -350,7 +350,7 @@ func kpageNames(src kernel.Source, c *snapshot.Census) {
 
 // emptyGroup is a cgroup that no frame was seen of.
 func emptyGroup(id uint64) snapshot.CensusGroup {
-	return snapshot.CensusGroup{ID: id, Parent: -1, Usage: snapshot.Unknown, Slab: snapshot.Unknown, Inherited: snapshot.Unknown}
+	return snapshot.CensusGroup{ID: id, Parent: -1, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown, Slab: snapshot.Unknown, Inherited: snapshot.Unknown}
 }
 
 func parent(path string) string {

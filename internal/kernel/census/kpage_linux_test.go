@@ -30,7 +30,7 @@ func door(tb testing.TB) *kernel.Live {
 
 func kpages(tb testing.TB, ctx context.Context) *snapshot.Census {
 	tb.Helper()
-	c, err := Kpage(ctx, door(tb))
+	c, err := Kpage(ctx, door(tb), false)
 	if err != nil {
 		if os.Getenv("MEMWHY_LIVE") != "required" && !errors.Is(err, ErrSelfTest) {
 			tb.Skip(err)
@@ -168,7 +168,7 @@ func TestKpageWithoutTime(t *testing.T) {
 	kpages(t, context.Background())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := Kpage(ctx, door(t)); !errors.Is(err, context.Canceled) {
+	if _, err := Kpage(ctx, door(t), false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
