@@ -284,7 +284,7 @@ func filesNotSeen(s *snapshot.Snapshot, r *report.Files) []report.NotSeen {
 		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Node.Vmstat, "", "how much of the cache was found")
 	}
 	for _, ref := range s.Census.Value.Refused {
-		l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, censusGain)
+		l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, snapshot.CensusGain)
 	}
 	source(l, s.Users, "other processes that use the files")
 	if s.Unasked > 0 {

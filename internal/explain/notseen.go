@@ -139,11 +139,11 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 		source(l, s.Host.MGLRU, "which page reclaim engine is in charge")
 	}
 	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
-		l.add("", c.Source, c.State, c.Err, censusGain)
+		l.add("", c.Source, c.State, c.Err, snapshot.CensusGain)
 	}
 	if c, ok := s.Census.Get(); ok && c != nil {
 		for _, r := range c.Refused {
-			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, censusGain)
+			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, snapshot.CensusGain)
 		}
 	}
 	source(l, s.Host.Kernel, "the kernel's release")
@@ -165,9 +165,6 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 		l.add("", s.Log.Source, snapshot.Denied, "it names cgroups as the node does, and this process is in a cgroup namespace", "which kills were of this cgroup")
 	}
 }
-
-// censusGain is what a census would have told.
-const censusGain = "file cache by file and cgroup, slab by cache, and what removed cgroups still hold"
 
 // inactiveKmem tells the EIO of a slab table of a cgroup without kmem
 // accounting, which is how kernels before 5.10 say that it is off (linux

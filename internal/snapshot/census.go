@@ -12,6 +12,9 @@ const CensusSource = "page census"
 // CensusOff is why there is none, when nobody wanted one.
 const CensusOff = "switched off"
 
+// CensusGain is what a census tells.
+const CensusGain = "file cache by file and cgroup, slab by cache, and what removed cgroups still hold"
+
 // Engine is how a census was taken.
 type Engine string
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 			c.Refused = refused
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
 		}
-		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: err.Error()})
+		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: strings.TrimSuffix(err.Error(), "; it would show "+census.Gain)})
 	}
 	if len(refused) > 0 { // the best engine's words
 		r.State, r.Err = refused[0].State, refused[0].Why

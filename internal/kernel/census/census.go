@@ -19,6 +19,8 @@ package census
 import (
 	"errors"
 	"fmt"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 // Why an engine is refused. errors.Is tells them apart.
@@ -37,14 +39,14 @@ type Refusal struct {
 }
 
 // Gain is what a working census would have told.
-const Gain = "file cache by file and cgroup, slab by cache, and what removed cgroups still hold"
+const Gain = snapshot.CensusGain
 
 func (r *Refusal) Error() string {
 	s := fmt.Sprintf("no page census, %v: %s: %s", r.Kind, r.Gate, r.Why)
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if r.Kind == ErrPrivilege {
+	if errors.Is(r.Kind, ErrPrivilege) {
 		s += "; it would show " + Gain
 	}
 	return s

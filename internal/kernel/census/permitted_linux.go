@@ -2,6 +2,7 @@ package census
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -63,7 +64,8 @@ func missingRights(proc string) (missing []string) {
 }
 
 func errno(err error) string {
-	if e, ok := err.(*os.PathError); ok {
+	var e *os.PathError
+	if errors.As(err, &e) {
 		return e.Err.Error()
 	}
 	return err.Error()
