@@ -72,7 +72,7 @@ func (t *tally) group(id uint64) *groupTally {
 	g := t.groups[id]
 	if g == nil {
 		g = &groupTally{g: snapshot.CensusGroup{
-			ID: id, Usage: snapshot.Unknown, Slab: snapshot.Unknown, Inherited: snapshot.Unknown,
+			ID: id, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown, Slab: snapshot.Unknown, Inherited: snapshot.Unknown,
 		}}
 		t.groups[id] = g
 	}

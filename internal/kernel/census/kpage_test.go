@@ -70,7 +70,7 @@ func TestKpageFlags(t *testing.T) {
 		tally.add(c.flags, c.ids)
 		tally.merged(1 << 30)
 		got := tally.group(7).g
-		c.want.ID, c.want.Usage, c.want.Slab, c.want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
+		c.want.ID, c.want.Usage, c.want.MemoryID, c.want.Slab, c.want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
@@ -168,7 +168,7 @@ func TestKSMMark(t *testing.T) {
 		for range 2048 {
 			tally.add([]uint64{kpLRU | kpActive | kpAnon | kpKSM}, []uint64{7})
 		}
-		want.ID, want.Usage, want.Slab, want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
+		want.ID, want.Usage, want.MemoryID, want.Slab, want.Inherited = 7, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
 		believed := tally.merged(shared)
 		if d := cmp.Diff(want, tally.group(7).g); d != "" || believed != (shared > 0) {
 			t.Errorf("%d shared, %v (-want +got):\n%s", shared, believed, d)

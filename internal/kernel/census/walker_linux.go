@@ -88,7 +88,7 @@ type dirName struct {
 func newWalker(l constants, mem memory, page int64) *walker {
 	return &walker{
 		l: l, mem: mem, page: page,
-		c:    &snapshot.Census{Engine: snapshot.EngineKcore, Complete: true, PageSize: page, Groups: []snapshot.CensusGroup{{Parent: -1, Usage: snapshot.Unknown}}},
+		c:    &snapshot.Census{Engine: snapshot.EngineKcore, Complete: true, PageSize: page, Groups: []snapshot.CensusGroup{{Parent: -1, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown}}},
 		rows: map[rowKey]*rowSum{}, groups: map[uint64]int{}, inodes: map[uint64]int{}, caches: map[uint64]cacheName{}, dirs: map[uint64]dirName{},
 		blocks: map[uint64]*[blockSize]byte{}, payers: map[payerKey]payer{},
 	}
