@@ -55,7 +55,10 @@ func (a *app) stateDir() string {
 func (a *app) names() (wire.Naming, error) {
 	o := wire.Naming{
 		Endpoints: a.endpoints, Docker: os.Getenv("DOCKER_HOST"), Podman: os.Getenv("CONTAINER_HOST"),
-		RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"), StateDir: a.stateDir(),
+		StateDir: a.stateDir(),
+	}
+	if os.Geteuid() != 0 { // root believes nobody's own podman
+		o.RuntimeDir = os.Getenv("XDG_RUNTIME_DIR")
 	}
 	if a.state != "" && o.StateDir != "" {
 		if err := wire.MakeStateDir(o.StateDir); err != nil {

@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -370,67 +372,75 @@ func (a *Asker) Names() snapshot.Names {
 	return a.names
 }
 
-// Detail asks every source for more about n, which is of the list, within what
-// is left of the patience.
+// Detail asks those that know the container of this id, or the pod of this UID,
+// for more about it, within what is left of the patience.
 func (a *Asker) Detail(id string) snapshot.Names {
 	a.Start()
 	<-a.ready
 	all := snapshot.Names{Sources: []snapshot.NameSource{}}
-	var listed *snapshot.Named
-	for i := range a.names.Containers {
-		if c := &a.names.Containers[i]; c.ID == id || c.PodUID == id && c.Kind != snapshot.NamedContainer {
-			listed = c
-			break
-		}
-	}
-	if listed == nil {
+	listed, ok := a.listed(id)
+	if !ok {
 		return all
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, max(a.left, a.opt.Patience/8))
 	defer cancel()
-	ask := func(source int) (snapshot.Named, *snapshot.NameSource) {
-		n, s := *listed, a.names.Sources[source]
-		n.Says = nil
-		err := a.details[source](ctx, &n)
-		if err == nil {
-			return n, nil
-		}
-		s.State, s.Err = fault(ctx, err, a.opt.Patience)
-		return n, &s
-	}
-	type result struct {
-		n      snapshot.Named
-		failed *snapshot.NameSource
-	}
-	var asked []int
-	for i, detail := range a.details {
-		if detail != nil && a.names.Sources[i].State == snapshot.Present && (i == listed.Source || a.names.Sources[i].Kind == "kubelet") {
-			asked = append(asked, i)
-		}
-	}
-	arrived := make([]chan result, len(asked))
-	for i, source := range asked {
-		arrived[i] = make(chan result, 1)
-		go func() {
-			n, failed := ask(source)
-			arrived[i] <- result{n, failed}
-		}()
-	}
-	whole := *listed
-	for i, source := range asked {
+	whole := listed
+	asked := a.askMore(ctx, listed)
+	for _, source := range slices.Sorted(maps.Keys(asked)) {
 		select {
-		case r := <-arrived[i]:
-			if r.failed != nil {
-				all.Sources = append(all.Sources, *r.failed)
+		case r := <-asked[source]:
+			if r.err != nil {
+				all.Sources = append(all.Sources, a.silent(ctx, source, r.err))
 			}
 			fill(&whole, r.n, source == listed.Source)
 		case <-ctx.Done():
-			s := a.names.Sources[source]
-			s.State, s.Err = fault(ctx, ctx.Err(), a.opt.Patience)
-			all.Sources = append(all.Sources, s)
+			all.Sources = append(all.Sources, a.silent(ctx, source, ctx.Err()))
 		}
 	}
 	whole.Source = 0
 	all.Containers = bounded(&snapshot.NameSource{}, []snapshot.Named{whole})
 	return all
+}
+
+// listed finds the container of this id, or what names the pod of this UID.
+func (a *Asker) listed(id string) (snapshot.Named, bool) {
+	for _, c := range a.names.Containers {
+		if c.ID == id || c.PodUID == id && c.Kind != snapshot.NamedContainer {
+			return c, true
+		}
+	}
+	return snapshot.Named{}, false
+}
+
+// more is what one source knows more of a container.
+type more struct {
+	n   snapshot.Named
+	err error
+}
+
+// askMore asks, all at once, the source that named a container and the kubelet.
+func (a *Asker) askMore(ctx context.Context, listed snapshot.Named) map[int]chan more {
+	asked := map[int]chan more{}
+	for i, detail := range a.details {
+		s := a.names.Sources[i]
+		if detail == nil || s.State != snapshot.Present || i != listed.Source && s.Kind != "kubelet" {
+			continue
+		}
+		arrived := make(chan more, 1)
+		asked[i] = arrived
+		go func() {
+			n := listed
+			n.Says = nil
+			err := detail(ctx, &n)
+			arrived <- more{n, err}
+		}()
+	}
+	return asked
+}
+
+// silent says why a source that gave a list gave no more.
+func (a *Asker) silent(ctx context.Context, source int, err error) snapshot.NameSource {
+	s := a.names.Sources[source]
+	s.State, s.Err = fault(ctx, err, a.opt.Patience)
+	return s
 }

@@ -74,7 +74,7 @@ func (r *Runtime) List() ([]snapshot.Named, error) {
 	var all []snapshot.Named
 	pods := map[string]int{} // index of a sandbox by its id
 	err := r.ask("ListPodSandbox", nil, func(f field) error {
-		if f.num != 1 {
+		if f.num != 1 || len(all) >= identity.MaxList {
 			return nil
 		}
 		n, err := r.sandbox(f.bytes)
@@ -88,7 +88,7 @@ func (r *Runtime) List() ([]snapshot.Named, error) {
 		return nil, err
 	}
 	err = r.ask("ListContainers", nil, func(f field) error {
-		if f.num != 1 {
+		if f.num != 1 || len(all) >= identity.MaxList {
 			return nil
 		}
 		n, err := r.container(f.bytes)

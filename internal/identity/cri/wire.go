@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/memwhy/memwhy/internal/identity"
 )
 
 // field is one field of a message: bytes of a string or of a message, or a
@@ -58,6 +60,8 @@ func entry(m map[string]string, b []byte) error {
 		}
 		return nil
 	})
-	m[key] = value
+	if len(m) < identity.MaxLabels {
+		m[key] = value
+	}
 	return err
 }

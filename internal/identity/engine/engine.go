@@ -36,10 +36,10 @@ type Engine struct {
 type version struct {
 	Version    string
 	APIVersion string `json:"ApiVersion"`
-	Components []struct {
+	Components identity.List[struct {
 		Name    string
 		Details struct{ MinAPIVersion string }
-	}
+	}]
 }
 
 var apiVersion = regexp.MustCompile(`^[0-9]{1,4}(\.[0-9]{1,4}){1,2}$`)
@@ -88,9 +88,9 @@ func ask(get Get, path string, v any) error {
 
 type listed struct {
 	ID      string `json:"Id"`
-	Names   []string
+	Names   identity.List[string]
 	Image   string
-	Labels  map[string]string
+	Labels  identity.Labels
 	State   string
 	Pid     int
 	Pod     string
@@ -104,11 +104,11 @@ func (e *Engine) List() ([]snapshot.Named, error) {
 	if e.libpod != "" {
 		path = e.libpod + "/containers/json?all=true"
 	}
-	var rows []listed
+	var rows identity.List[listed]
 	if err := ask(e.get, path, &rows); err != nil {
 		return nil, err
 	}
-	all := make([]snapshot.Named, 0, min(len(rows), 1<<10))
+	all := make([]snapshot.Named, 0, len(rows))
 	for _, r := range rows {
 		if !identity.IsID(r.ID) {
 			continue
@@ -206,8 +206,11 @@ func (e *Engine) dockerStats(n *snapshot.Named, path string) error {
 	var v struct {
 		Read        time.Time `json:"read"`
 		MemoryStats struct {
-			Usage *int64           `json:"usage"`
-			Stats map[string]int64 `json:"stats"`
+			Usage *int64 `json:"usage"`
+			Stats struct {
+				TotalInactiveFile *int64 `json:"total_inactive_file"`
+				InactiveFile      *int64 `json:"inactive_file"`
+			} `json:"stats"`
 		} `json:"memory_stats"`
 	}
 	if err := ask(e.get, path, &v); err != nil {
@@ -217,9 +220,9 @@ func (e *Engine) dockerStats(n *snapshot.Named, path string) error {
 		return nil
 	}
 	usage := *v.MemoryStats.Usage
-	for _, key := range []string{"total_inactive_file", "inactive_file"} {
-		if cut, ok := v.MemoryStats.Stats[key]; ok && cut >= 0 && cut < usage {
-			usage -= cut
+	for _, cut := range []*int64{v.MemoryStats.Stats.TotalInactiveFile, v.MemoryStats.Stats.InactiveFile} {
+		if cut != nil && *cut >= 0 && *cut < usage {
+			usage -= *cut
 			break
 		}
 	}
@@ -229,10 +232,10 @@ func (e *Engine) dockerStats(n *snapshot.Named, path string) error {
 
 func (e *Engine) podmanStats(n *snapshot.Named) error {
 	var v struct {
-		Stats []struct {
+		Stats identity.List[struct {
 			ContainerID string
 			MemUsage    int64
-		}
+		}]
 	}
 	path := e.libpod + "/containers/stats?stream=false&containers=" + url.QueryEscape(n.ID)
 	if err := ask(e.get, path, &v); err != nil {

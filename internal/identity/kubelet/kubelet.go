@@ -34,21 +34,22 @@ func ask(get Get, path string, v any) error {
 type pod struct {
 	Metadata struct {
 		Name, Namespace, UID string
-		Labels               map[string]string
-		Annotations          map[string]string
+		Labels, Annotations  identity.Labels
 	}
 	Spec struct {
-		Containers, InitContainers []struct {
-			Name, Image string
-			Resources   struct {
-				Requests, Limits struct{ Memory string }
-			}
-		}
+		Containers, InitContainers identity.List[spec]
 	}
 	Status struct {
 		QOSClass              string
-		ContainerStatuses     []status
-		InitContainerStatuses []status
+		ContainerStatuses     identity.List[status]
+		InitContainerStatuses identity.List[status]
+	}
+}
+
+type spec struct {
+	Name, Image string
+	Resources   struct {
+		Requests, Limits struct{ Memory string }
 	}
 }
 
@@ -67,13 +68,15 @@ type status struct {
 
 // Pods lists the pods of the node and their containers.
 func Pods(get Get) ([]snapshot.Named, error) {
-	var list struct{ Items []pod }
+	var list struct{ Items identity.List[pod] }
 	if err := ask(get, "/pods", &list); err != nil {
 		return nil, err
 	}
 	var all []snapshot.Named
 	for _, p := range list.Items {
-		all = append(all, p.named()...)
+		if all = append(all, p.named()...); len(all) > identity.MaxList {
+			break
+		}
 	}
 	return all, nil
 }
@@ -124,11 +127,11 @@ func Summary(get Get, n *snapshot.Named) error {
 		}
 	}
 	var v struct {
-		Pods []struct {
+		Pods identity.List[struct {
 			PodRef     struct{ UID string }
-			Containers []stats
+			Containers identity.List[stats]
 			stats
-		}
+		}]
 	}
 	if err := ask(get, "/stats/summary", &v); err != nil {
 		return err
@@ -140,7 +143,7 @@ func Summary(get Get, n *snapshot.Named) error {
 		rows := p.Containers
 		if n.Kind != snapshot.NamedContainer {
 			p.Name = n.Name
-			rows = []stats{p.stats}
+			rows = identity.List[stats]{p.stats}
 		}
 		for _, c := range rows {
 			if c.Name == n.Name && c.Memory.WorkingSetBytes != nil {
