@@ -25,10 +25,10 @@ import (
 
 // measured is what the passes of one run took.
 type measured struct {
-	first, scans, outs, kpage []time.Duration // CPU time; outs by the clock
+	first, scans, outs, kpage []time.Duration       // CPU time; outs by the clock
 	slices                    snapshot.CensusSlices // of the pass with the longest run
 	files, groups             int
-	frames, fileBytes, steps  int64
+	frames, fileBytes         int64
 	maps, heap                int64 // bytes
 	wrong                     []string
 }
@@ -82,9 +82,7 @@ func (m *measured) see(c *snapshot.Census) {
 	if c.Slices.Max > m.slices.Max {
 		m.slices = c.Slices
 	}
-	for _, d := range c.Doubts {
-		m.wrong = append(m.wrong, d)
-	}
+	m.wrong = append(m.wrong, c.Doubts...)
 	if c.Dropped.Any() {
 		m.wrong = append(m.wrong, fmt.Sprintf("%+v", c.Dropped))
 	}

@@ -33,6 +33,12 @@ type Refusal struct {
 	Err  error  // from below, if any
 }
 
+// Gates that are about what the kernel has.
+const (
+	gateTypes  = "type information"
+	gateLayout = "layout"
+)
+
 // Gain is what a working census would have told.
 const Gain = "file cache by file and cgroup, slab by cache, and what removed cgroups still hold"
 
@@ -41,7 +47,7 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if r.Kind == ErrPrivilege {
+	if errors.Is(r.Kind, ErrPrivilege) || r.Gate == gateTypes || r.Gate == gateLayout {
 		s += "; it would show " + Gain
 	}
 	return s
