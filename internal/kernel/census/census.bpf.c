@@ -106,6 +106,7 @@ struct inode {
   u16 super, mode;
   u8 len, named, pad[2];
 };
+enum { NAME = 1, ROOT_NAME, UNREADABLE };  // inode.named
 struct dentry { u64 address; u32 slice, parent, name, len, hash, pad; };
 #define LISTS 4  // inactive and active anon, inactive and active file
 struct group { u64 id, usage, lists[LISTS]; u32 parent, name, len, flags, memory_id, listed; };
@@ -380,7 +381,7 @@ INLINE void names_of(struct inode *i, u64 host) {
   if (probe_read(dentry_words, sizeof(dentry_words), (void *)d)) return;
   up = dentry_word(de_parent);
   name = put_name(dentry_word(de_name));
-  i->named = up == d ? 2 : 1;
+  i->named = up == d ? ROOT_NAME : NAME;
   i->name = name >> 32;
   i->len = name;
   if (up != d && up) i->dir = climb(up);
@@ -395,14 +396,19 @@ GLOBAL u64 inode_of(u64 mapping) {
   if (r == NONE) return 0;
   i = piece(&inodes, n);
   if (!i) return 0;
-  if (!(r & 1) && i->slice == (u32)st.slice) return n;
+  if (!(r & 1) && i->slice == (u32)st.slice) return i->named == UNREADABLE ? 0 : n;
   // Nearly every mapping is in its inode.
   host = mapping - in_data;
   if (probe_read(inode_words, sizeof(inode_words), (void *)host) || inode_word(in_mapping) != mapping) {
     host = rd(mapping + as_host);
     if (!host || probe_read(inode_words, sizeof(inode_words), (void *)host) || inode_word(in_mapping) != mapping) {
       st.sum[BAD_MAPPING]++;
-      retire(i);
+      if (r & 1) {
+        __builtin_memset(&i->row, 0, sizeof(*i) - 12);
+        i->named = UNREADABLE;
+      }
+      if (i->named == UNREADABLE) i->slice = st.slice;
+      else retire(i);
       return 0;
     }
   }
@@ -410,7 +416,7 @@ GLOBAL u64 inode_of(u64 mapping) {
   super = super_of(inode_word(in_sb));
   if (!(r & 1)) {
     i->slice = st.slice;
-    if (i->ino == inode_word(in_ino) && i->generation == generation && i->super == (u16)super) return n;
+    if (i->named != UNREADABLE && i->ino == inode_word(in_ino) && i->generation == generation && i->super == (u16)super) return n;
     retire(i);
     r = inode_entry(mapping);
     n = r >> 1;

@@ -2,10 +2,7 @@
 // cgroup, the removed ones too, what it is charged for, by file, by kernel cache
 // and by class, and in which state. It runs a BPF program that only reads kernel
 // memory (census.bpf.c); one object file serves every kernel from 5.10 on, since
-// all offsets come from the running kernel's BTF (layout.go). Where that is
-// refused, /proc/kpageflags and /proc/kpagecgroup tell the classes by live cgroup
-// (kpage.go), and no file; and /proc/kcore shows the same memory to a walk from
-// outside (walker_linux.go).
+// all offsets come from the running kernel's BTF (layout.go).
 //
 // It must not know what the numbers mean for anybody, nor where a file system is
 // mounted: paths are relative to the root of their file system. It believes no
@@ -38,6 +35,12 @@ type Refusal struct {
 	Err  error  // from below, if any
 }
 
+// Gates that are about what the kernel has.
+const (
+	gateTypes  = "type information"
+	gateLayout = "layout"
+)
+
 // Gain is what a working census would have told.
 const Gain = snapshot.CensusGain
 
@@ -46,7 +49,7 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if errors.Is(r.Kind, ErrPrivilege) {
+	if errors.Is(r.Kind, ErrPrivilege) || r.Gate == gateTypes || r.Gate == gateLayout {
 		s += "; it would show " + Gain
 	}
 	return s

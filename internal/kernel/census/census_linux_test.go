@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -460,6 +461,55 @@ func TestFullTables(t *testing.T) {
 		t.Errorf("files: %+v", c.Dropped)
 	}
 	scan(t, e)
+}
+
+// A mapping that is not in its inode is found by what it says, and one that leads
+// to none keeps its bytes, without a name.
+func TestMappingsElsewhere(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "elsewhere"))
+	if err == nil {
+		_, err = f.Write(make([]byte, 1<<20))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := scan(t, altered(t, func(l constants) { l["in_data"] += 8 }))
+	if in, sum, _ := findFile(c, statOf(t, f), 0); sum.Bytes != 1<<20 || filepath.Base(in.Path) != "elsewhere" {
+		t.Errorf("%+v, %+v", in, sum)
+	}
+
+	whole := engine(t)
+	layout := maps.Clone(whole.layout)
+	layout["in_data"] += 8
+	layout["as_host"] += 8
+	lost := &Engine{layout: layout, vmemmap: whole.vmemmap, subsystem: whole.subsystem}
+	defer lost.Close()
+	if err := lost.load(); err != nil {
+		t.Fatal(err)
+	}
+	ranges, _, err := ram()
+	if err == nil {
+		err = lost.reset()
+	}
+	if err == nil {
+		err = lost.walk(context.Background(), ranges)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := lost.readOut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range none.Files {
+		if file.Inode >= 0 {
+			t.Fatalf("%+v", none.Inodes[file.Inode])
+		}
+	}
+	if none.Node.File < c.Node.File/2 || none.Dropped.BadMappings == 0 || none.Dropped.Any() || len(none.Inodes) > 2*len(c.Inodes)+1000 {
+		t.Errorf("%d bytes of %d, %d inodes, %+v", none.Node.File, c.Node.File, len(none.Inodes), none.Dropped)
+	}
 }
 
 // Where /proc/iomem does not say where RAM is, the zones do, holes and all.

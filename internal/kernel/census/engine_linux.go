@@ -52,11 +52,11 @@ func Open(ctx context.Context) (*Engine, error) {
 	}
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
-		return nil, &Refusal{ErrKernel, "type information", "needs /sys/kernel/btf/vmlinux", err}
+		return nil, &Refusal{ErrKernel, gateTypes, "needs /sys/kernel/btf/vmlinux", err}
 	}
 	l, err := layoutOf(spec, os.Getpagesize())
 	if err != nil {
-		return nil, &Refusal{ErrKernel, "layout", "every name that the walk needs", err}
+		return nil, &Refusal{ErrKernel, gateLayout, "every name that the walk needs", err}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func permitted() error {
 	}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil && strings.HasPrefix(unix.ByteSliceToString(u.Release[:]), "5.11.") {
-		return &Refusal{ErrKernel, "layout", "5.11 marks kernel pages in a way that its type information does not tell", nil}
+		return &Refusal{ErrKernel, gateLayout, "5.11 marks kernel pages in a way that its type information does not tell", nil}
 	}
 	return nil
 }
@@ -64,8 +64,7 @@ func missingRights(proc string) (missing []string) {
 }
 
 func errno(err error) string {
-	var e *os.PathError
-	if errors.As(err, &e) {
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
 		return e.Err.Error()
 	}
 	return err.Error()
