@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -88,7 +89,8 @@ type reach struct {
 	asked                        int
 	over                         bool
 	refused, mincore, elsewhere  int64
-	strange                      map[string]int // file systems that were not touched
+	strange                      map[string]int      // file systems that were not touched
+	unsearched                   map[string][]string // mounts, by why
 	processes, deniedFD, deniedM int
 	why                          string // of the first refusal
 }
@@ -534,19 +536,19 @@ func covered(v *reachView, m *snapshot.Mount) bool {
 
 func (r *reach) walk(w walk, entries int) {
 	if entries < leastWalk {
-		r.doubt("not searched for want of time: %s", w.m.Point)
+		r.unsearchedFor("no time was left", w.m.Point)
 		return
 	}
 	a := r.src.Ask(kernel.Question{Op: kernel.Cached, Path: path.Join(procFile(w.v.pid, "root"), w.m.Point), Max: entries})
 	if a.State != snapshot.Present {
 		if a.State != snapshot.Absent && a.Err != "not a regular file" {
-			r.doubt("not searched: %s: %s", w.m.Point, a.Err)
+			r.unsearchedFor(a.Err, w.m.Point)
 		}
 		return
 	}
 	c, err := kernel.ParseCached(a.Data)
 	if err != nil {
-		r.doubt("not searched: %s: %v", w.m.Point, err)
+		r.unsearchedFor(err.Error(), w.m.Point)
 		return
 	}
 	for i := range c.Files {
@@ -556,8 +558,16 @@ func (r *reach) walk(w walk, entries int) {
 	r.refused += c.Refused
 	r.elsewhere += c.TooLarge
 	if c.Stopped != "" {
-		r.doubt("not searched to its end: %s, %d entries: %s", w.m.Point, c.Entries, c.Stopped)
+		r.unsearchedFor("not to the end, "+c.Stopped, w.m.Point)
 	}
+}
+
+// unsearchedFor notes a mount of which files may be missing. A node has thousands.
+func (r *reach) unsearchedFor(why, point string) {
+	if r.unsearched == nil {
+		r.unsearched = map[string][]string{}
+	}
+	r.unsearched[why] = append(r.unsearched[why], point)
 }
 
 // conclude says what was left out.
@@ -576,6 +586,14 @@ func (r *reach) conclude() {
 	}
 	if r.mincore > 0 {
 		r.doubt("of %d files mincore told, which does not know dirty pages", r.mincore)
+	}
+	for _, why := range slices.Sorted(maps.Keys(r.unsearched)) {
+		points := r.unsearched[why]
+		if len(points) == 1 {
+			r.doubt("not searched: %s: %s", points[0], why)
+		} else {
+			r.doubt("%d mounts were not searched, as %s: %s", len(points), slices.Min(points), why)
+		}
 	}
 	for _, t := range sortedKeys(r.strange) {
 		r.doubt("files on %s were not touched: their server might not answer", t)

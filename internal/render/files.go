@@ -160,6 +160,9 @@ func filesAnswer(r *report.Files) string {
 		whose = "of the node"
 	}
 	if r.Totals.Files == 0 {
+		if c := r.Coverage; !c.Complete && (c.CounterBytes == nil || *c.CounterBytes > 0) {
+			return fmt.Sprintf("None of the file cache %s (%s) could be looked at.", whose, optional(c.CounterBytes))
+		}
 		return "No file cache " + whose + "."
 	}
 	var parts []string
