@@ -67,7 +67,7 @@ var runName = regexp.MustCompile(`memwhy-lab-[^/]*`)
 // What a capture gives back is to the byte what was read, in every form, and for
 // ps too.
 func TestCaptureAndReplay(t *testing.T) {
-	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M")
+	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M", "--for", "600s")
 	dir := t.TempDir()
 	plain, redacted := filepath.Join(dir, "c"), filepath.Join(dir, "r")
 	run(t, "capture", tr.Cgroup, "-o", plain).want(t, 0, "explain --from")
@@ -120,7 +120,7 @@ func TestTreeOfAnUntouchedNode(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/capture.md has no line to copy")
 	}
-	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M")
+	tr, _, _ := lab(t, "tmpfs-file", "--limit", "256M", "--for", "600s")
 	dir := t.TempDir()
 	cmd := exec.Command("bash", "-c", line)
 	cmd.Dir = dir
