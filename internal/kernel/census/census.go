@@ -19,6 +19,7 @@ package census
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Why an engine is refused. errors.Is tells them apart.
@@ -44,7 +45,7 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if r.Kind == ErrPrivilege {
+	if r.Kind == ErrPrivilege && !strings.Contains(r.Why, "it would show") { // a lesser engine shows less
 		s += "; it would show " + Gain
 	}
 	return s
