@@ -45,7 +45,7 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if r.Kind == ErrPrivilege && !strings.Contains(r.Why, "it would show") { // a lesser engine shows less
+	if errors.Is(r.Kind, ErrPrivilege) && !strings.Contains(r.Why, "it would show") { // a lesser engine shows less
 		s += "; it would show " + Gain
 	}
 	return s
