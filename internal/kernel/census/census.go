@@ -16,6 +16,7 @@ package census
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -49,7 +50,8 @@ func (r *Refusal) Error() string {
 	if r.Err != nil {
 		s += ": " + r.Err.Error()
 	}
-	if errors.Is(r.Kind, ErrPrivilege) || r.Gate == gateTypes || r.Gate == gateLayout {
+	told := strings.Contains(r.Why, "it would show") // of a lesser engine, which shows less
+	if !told && (errors.Is(r.Kind, ErrPrivilege) || r.Gate == gateTypes || r.Gate == gateLayout) {
 		s += "; it would show " + Gain
 	}
 	return s

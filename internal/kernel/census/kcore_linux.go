@@ -30,7 +30,7 @@ func openKcore() (*kcore, error) {
 	f, err := os.Open(kcoreFile)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, &Refusal{ErrPrivilege, kcoreFile, "needs CAP_SYS_RAWIO, and no lockdown; it would show " + Gain, nil}
+		return nil, &Refusal{ErrPrivilege, kcoreFile, "needs CAP_SYS_RAWIO, and no lockdown", nil}
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &Refusal{ErrKernel, kcoreFile, "this kernel was built without CONFIG_PROC_KCORE", nil}
 	case err != nil:

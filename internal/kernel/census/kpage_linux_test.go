@@ -179,7 +179,7 @@ func TestKpageWithoutPrivilege(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "MEMWHY_CENSUS_KPAGE=1")
 	out, err := cmd.CombinedOutput()
-	if !bytes.HasPrefix(out, []byte("true ")) || !bytes.Contains(out, []byte("/proc/kpage")) {
+	if !bytes.HasPrefix(out, []byte("true ")) || !bytes.Contains(out, []byte("/proc/kpage")) || bytes.Count(out, []byte("it would show")) != 1 {
 		t.Errorf("%s, %v", out, err)
 	}
 	t.Logf("%s", out)
