@@ -276,7 +276,7 @@ func (r *runner) census() error {
 	if err := os.Setenv("MEMWHY_LIVE", "required"); err != nil {
 		return err
 	}
-	return r.program("census", 3*patience, "/disk/census.test", "-test.v")
+	return r.program("census", 6*patience, "/disk/census.test", "-test.v")
 }
 
 // program runs a test program and keeps what it printed under name.
