@@ -147,10 +147,7 @@ func mountCgroup(version string) error {
 	const root = "/sys/fs/cgroup"
 	switch version {
 	case "v2":
-		if err := syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot"); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0)
+		return syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot")
 	case "v1":
 		if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"); err != nil {
 			return err
@@ -222,7 +219,7 @@ func (r *runner) labs(only string) error {
 		}
 		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
 	}
-	return r.command("oom.json", "oom", "list", "-o", "json") // of all labs at once
+	return nil
 }
 
 // lab runs one scenario. What goes wrong in it is a file of the tar, so that the
@@ -279,7 +276,7 @@ func (r *runner) census() error {
 	if err := os.Setenv("MEMWHY_LIVE", "required"); err != nil {
 		return err
 	}
-	return r.program("census", 5*patience, "/disk/census.test", "-test.v")
+	return r.program("census", 6*patience, "/disk/census.test", "-test.v")
 }
 
 // program runs a test program and keeps what it printed under name.

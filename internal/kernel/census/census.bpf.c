@@ -176,7 +176,7 @@ struct room room;
 // A payer is what a charge word points to, an objcg or a memcg. Neither is
 // pinned from 7.1 on, so none is believed beyond the slice that read it.
 struct payer { u64 who, slice, nid, seq; u32 group, own; };
-#define PAYERS 512
+#define PAYERS 2048
 struct payer payers[PAYERS];
 u64 vector[16];
 

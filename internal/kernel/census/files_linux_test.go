@@ -48,6 +48,8 @@ func plant(dir string) {
 			os.Exit(1)
 		}
 	}
+	// A huge page of which a part was given back is held whole, and counted in part.
+	check(unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0))
 	check(os.WriteFile(os.Getenv("MEMWHY_CENSUS_GROUP"), []byte(strconv.Itoa(os.Getpid())), 0))
 	var open []*os.File
 	for _, p := range planted {
