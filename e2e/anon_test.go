@@ -24,7 +24,7 @@ func TestKindsOfAnonymousMemory(t *testing.T) {
 	cgroup, dir := h.group(t, unique("kinds"))
 	files := t.TempDir()
 	pid := actorIn(t, nil, dir, "kinds", files).Process.Pid
-	rep := explain(t, cgroup)
+	rep := explain(t, cgroup, "--census", "auto")
 	p := rep.process(t, pid)
 	var parts int64
 	for _, x := range p.Parts {

@@ -151,7 +151,7 @@ func replaysFiles(t *testing.T, cgroup, secret string) {
 	t.Helper()
 	dir := t.TempDir()
 	plain, redacted := filepath.Join(dir, "plain"), filepath.Join(dir, "redacted")
-	run(t, "capture", cgroup, "-o", plain).want(t, 0)
+	run(t, "capture", cgroup, "-o", plain, "--census", "auto").want(t, 0)
 	run(t, "capture", "--from", plain, "-o", redacted, "--redact").want(t, 0)
 	live, again, hidden := listFiles(t, cgroup), listFiles(t, "--from", plain), listFiles(t, "--from", redacted)
 	if again.Totals != hidden.Totals || again.Totals.Bytes == 0 {

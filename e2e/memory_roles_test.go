@@ -175,9 +175,13 @@ func plantLayers(dir string, overlay bool) {
 	}
 	must(syscall.Mount(in("volume"), in("root", "vol"), "", syscall.MS_BIND, ""))
 	must(syscall.Mount("none", in("root", "own"), "tmpfs", 0, ""))
-	must(syscall.PivotRoot(in("root"), in("root", "old")))
-	must(os.Chdir("/"))
-	must(syscall.Unmount("/old", syscall.MNT_DETACH))
+	if syscall.PivotRoot(in("root"), in("root", "old")) == nil {
+		must(os.Chdir("/"))
+		must(syscall.Unmount("/old", syscall.MNT_DETACH))
+	} else { // the first root of a machine cannot be exchanged
+		must(os.Chdir(in("root")))
+		must(syscall.Chroot("."))
+	}
 	create("/new", plantedUpper)
 	create("/own/private", plantedPrivate)
 	read("/base")

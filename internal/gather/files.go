@@ -3,6 +3,7 @@ package gather
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
@@ -97,11 +98,23 @@ func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everyb
 
 func user(src kernel.Source, h cgroupfs.Hierarchy, pid int, mapped snapshot.Reading[[]string]) snapshot.FileUser {
 	u := snapshot.FileUser{PID: pid, Mapped: mapped}
+	// Its files are told as this process would find them. Of one with a root of
+	// its own that begins with where that is; in another mount namespace it is "/".
+	root := link(src, procFile(pid, "root")).Value
+	own := func(text string) string {
+		if rest, ok := strings.CutPrefix(text, root); ok && strings.HasPrefix(rest, "/") {
+			return rest
+		}
+		return text
+	}
+	for i, text := range u.Mapped.Value {
+		u.Mapped.Value[i] = own(text)
+	}
 	fds := kernel.Question{Op: kernel.Links, Path: procFile(pid, "fd"), Max: maxFDs}
 	u.Open = kernel.Parsed(src.Ask(fds), fds.Path, func(b []byte) (files []snapshot.LinkText, err error) {
 		for _, l := range (kernel.Answer{Data: b}).Links() {
-			if l.Text != "" && l.Text[0] == '/' {
-				files = append(files, l)
+			if strings.HasPrefix(l.Text, "/") {
+				files = append(files, snapshot.LinkText{Name: l.Name, Text: own(l.Text)})
 			}
 		}
 		return files, nil
