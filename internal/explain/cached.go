@@ -127,13 +127,15 @@ func (f *cached) account() string {
 
 // censusFiles are the holders of page cache and shared memory that a census
 // found.
-func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (files, shmem []report.Holder) {
+func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (directories, files, shmem []report.Holder) {
 	c := s.Census.Value
 	t := s.Target()
 	n := &namer{c: c, names: mounts.New(s.Mounts), within: ledger.Within(c, t.Path, ownOnly(t))}
 	_, apart := l.Account(ledger.Shmem)
 	open := openFilesByInode(s)
-	for _, f := range cachedFiles(c, n.within) {
+	all := cachedFiles(c, n.within)
+	directories = n.crowded(all, l)
+	for _, f := range all {
 		account := f.account()
 		if account == ledger.Shmem && !apart {
 			account = ledger.File
@@ -148,7 +150,59 @@ func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (files, shmem []report.
 		}
 		*list = append(*list, n.holder(&f, account, open))
 	}
-	return files, shmem
+	return directories, files, shmem
+}
+
+// Bounds of the search for directories: names cost about a microsecond.
+const (
+	maxNamed    = 5000 // files, the largest
+	leastFiles  = 5    // in a directory that is worth a line
+	leastCrowd  = 10   // percent of the account
+	maxCrowded  = 5
+	crowdedKind = "directory"
+)
+
+// crowded are directories whose files hold much together, where each alone holds
+// little.
+func (n *namer) crowded(all []cached, l *ledger.Ledger) []report.Holder {
+	account, ok := l.Account(ledger.File)
+	if !ok {
+		return nil
+	}
+	sums := map[string]*report.Holder{}
+	for i := range all[:min(len(all), maxNamed)] {
+		f := &all[i]
+		if f.account() != ledger.File || f.in == nil {
+			continue
+		}
+		p := n.place(f)
+		file, host := shown(f, p)
+		if !strings.HasPrefix(file, "/") {
+			continue
+		}
+		dir := path.Dir(file)
+		h := sums[dir]
+		if h == nil {
+			h = &report.Holder{Kind: crowdedKind, Account: ledger.File, AtMost: !n.split(), State: map[string]int64{}, Where: string(p.Kind)}
+			h.Path, h.PathBytes = name(dir)
+			h.Name = h.Path
+			h.HostPath, _ = name(path.Dir(cmp.Or(host, file)))
+			h.Volume, _ = name(p.Volume)
+			sums[dir] = h
+		}
+		h.Bytes += f.sum.Bytes
+		h.State["files"]++
+	}
+	var list []report.Holder
+	for _, h := range sums {
+		if h.State["files"] >= leastFiles && 100*h.Bytes >= leastCrowd*account.Bytes {
+			list = append(list, *h)
+		}
+	}
+	slices.SortFunc(list, func(a, b report.Holder) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Path, b.Path))
+	})
+	return list[:min(len(list), maxCrowded)]
 }
 
 func (n *namer) holder(f *cached, account string, open map[uint64][]report.User) report.Holder {

@@ -210,3 +210,30 @@ func TestStacks(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Many small files of a directory are one line, before themselves.
+func TestCrowdedDirectory(t *testing.T) {
+	s := counted()
+	c := s.Census.Value
+	for i := range 6 {
+		c.Inodes = append(c.Inodes, snapshot.CensusInode{Type: "ext4", Device: disk, Number: uint64(100 + i), Links: 1, Path: "/srv/many/f" + string(rune('0'+i))})
+		c.Files = append(c.Files, snapshot.CensusFile{Group: 3, Inode: len(c.Inodes) - 1, PageState: pages(4, 0)})
+	}
+	w, err := ledger.Explain(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, _ := holders(s, w.Ledger)
+	var got []report.Holder
+	for _, h := range all {
+		if h.Kind == "directory" {
+			got = append(got, h)
+		}
+	}
+	want := []report.Holder{{
+		Kind: "directory", Account: "file", Name: "/data/many", Path: "/data/many", HostPath: "/srv/many", Where: "volume", Bytes: 24, State: map[string]int64{"files": 6},
+	}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

@@ -19,9 +19,9 @@ func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.
 	procs := processHolders(s)
 	files, shmem := fileHolders(s, l)
 	slabs := slabHolders(s, l)
-	var dying []report.Holder
+	var directories, dying []report.Holder
 	if c, ok := s.Census.Get(); ok && len(c.Files) > 0 {
-		files, shmem = censusFiles(s, l)
+		directories, files, shmem = censusFiles(s, l)
 	}
 	if c, ok := s.Census.Get(); ok {
 		dying = dyingHolders(s)
@@ -29,7 +29,7 @@ func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.
 			slabs = censusSlabs(s, l)
 		}
 	}
-	for _, list := range [][]report.Holder{procs, slabs, files, shmem, dying} {
+	for _, list := range [][]report.Holder{procs, slabs, directories, files, shmem, dying} {
 		slices.SortStableFunc(list, func(a, b report.Holder) int { return cmp.Compare(b.Bytes, a.Bytes) })
 		if len(list) > report.MaxHolders {
 			o := report.Omitted{Account: list[0].Account, Count: len(list) - report.MaxHolders}

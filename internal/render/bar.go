@@ -106,6 +106,8 @@ func held(h report.Holder) string {
 	class, _, _ := strings.Cut(h.Account, "/")
 	name := printable.Fit(printable.Text(h.Name), 24)
 	switch {
+	case h.Kind == "directory":
+		name = fmt.Sprintf("%d files in %s", h.State["files"], printable.Fit(printable.Text(h.Path), 30))
 	case h.Deleted:
 		name += " (deleted)"
 	case h.PID != 0:

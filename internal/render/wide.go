@@ -199,6 +199,8 @@ func holders(p *page, r *report.Report) {
 			amount = "<= " + amount
 		}
 		switch {
+		case h.Kind == "directory":
+			what = fmt.Sprintf("%s/  %s, the files in it together", h.Path, h.Where)
 		case h.Where != "":
 			what = cachedFile(h)
 		case h.Deleted && h.Kind == "cgroup":

@@ -197,7 +197,7 @@ type Term struct {
 
 // Holder is a thing that holds bytes of an account.
 type Holder struct {
-	Kind      string           `json:"kind" jsonschema:"enum=process,enum=slab-cache,enum=cgroup,enum=file,enum=not-attributed"`
+	Kind      string           `json:"kind" jsonschema:"enum=process,enum=slab-cache,enum=cgroup,enum=file,enum=directory,enum=not-attributed"` // a directory is the sum of files that are listed too
 	Name      string           `json:"name"`
 	Account   string           `json:"account"`
 	Bytes     int64            `json:"bytes"`
