@@ -57,7 +57,7 @@ func run(t *testing.T, args ...string) result { return runAs(t, nil, args...) }
 func runAs(t *testing.T, attr *syscall.SysProcAttr, args ...string) result {
 	t.Helper()
 	census := os.Getenv("MEMWHY_E2E_CENSUS")
-	if census != "" && (args[0] == "explain" || args[0] == "capture") && !slices.Contains(args, "--census") {
+	if census != "" && len(args) > 0 && (args[0] == "explain" || args[0] == "capture") && !slices.Contains(args, "--census") {
 		args = append(args, "--census", census)
 	}
 	cmd := exec.Command(binary, args...)

@@ -132,7 +132,7 @@ func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (directories, files, sh
 	t := s.Target()
 	n := &namer{c: c, names: mounts.New(s.Mounts), within: ledger.Within(c, t.Path, ownOnly(t))}
 	_, apart := l.Account(ledger.Shmem)
-	open := openFilesByInode(s)
+	open := openFiles(s)
 	all := cachedFiles(c, n.within)
 	directories = n.crowded(all, l)
 	for _, f := range all {
@@ -205,7 +205,7 @@ func (n *namer) crowded(all []cached, l *ledger.Ledger) []report.Holder {
 	return list[:min(len(list), maxCrowded)]
 }
 
-func (n *namer) holder(f *cached, account string, open map[uint64][]report.User) report.Holder {
+func (n *namer) holder(f *cached, account string, open map[uint64][]openFile) report.Holder {
 	p := n.place(f)
 	h := report.Holder{
 		Kind: "file", Account: account, Bytes: f.sum.Bytes, State: pageStates(&f.sum), Where: string(p.Kind),
@@ -218,7 +218,7 @@ func (n *namer) holder(f *cached, account string, open map[uint64][]report.User)
 	h.Name, _ = name(label(f, p, file))
 	if f.in != nil {
 		h.Deleted = f.in.Deleted
-		h.UsedBy = open[f.in.Number]
+		h.UsedBy = usersOf(f.in, open)
 	}
 	return h
 }
@@ -241,10 +241,10 @@ func label(f *cached, p mounts.Place, file string) string {
 
 func device(d uint32) string { return fmt.Sprintf("%d:%d", d>>20, d&(1<<20-1)) }
 
-// openFilesByInode are the processes of the target that have files without a name
-// open, by the inode of the file.
-func openFilesByInode(s *snapshot.Snapshot) map[uint64][]report.User {
-	users := map[uint64][]report.User{}
+// openFiles are the files without a name that the target's processes have open, by
+// inode number.
+func openFiles(s *snapshot.Snapshot) map[uint64][]openFile {
+	files := map[uint64][]openFile{}
 	for i := range s.Processes {
 		p := &s.Processes[i]
 		for _, f := range p.OpenFiles.Value {
@@ -252,9 +252,38 @@ func openFilesByInode(s *snapshot.Snapshot) map[uint64][]report.User {
 			if !ok {
 				continue
 			}
-			if ino, ok := st.Get(snapshot.FileInode); ok && len(users[uint64(ino)]) < report.MaxUsers {
-				users[uint64(ino)] = append(users[uint64(ino)], report.User{PID: p.PID, How: fmt.Sprintf("fd %d", f.FD)})
+			number, ok1 := st.Get(snapshot.FileInode)
+			dev, ok2 := st.Get(snapshot.FileDevice)
+			if ok1 && ok2 {
+				files[uint64(number)] = append(files[uint64(number)], openFile{
+					kernelDevice(uint64(dev)), path.Base(strings.TrimSuffix(f.Path, " (deleted)")), report.User{PID: p.PID, How: fmt.Sprintf("fd %d", f.FD)},
+				})
 			}
+		}
+	}
+	return files
+}
+
+type openFile struct {
+	device uint32
+	name   string
+	user   report.User
+}
+
+// kernelDevice is st_dev as the kernel keeps it (linux include/linux/kdev_t.h,
+// new_decode_dev).
+func kernelDevice(dev uint64) uint32 {
+	major, minor := uint32(dev>>8)&0xfff, uint32(dev)&0xff|uint32(dev>>12)&0xfff00
+	return major<<20 | minor
+}
+
+// usersOf finds who has the file open: by device, or, of an overlay and of btrfs,
+// which show another one, by name.
+func usersOf(in *snapshot.CensusInode, open map[uint64][]openFile) []report.User {
+	var users []report.User
+	for _, f := range open[in.Number] {
+		if (f.device == in.Device || f.name == path.Base(in.Path)) && len(users) < report.MaxUsers {
+			users = append(users, f.user)
 		}
 	}
 	return users

@@ -237,3 +237,33 @@ func TestCrowdedDirectory(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// One inode number is that of several files.
+func TestUsersOfAFile(t *testing.T) {
+	const dev = 8<<8 | 1 // 8:1 as stat(2) has it
+	s := &snapshot.Snapshot{Processes: []snapshot.Process{
+		holding(7, 0, openOn(dev, 3, "/srv/old (deleted)", 12), openOn(5, 4, "/memfd:x (deleted)", 12), openOn(99, 5, "/upper/old (deleted)", 12), openOn(dev, 6, "/srv/x (deleted)", 13)),
+	}}
+	open := openFiles(s)
+	for _, c := range []struct {
+		in   snapshot.CensusInode
+		want []report.User
+	}{
+		{snapshot.CensusInode{Device: disk, Number: 12, Path: "/srv/old"}, []report.User{{PID: 7, How: "fd 3"}, {PID: 7, How: "fd 5"}}},
+		{snapshot.CensusInode{Device: 5, Number: 12, Path: "memfd:x"}, []report.User{{PID: 7, How: "fd 4"}}},
+		{snapshot.CensusInode{Device: disk, Number: 14, Path: "/srv/x"}, nil},
+	} {
+		if d := cmp.Diff(c.want, usersOf(&c.in, open)); d != "" {
+			t.Errorf("%+v\n%s", c.in, d)
+		}
+	}
+	if got := kernelDevice(0x12345678<<8&0xfff00000 | 254<<8 | 7); got>>20 != 254 || got&0xff != 7 {
+		t.Errorf("%#x", got)
+	}
+}
+
+func openOn(dev int64, fd int, path string, inode int64) snapshot.OpenFile {
+	f := open(fd, path, inode, 0, 4096, ext4)
+	f.Stat.Value.Entries[0].Value = dev
+	return f
+}

@@ -30,7 +30,7 @@ import (
 const (
 	memwhy = "/disk/memwhy"
 	// patience is for one command, on a slow emulated machine.
-	patience = 40 * time.Second
+	patience = 60 * time.Second
 )
 
 func main() {
@@ -147,7 +147,10 @@ func mountCgroup(version string) error {
 	const root = "/sys/fs/cgroup"
 	switch version {
 	case "v2":
-		return syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot")
+		if err := syscall.Mount("cgroup2", root, "cgroup2", 0, "memory_recursiveprot"); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory"), 0)
 	case "v1":
 		if err := syscall.Mount("tmpfs", root, "tmpfs", 0, "mode=755"); err != nil {
 			return err
@@ -219,7 +222,7 @@ func (r *runner) labs(only string) error {
 		}
 		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
 	}
-	return nil
+	return r.command("oom.json", "oom", "list", "-o", "json") // of all labs at once
 }
 
 // lab runs one scenario. What goes wrong in it is a file of the tar, so that the
@@ -265,7 +268,7 @@ func (r *runner) lab(name string) error {
 // takes its time where the processor is emulated.
 func (r *runner) capture(dir, cgroup string) error {
 	const file = "/tmp/capture"
-	if err := r.command(dir+"said", "capture", cgroup, "-o", file); err != nil {
+	if err := r.command(dir+"said", "capture", cgroup, "-o", file, "--timeout", "60s"); err != nil {
 		return err
 	}
 	b, err := os.ReadFile(file)
@@ -285,7 +288,7 @@ func (r *runner) tests(skip string) error {
 	if err := os.Setenv("MEMWHY_E2E_CENSUS", "off"); err != nil {
 		return err
 	}
-	return r.program("tests", 4*patience, "/disk/e2e.test", "-test.v", "-test.skip", skip)
+	return r.program("tests", 3*patience, "/disk/e2e.test", "-test.v", "-test.skip", skip)
 }
 
 // census runs the tests of internal/kernel/census.
@@ -293,7 +296,7 @@ func (r *runner) census() error {
 	if err := os.Setenv("MEMWHY_LIVE", "required"); err != nil {
 		return err
 	}
-	return r.program("census", 6*patience, "/disk/census.test", "-test.v")
+	return r.program("census", 4*patience, "/disk/census.test", "-test.v")
 }
 
 // program runs a test program and keeps what it printed under name.
