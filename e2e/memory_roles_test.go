@@ -155,7 +155,7 @@ func plantApart() {
 const (
 	plantedLower, plantedUpper, plantedPrivate, plantedVolume = 2 << 20, 3 << 20, 1 << 20, 4 << 20
 
-	hostileName = "v\n\x1b[31m\xff<script>"
+	hostileFile = "v\n\x1b[31m\xff<script>"
 )
 
 // plantLayers lives as a container does: on an overlay where the kernel has one,
@@ -166,7 +166,7 @@ func plantLayers(dir string, overlay bool) {
 		must(os.MkdirAll(in(d), 0o755))
 	}
 	create(in("lower", "base"), plantedLower)
-	create(in("volume", hostileName), plantedVolume)
+	create(in("volume", hostileFile), plantedVolume)
 	must(syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
 	if overlay {
 		must(syscall.Mount("overlay", in("root"), "overlay", 0, "lowerdir="+in("lower")+",upperdir="+in("upper")+",workdir="+in("work")))
@@ -181,7 +181,7 @@ func plantLayers(dir string, overlay bool) {
 	create("/new", plantedUpper)
 	create("/own/private", plantedPrivate)
 	read("/base")
-	read("/vol/" + hostileName)
+	read("/vol/" + hostileFile)
 }
 
 // read maps a file and touches it, and keeps it.
