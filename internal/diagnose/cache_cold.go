@@ -61,7 +61,7 @@ func (f *facts) coldness() (confidence, seen string) {
 	case 10*a.State["inactive"] >= 9*a.Bytes:
 		return medium, "nearly all of it is on the inactive list: touched once and never again since"
 	}
-	return low, "active: it was touched twice once, and nothing brings it down without pressure; one look sees no reads"
+	return low, "some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads"
 }
 
 // most names the file that is most of a part.

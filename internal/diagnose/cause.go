@@ -78,8 +78,10 @@ func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
 	if !ok || c.Engine != snapshot.EngineBPF && c.Engine != snapshot.EngineKcore {
 		return nil, nil, false
 	}
-	within = ledger.Within(c, f.target().Path, f.alone())
-	return c, within, slices.Contains(within, true)
+	if f.within == nil {
+		f.within = ledger.Within(c, f.target().Path, f.alone())
+	}
+	return c, f.within, slices.Contains(f.within, true)
 }
 
 // share is a part of something with a name.
@@ -116,7 +118,14 @@ type cached struct {
 
 // divide divides the file cache. What is dirty is that before it is mapped, and
 // what was deleted is that before all.
-func (f *facts) divide() cached {
+func (f *facts) divide() *cached {
+	if f.divided == nil {
+		f.divided = ptr(f.divideOnce())
+	}
+	return f.divided
+}
+
+func (f *facts) divideOnce() cached {
 	a, ok := f.w.Account(ledger.File)
 	if !ok {
 		return cached{}
@@ -196,6 +205,8 @@ func (d *cached) note(code string, in *snapshot.CensusInode, bytes int64) {
 
 func fileName(in *snapshot.CensusInode) string {
 	switch {
+	case in.Type == "bdev":
+		return fmt.Sprintf("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
 	case in.Path == "":
 		return fmt.Sprintf("%s inode %d", in.Type, in.Number)
 	case in.Pseudo, strings.HasPrefix(in.Path, "/"):

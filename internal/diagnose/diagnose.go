@@ -121,6 +121,9 @@ type facts struct {
 	node   *advisory.Facts
 	judged []advisory.Judgement
 	kills  kills
+
+	divided *cached // see divide, once asked for
+	within  []bool  // of the census's groups, see census
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }
