@@ -12,16 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const anonOther = "anon/other"
+const (
+	anonOther = "anon/other"
+	anonLive  = "anon.live"
+)
 
 var anonTouched = Scenario{
 	Name:    "anon-touched",
 	Summary: "private anonymous memory, every page written",
-	Finding: "anon.live",
+	Finding: anonLive,
 	healthy: true,
 	plant: func(j job, t *Truth) error {
 		_, err := touched(j.Bytes)
 		t.add(anonOther, j.Bytes)
+		t.cause(anonLive, j.Bytes)
 		t.process(anonOther, j.Bytes)
 		return err
 	},
@@ -42,6 +46,7 @@ var madvFree = Scenario{
 		}
 		t.add("anon/lazyfree", j.Bytes, anonOther)
 		t.process("anon/lazyfree", j.Bytes)
+		t.cause("alloc.lazyfree", j.Bytes)
 		return nil
 	},
 }
@@ -72,6 +77,7 @@ var thpSparse = Scenario{
 		a := t.add(anonOther, all)
 		t.ToleranceBytes = tolerance(all)
 		t.process(anonOther, all)
+		t.cause(anonLive, all) // how much of it was asked for, nobody can see
 		counted, err := j.hugeCounter()
 		if err != nil {
 			return err
@@ -80,6 +86,7 @@ var thpSparse = Scenario{
 		// to the counter, as if they were small ones: then there is no margin to see.
 		if thp-counted <= t.ToleranceBytes || thp-counted > 32*huge*int64(runtime.NumCPU()) {
 			a.state("thp", thp)
+			t.Findings = []string{"alloc.thp"}
 		} else {
 			a.Unseen = map[string]string{"thp": "before 5.12 each CPU keeps up to 32 huge pages to itself until it adds them to the counter"}
 		}
@@ -127,7 +134,7 @@ func touchHuge(n, huge int64) (all, thp int64, err error) {
 var anonSwapped = Scenario{
 	Name:    "anon-swapped",
 	Summary: "anonymous memory, written, then swapped out",
-	Finding: "anon.live",
+	Finding: anonLive,
 	plant: func(j job, t *Truth) error {
 		room, err := keyed("/proc/meminfo", "SwapFree")
 		if err != nil || room == 0 {
@@ -216,6 +223,7 @@ var goHeap = Scenario{
 			return fmt.Errorf("of %d bytes the runtime kept only %d", j.Bytes, kept)
 		}
 		t.add(anonOther, kept)
+		t.cause(anonLive, kept) // what the runtime does not use, it alone knows
 		t.process(anonOther, kept)
 		return nil
 	},

@@ -7,7 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const kernelOther = "kernel/other"
+const (
+	kernelOther = "kernel/other"
+	kernelRest  = "kernel.other" // which part of it, no file of a cgroup says
+)
 
 var unixQueue = Scenario{
 	Name:    "unix-queue",
@@ -49,6 +52,7 @@ var unixQueue = Scenario{
 // kernelPages notes pages that the kernel took for this process.
 func (t *Truth) kernelPages(bytes int64) {
 	t.add(kernelOther, bytes, withinKernel...)
+	t.cause(kernelRest, bytes)
 	t.process(kernelOther, bytes)
 }
 
@@ -116,6 +120,7 @@ var tcpUnread = Scenario{
 		}
 		t.add("sock", held, kernelOther) // each version 2 has the key
 		t.process("sock", held)
+		t.cause("kernel.sock", held)
 		return nil
 	},
 }

@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const cacheCold = "cache.cold"
+
 var fileOnce = Scenario{
 	Name:    "file-once",
 	Summary: "a file on a disk, written once, synced and closed",
-	Finding: "cache.cold",
+	Finding: cacheCold,
 	healthy: true,
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
@@ -24,6 +26,7 @@ var fileOnce = Scenario{
 		if err != nil {
 			return err
 		}
+		t.cause(cacheCold, j.Bytes)
 		return f.Close()
 	},
 }
@@ -31,13 +34,14 @@ var fileOnce = Scenario{
 var fileTwice = Scenario{
 	Name:    "file-twice",
 	Summary: "a file on a disk, read twice: active by the classic lists",
-	Finding: "cache.cold", // nobody was seen to use it, see cache.hot
+	Finding: cacheCold, // nobody was seen to use it, see cache.hot
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
 		f, err := t.written(j, j.Bytes, true)
 		if err != nil {
 			return err
 		}
+		t.cause(cacheCold, j.Bytes)
 		path := f.Name()
 		if err := errors.Join(f.Close(), serve(path), serve(path)); err != nil {
 			return err
@@ -81,6 +85,7 @@ var fileMapped = Scenario{
 		}
 		runtime.KeepAlive(sum)
 		t.Accounts[0].state("mapped", j.Bytes)
+		t.cause("cache.hot", j.Bytes)
 		return nil
 	},
 }
@@ -97,6 +102,7 @@ var fileDeleted = Scenario{
 		}
 		keep = append(keep, f)
 		t.Holders[0].Deleted = true
+		t.counted("cache.deleted-open", j.Bytes)
 		return os.Remove(f.Name())
 	},
 }
@@ -126,6 +132,7 @@ var fileDirty = Scenario{
 		}
 		keep = append(keep, f)
 		t.Accounts[0].state("dirty", bytes)
+		t.cause("cache.dirty", bytes)
 		t.ToleranceBytes = max(bytes/10, 2<<20) // some may be on its way to the disk
 		go stayDirty(f, bytes)
 		return nil

@@ -20,7 +20,7 @@ import (
 var imageService = Scenario{
 	Name:    "image-service",
 	Summary: "a service that renders images into files, and then idles",
-	Finding: "cache.cold",
+	Finding: cacheCold,
 	needs:   disk,
 	plant:   renderImages,
 }
@@ -57,6 +57,7 @@ func renderImages(j job, t *Truth) error {
 		}
 	}
 	t.add("file", total)
+	t.cause(cacheCold, total)
 	// Machines with DAMON may have evicted the first pictures meanwhile.
 	for _, h := range t.Holders {
 		if n, err := resident(h.Path); err != nil || n < h.Bytes {

@@ -43,6 +43,7 @@ var pageTables = Scenario{
 		}
 		t.add("kernel/pagetables", after-before, withinKernel...)
 		t.process("kernel/pagetables", after-before)
+		t.cause("kernel.pagetables", after-before)
 		return nil
 	},
 }
@@ -82,6 +83,7 @@ var threads = Scenario{
 		t.add("kernel/slab-unreclaimable", n*(task+pid+2*objectPointer), withinSlab...)
 		t.process("kernel/stacks", n*stack)
 		t.ToleranceBytes = smallTolerance(t.planted())
+		t.counted("kernel.stacks", t.planted())
 		return nil
 	},
 }
@@ -128,6 +130,7 @@ var bpfMap = Scenario{
 		}
 		t.add("kernel/vmalloc", j.Bytes, withinKernel...)
 		t.process("kernel/vmalloc", j.Bytes)
+		t.cause(kernelRest, j.Bytes)
 		return nil
 	},
 }

@@ -65,6 +65,7 @@ type Truth struct {
 	Holders        []Holder  `json:"holders"`
 	Finding        string    `json:"finding"`
 	Findings       []string  `json:"findings,omitempty"`    // codes that have to be among the findings
+	Cause          *Cause    `json:"cause,omitempty"`       // the first of the findings that have bytes
 	Healthy        bool      `json:"healthy,omitempty"`     // no finding may be above info
 	ToleranceBytes int64     `json:"toleranceBytes"`        // of each amount: the holder itself uses some memory too
 	LimitOwner     string    `json:"limitOwner,omitempty"`  // the cgroup whose limit decides
@@ -80,6 +81,13 @@ type Account struct {
 	State  map[string]int64  `json:"state,omitempty"`  // margins of the account, by their names in the report
 	Unseen map[string]string `json:"unseen,omitempty"` // margins that this kernel cannot show, and why
 	Within []string          `json:"within,omitempty"` // where the bytes are when the kernel has no such account, nearest first
+}
+
+// Cause is what one look at the planted memory can prove; Finding may be more.
+type Cause struct {
+	Code   string `json:"code"`
+	Bytes  int64  `json:"bytes"`
+	Census bool   `json:"census,omitempty"` // only a census tells
 }
 
 // Holder is a thing that holds an amount.
@@ -106,6 +114,15 @@ func (a *Account) state(name string, bytes int64) {
 	}
 	a.State[name] = bytes
 }
+
+// cause notes what has to be found first.
+func (t *Truth) cause(code string, bytes int64) *Cause {
+	t.Cause = &Cause{Code: code, Bytes: bytes}
+	return t.Cause
+}
+
+// counted notes a cause that only a census tells.
+func (t *Truth) counted(code string, bytes int64) { t.cause(code, bytes).Census = true }
 
 // planted is the sum of what the truth says.
 func (t *Truth) planted() (sum int64) {

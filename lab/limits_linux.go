@@ -48,6 +48,7 @@ var highThrottled = Scenario{
 		t.add(anonOther, bytes)
 		t.process(anonOther, bytes)
 		t.Throttle = "critical"
+		t.cause("throttle.high", bytes)
 		return nil
 	},
 }
@@ -203,6 +204,7 @@ func (j job) waiting(t *Truth, limit int64) error {
 			bytes, err := keyed(fmt.Sprintf("/proc/%d/status", pid), "RssAnon")
 			t.resident(p, bytes)
 			t.LimitOwner, t.KillAtLeast = t.Cgroup, "critical"
+			t.Findings = append(t.Findings, "limit.tight")
 			return err
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -11,10 +11,12 @@ import (
 // Before 4.19 the kernel counts shared memory with files only.
 const withinFile = "file"
 
+const tmpfsHeld = "tmpfs.held"
+
 var tmpfsFile = Scenario{
 	Name:    "tmpfs-file",
 	Summary: "a file on tmpfs, written and closed",
-	Finding: "tmpfs.held",
+	Finding: tmpfsHeld,
 	needs:   tmpfs,
 	plant: func(j job, t *Truth) error {
 		f, err := os.OpenFile(filepath.Join(j.WorkDir, "planted"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -23,6 +25,7 @@ var tmpfsFile = Scenario{
 		}
 		defer f.Close()
 		t.add("shmem", j.Bytes, withinFile)
+		t.cause(tmpfsHeld, j.Bytes)
 		t.file("shmem", f.Name(), j.Bytes)
 		if err := fill(f, j.Bytes); err != nil {
 			return err
@@ -34,7 +37,7 @@ var tmpfsFile = Scenario{
 var memfd = Scenario{
 	Name:    "memfd",
 	Summary: "a file in memory without a name (memfd_create), written",
-	Finding: "tmpfs.held",
+	Finding: tmpfsHeld,
 	plant: func(j job, t *Truth) error {
 		fd, err := unix.MemfdCreate("planted", unix.MFD_CLOEXEC)
 		if err != nil {
@@ -50,7 +53,7 @@ var memfd = Scenario{
 var sysvShm = Scenario{
 	Name:    "sysv-shm",
 	Summary: "a System V shared memory segment, attached and touched",
-	Finding: "tmpfs.held",
+	Finding: tmpfsHeld,
 	plant: func(j job, t *Truth) error {
 		id, err := unix.SysvShmGet(unix.IPC_PRIVATE, int(j.Bytes), unix.IPC_CREAT|0o600)
 		if err != nil {
@@ -70,7 +73,7 @@ var sysvShm = Scenario{
 var sharedAnon = Scenario{
 	Name:    "shared-anon",
 	Summary: "shared anonymous memory, every page written",
-	Finding: "tmpfs.held",
+	Finding: tmpfsHeld,
 	plant: func(j job, t *Truth) error {
 		mem, err := anonymous(j.Bytes, unix.MAP_SHARED)
 		if err != nil {
@@ -85,5 +88,6 @@ var sharedAnon = Scenario{
 // shared notes shared memory that this process holds.
 func (t *Truth) shared(bytes int64) {
 	t.add("shmem", bytes, withinFile)
+	t.cause(tmpfsHeld, bytes)
 	t.process("shmem", bytes)
 }

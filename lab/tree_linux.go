@@ -25,6 +25,7 @@ var parentFull = Scenario{
 			return err
 		}
 		own := wholePages(min(j.Bytes, j.Limit/8))
+		others := int64(0)
 		for i := range siblings {
 			name := fmt.Sprintf("sibling-%d", i+1)
 			if err := j.child(name); err != nil {
@@ -35,6 +36,11 @@ var parentFull = Scenario{
 				return err
 			}
 			t.Holders = append(t.Holders, Holder{Kind: "process", Name: name, Account: anonOther, PID: p.cmd.Process.Pid})
+			anon, err := keyed(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid), "RssAnon") // the program itself too
+			if err != nil {
+				return err
+			}
+			others += anon
 		}
 		// Only now: what a process takes while it starts is charged to where it does.
 		if err := errors.Join(j.child("target"), j.enter("target")); err != nil {
@@ -46,6 +52,7 @@ var parentFull = Scenario{
 		t.LimitOwner, t.KillAtLeast = j.Cgroup, "high"
 		t.Cgroup, t.CgroupDir = filepath.Join(j.Cgroup, "target"), filepath.Join(j.CgroupDir, "target")
 		t.add(anonOther, own)
+		t.cause("limit.parent", others)
 		t.process(anonOther, own)
 		return nil
 	},
@@ -86,8 +93,10 @@ var dyingChildren = Scenario{
 		}
 		if kept, err := j.keepsRemoved(); kept || err != nil {
 			t.Findings = []string{"cgroup.dying"}
+			t.counted("cgroup.dying", children*each)
 			return err
 		}
+		t.cause(cacheCold, children*each)
 		return nil
 	},
 }

@@ -52,19 +52,33 @@ func (c Cell) String() string {
 
 type truth struct {
 	Schema, Scenario, Cgroup, NotHere string
-	Accounts                          []struct {
-		Path   string
-		Bytes  int64
-		State  map[string]int64
-		Unseen map[string]string
-		Within []string
-	}
+	Accounts                          []planting
 	Holders                           []holder
 	ToleranceBytes                    int64
 	LimitOwner, KillAtLeast, Throttle string
 	OOMKills                          int
 	Findings                          []string
+	Cause                             *cause
 	Healthy                           bool
+}
+
+type planting struct {
+	Path   string
+	Bytes  int64
+	State  map[string]int64
+	Unseen map[string]string
+	Within []string
+}
+
+type cause struct {
+	Code   string
+	Bytes  int64
+	Census bool
+}
+
+type finding struct {
+	Code, Severity, Title, PartOf string
+	Bytes                         *int64
 }
 
 type holder struct {
@@ -101,7 +115,7 @@ type report struct {
 	Risks struct {
 		Kill, Throttle struct{ Level, Because string }
 	}
-	Findings []struct{ Code, Severity, Title string }
+	Findings []finding
 }
 
 // Compare judges a report by a truth. The error is about the messages themselves;
@@ -129,6 +143,7 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 		c.holders()
 		c.risks()
 		c.findings()
+		c.cause()
 	case len(t.Accounts) > 0:
 		c.problem("the truth has accounts of what it says is not here")
 	}
@@ -331,18 +346,51 @@ func keys[V any](m map[string]V) []string {
 
 // planted are the beginnings of codes that every lab knows the truth of: what the
 // kernel did to it and what it keeps. One that the truth does not name is made up.
-var planted = []string{"oom.", "cgroup.", "kmem.", "kernel.advisory/"}
+var planted = []string{"oom.", "cgroup.", "kmem.", "kernel.advisory/", "limit.", "throttle."}
+
+// ofTheNode reports a notice about removed cgroups of the whole node, which other
+// labs may have left.
+func (f finding) ofTheNode() bool {
+	return f.Bytes == nil && f.Severity == "notice" && (f.Code == "cgroup.dying" || f.PartOf == "cgroup.dying")
+}
+
+// cause checks that the first finding that has bytes of its own is the planted one.
+// Where the kernel, or no census, shows the planted account there is none to find.
+func (c *comparison) cause() {
+	want := c.t.Cause
+	if want == nil || len(c.t.Accounts) == 0 || want.Census && (c.r.Census == nil || !c.r.Census.Complete) {
+		return
+	}
+	if !slices.ContainsFunc(c.t.Accounts, func(a planting) bool { _, ok := c.find(a.Path); return ok }) {
+		return
+	}
+	i := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Bytes != nil && f.PartOf == "" })
+	switch {
+	case i < 0:
+		c.problem("no cause is found, want %s", want.Code)
+	case c.r.Findings[i].Code != want.Code:
+		c.problem("the first cause is %s (%s), want %s", c.r.Findings[i].Code, c.r.Findings[i].Title, want.Code)
+	default:
+		cell := Cell{Account: want.Code, Compared: want.Code, Planted: want.Bytes, Reported: *c.r.Findings[i].Bytes, Tolerance: c.t.ToleranceBytes}
+		cell.Error = cell.Reported - cell.Planted
+		c.v.Cells = append(c.v.Cells, cell)
+		if !cell.OK() {
+			c.problem("%s", cell)
+		}
+	}
+}
 
 // findings checks that what has to be found is, and that what is not there is not.
 func (c *comparison) findings() {
 	for _, want := range c.t.Findings {
-		if !slices.ContainsFunc(c.r.Findings, func(f struct{ Code, Severity, Title string }) bool { return f.Code == want }) {
+		if !slices.ContainsFunc(c.r.Findings, func(f finding) bool { return f.Code == want }) {
 			c.problem("%s is not found", want)
 		}
 	}
 	for _, f := range c.r.Findings {
 		known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
-		if f.Severity != "info" && !slices.Contains(c.t.Findings, f.Code) && (known || c.t.Healthy) {
+		wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code || f.ofTheNode()
+		if f.Severity != "info" && !wanted && (known || c.t.Healthy) {
 			c.problem("%s %s is found: %s", f.Severity, f.Code, f.Title)
 		}
 	}

@@ -133,6 +133,14 @@ func TestWrongReports(t *testing.T) {
 			truth:  func(tr object) { tr["healthy"] = true },
 			report: func(r object) { r["findings"] = []any{object{"code": "cache.cold", "severity": "warning"}} }, says: "warning cache.cold",
 		},
+		"another cause first": {truth: causeOf("cache.cold", 64*mib, false), report: causes("tmpfs.held", 64*mib, "", "cache.cold", 64*mib, ""), says: "the first cause is tmpfs.held"},
+		"a cause too large":   {truth: causeOf("cache.cold", 64*mib, false), report: causes("cache.cold", 70*mib, ""), says: "cache.cold: planted 67108864"},
+		"no cause":            {truth: causeOf("cache.cold", 64*mib, false), report: causes("cache.hot", 64*mib, "cache.cold"), says: "no cause is found"},
+		"a danger made up": {
+			report: func(r object) {
+				r["findings"] = []any{object{"code": "limit.tight", "severity": "notice", "bytes": 1}}
+			}, says: "notice limit.tight",
+		},
 		"held and not here": {truth: func(tr object) { tr["notHere"] = "why" }, says: "not here"},
 	} {
 		v, err := Compare(with(t, truthText, c.truth), with(t, reportText, c.report))
@@ -230,6 +238,40 @@ func TestFindingsThatAgree(t *testing.T) {
 	}))
 	if err != nil || len(v.Problems) != 0 {
 		t.Errorf("%q, %v", v.Problems, err)
+	}
+}
+
+func causeOf(code string, bytes int, census bool) func(object) {
+	return func(tr object) { tr["cause"] = object{"code": code, "bytes": bytes, "census": census} }
+}
+
+// causes are findings at info, three arguments each: code, bytes, what it is part of.
+func causes(args ...any) func(object) {
+	return func(r object) {
+		var all []any
+		for i := 0; i < len(args); i += 3 {
+			all = append(all, object{"code": args[i], "bytes": args[i+1], "partOf": args[i+2], "severity": "info"})
+		}
+		r["findings"] = all
+	}
+}
+
+// What is part of another, or has no bytes, is no rival; what cannot be seen here is
+// not asked for.
+func TestCausesThatAgree(t *testing.T) {
+	for what, c := range map[string]struct{ truth, report func(object) }{
+		"after a part": {causeOf("cache.cold", 64*mib, false), causes("metric.misread", 80*mib, "x", "cache.cold", 63*mib, "", "anon.live", mib, "")},
+		"no census":    {causeOf("slab.dentry", 64*mib, true), causes("slab.other", 64*mib, "")},
+		"of the node":  {func(tr object) { tr["healthy"] = true }, func(r object) { r["findings"] = []any{object{"code": "cgroup.dying", "severity": "notice"}} }},
+		"not its place": {func(tr object) {
+			causeOf("tmpfs.held", 64*mib, false)(tr)
+			row(tr, 0)["path"], row(tr, 0)["within"] = "shmem", []any{"file"}
+		}, causes("cache.cold", 64*mib, "")},
+	} {
+		v, err := Compare(with(t, truthText, c.truth), with(t, reportText, c.report))
+		if err != nil || len(v.Problems) != 0 {
+			t.Errorf("%s: %q, %v", what, v.Problems, err)
+		}
 	}
 }
 

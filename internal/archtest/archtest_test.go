@@ -38,7 +38,7 @@ var arrows = map[string]string{
 	"render":           "advisory diagnose printable report size",
 	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
 	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
-	"diagnose":         "advisory identity ledger oom printable report size snapshot",
+	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",

@@ -30,3 +30,28 @@ func BenchmarkFind(b *testing.B) {
 		}
 	}
 }
+
+// The same with a census that found many files.
+func BenchmarkFindInCensus(b *testing.B) {
+	var files []snapshot.CensusInode
+	var states []snapshot.PageState
+	for i := range 10_000 {
+		files = append(files, snapshot.CensusInode{Number: uint64(i), Path: "/a"})
+		states = append(states, snapshot.PageState{Bytes: 4096})
+	}
+	s := censused(charged(200, "file", 90, "anon", 10), files, states)
+	w, err := ledger.Explain(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := advisory.Look(s)
+	judged, err := n.ForTarget()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if len(Find(s, w, n, judged)) == 0 {
+			b.Fatal("no finding")
+		}
+	}
+}

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 
+	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -108,11 +109,18 @@ func (f *facts) dyingBelow() (int64, []report.Evidence) {
 	return 0, nil
 }
 
-// heldByDying compares, on version 1, what is charged to the target and those
+// heldByDying is what a census found. Without one it compares, on version 1, what is charged to the target and those
 // below with what is charged to itself: without live ones below the rest belongs
 // to the dead.
 func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 	t := f.target()
+	if c, _, ok := f.census(); ok {
+		if n, known := ledger.Count(c, t.Path, f.alone()); known && n.DyingGroups > 0 && n.DyingBytes > 0 {
+			return n.DyingBytes, []report.Evidence{{
+				Statement: count(n.DyingGroups, "removed cgroup") + " below this one found page by page, and what they hold", Source: snapshot.CensusSource, Value: fmt.Sprint(n.DyingBytes),
+			}}
+		}
+	}
 	st, ok := t.Stat.Get()
 	below, known := t.Descendants.Get()
 	hierarchy, told := t.UseHierarchy.Get()

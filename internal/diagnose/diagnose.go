@@ -25,6 +25,7 @@ type Rule struct {
 	Code    string
 	Title   string // what it is about, in a few words
 	Doc     Doc
+	Noun    string // of a cause: what its bytes are; the verdict names them so
 	NoBytes string // why a finding of it may have no bytes
 	find    func(*facts) []report.Finding
 }
@@ -42,13 +43,34 @@ type Doc struct {
 
 // The codes.
 const (
+	codeLazy      = "alloc.lazyfree"
+	codeTHP       = "alloc.thp"
+	codeAnon      = "anon.live"
+	codeCold      = "cache.cold"
+	codeDeleted   = "cache.deleted-open"
+	codeDirty     = "cache.dirty"
+	codeHot       = "cache.hot"
 	codeDying     = "cgroup.dying"
 	codeIDs       = "cgroup.ids"
+	codeKernel    = "kernel.other"
+	codeTables    = "kernel.pagetables"
+	codeSock      = "kernel.sock"
+	codeStacks    = "kernel.stacks"
 	codeKmem      = "kmem.accounting"
+	codeParent    = "limit.parent"
+	codeTight     = "limit.tight"
+	codeMisread   = "metric.misread"
+	codeWatermark = "node.watermark"
 	codeAncestor  = "oom.ancestor"
 	codeContainer = "oom.container"
 	codeNoVictim  = "oom.no-victim"
 	codeNode      = "oom.node"
+	codeDentry    = "slab.dentry"
+	codeInode     = "slab.inode"
+	codeSlab      = "slab.other"
+	codeKept      = "swap.cache-kept"
+	codeThrottle  = "throttle.high"
+	codeTmpfs     = "tmpfs.held"
 )
 
 // The severities, in order.
@@ -73,7 +95,13 @@ var (
 
 // Rules are all of them, in the order of their codes.
 func Rules() []Rule {
-	return []Rule{cgroupDying, cgroupIDs, kernelAdvisory, kmemAccounting, oomAncestor, oomContainer, oomNoVictim, oomNode}
+	return []Rule{
+		allocLazyfree, allocTHP, anonLive,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cgroupDying, cgroupIDs,
+		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
+		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
+		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
+	}
 }
 
 // Of finds the rule that a finding's code is from.
@@ -93,6 +121,9 @@ type facts struct {
 	node   *advisory.Facts
 	judged []advisory.Judgement
 	kills  kills
+
+	divided *cached // see divide, once asked for
+	within  []bool  // of the census's groups, see census
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }
@@ -131,9 +162,11 @@ func bytes(f report.Finding) int64 {
 	return *f.Bytes
 }
 
-// safe makes every string fit for JSON, and no list null.
+// safe makes every string fit for JSON, and no list null. Counters that this kernel
+// does not have are no evidence.
 func safe(f *report.Finding) {
 	f.Title, _ = printable.UTF8(f.Title)
+	f.Evidence = slices.DeleteFunc(f.Evidence, func(e report.Evidence) bool { return e.Value == "" })
 	if f.Evidence == nil {
 		f.Evidence = []report.Evidence{}
 	}

@@ -53,11 +53,11 @@ func TestKmemLimitOfALaterKernel(t *testing.T) {
 		s.Path[i].Version = snapshot.V1
 	}
 	s.Path[0].KmemLimit, s.Path[0].KmemFailcnt, s.Path[0].KmemUsage = read(int64(12*mib)), read(int64(0)), read(int64(11*mib))
-	if got := find(t, s); len(got) != 0 {
+	if got := find(t, s); short(got) != "kernel.other info low" {
 		t.Errorf("%q", short(got))
 	}
 	s.Path[0].KmemFailcnt = read(int64(5))
-	if got := find(t, s); short(got) != "kmem.accounting warning high" || *got[0].Bytes != 11*mib {
+	if got := find(t, s); short(got) != "kmem.accounting warning high, kernel.other info low" || *got[0].Bytes != 11*mib {
 		t.Errorf("%q", short(got))
 	}
 }

@@ -272,7 +272,7 @@ func TestKillsAreToldWithWhatTheyWereFullOf(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	s.Path[0].Usage, s.Path[0].Stat = read(int64(64*mib)), stat("anon", mib/8, "file", mib/8, "inactive_file", 0, "active_file", 0, "inactive_anon", 0, "active_anon", 0)
-	if got := find(t, s); short(got) != "oom.container critical high" {
+	if got := find(t, s); short(got) != "oom.container critical high, kernel.other info low" {
 		t.Errorf("%q", short(got))
 	}
 }

@@ -56,7 +56,6 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	r.Doubts = append(r.Doubts, processDoubts(s, w.Ledger)...)
 	r.Doubts = append(r.Doubts, censusDoubts(s)...)
 	r.Risks = risks(s, w)
-	r.Verdict = verdict(w)
 	node := advisory.Look(s)
 	judged, err := node.ForTarget()
 	if err != nil {
@@ -64,6 +63,8 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	}
 	r.Advisories = advisories(judged)
 	r.Findings = diagnose.Find(s, w, node, judged)
+	r.Suspicions = diagnose.Suspicions(s, w, r.Findings)
+	r.Verdict = verdict(w, r.Findings)
 	missing := &missingList{}
 	r.Children = children(s, w, missing)
 	r.NotSeen = append(notSeen(s, w, r), missing.rows...)
@@ -97,7 +98,7 @@ func generated(s *snapshot.Snapshot) *time.Time {
 }
 
 func host(s *snapshot.Snapshot) report.Host {
-	h := report.Host{CgroupMode: s.Host.CgroupMode, LRU: lru(s)}
+	h := report.Host{CgroupMode: s.Host.CgroupMode, LRU: diagnose.LRU(s)}
 	release, _ := s.Release()
 	h.Kernel, _ = printable.UTF8(release)
 	h.Distro, _ = printable.UTF8(s.Host.Distro.Value)
@@ -110,24 +111,6 @@ func host(s *snapshot.Snapshot) report.Host {
 		}
 	}
 	return h
-}
-
-// lru names the page reclaim engine. A kernel that does not count refaults of
-// anonymous pages (before 5.9) is older than the multi-generational one (6.1).
-func lru(s *snapshot.Snapshot) string {
-	on, ok := s.Host.MGLRU.Get()
-	switch {
-	case ok && on:
-		return "mglru"
-	case ok || s.Host.MGLRU.State == snapshot.Absent:
-		return "classic"
-	}
-	if vm, ok := s.Node.Vmstat.Get(); ok {
-		if _, ok := vm.Get("workingset_refault_anon"); !ok {
-			return "classic"
-		}
-	}
-	return "unknown"
 }
 
 // name returns a name for JSON, and its exact bytes when it is not UTF-8.

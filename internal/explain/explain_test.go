@@ -4,7 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -45,13 +47,37 @@ func TestVerdicts(t *testing.T) {
 		"sockets":          {ledgerOf(0, 0, acc("sock", 50)), "sock", "cannot", "network buffers"},
 		"no class at half": {ledgerOf(40, 0, acc("file", 40), acc("anon/other", 30), acc("shmem", 30)), "file", "can", "The largest part is file cache"},
 	} {
-		v := verdict(c.w)
+		v := verdict(c.w, nil)
 		if v.Account != c.class || v.Reclaim != c.answer || !strings.Contains(v.Text, c.says) {
 			t.Errorf("%s: %+v, want %s, %s, %q", name, v, c.class, c.answer, c.says)
 		}
 	}
-	if v := verdict(ledgerOf(0, 0)); v.Reclaim != "unknown" || !strings.Contains(v.Text, "Nothing is charged") {
+	if v := verdict(ledgerOf(0, 0), nil); v.Reclaim != "unknown" || !strings.Contains(v.Text, "Nothing is charged") {
 		t.Errorf("empty: %+v", v)
+	}
+}
+
+// A finding is the verdict where it is sure, and dangerous or half of it all.
+func TestVerdictOfAFinding(t *testing.T) {
+	w := ledgerOf(90, 0, acc("file", 90), acc("anon/other", 10))
+	f := func(code, severity, confidence string, bytes int64) report.Finding {
+		return report.Finding{Code: code, Severity: severity, Confidence: confidence, Bytes: &bytes, Title: "it is so"}
+	}
+	for _, c := range []struct {
+		first      report.Finding
+		code, says string
+	}{
+		{f("cache.deleted-open", "info", "high", 80), "cache.deleted-open", "Mostly page cache of deleted files that somebody still holds: 80 B of 100 B (80%); the kernel can take it back."},
+		{f("cache.deleted-open", "info", "high", 50), "", "Mostly file cache: 90 B"},
+		{f("cache.deleted-open", "info", "medium", 80), "", "Mostly file cache: 90 B"},
+		{f("limit.tight", "warning", "high", 1), "limit.tight", "It is so."},
+		{f("limit.tight", "notice", "high", 100), "", "Mostly file cache: 90 B"},
+		{f("limit.tight", "critical", "low", 1), "", "Mostly file cache: 90 B"},
+	} {
+		v := verdict(w, []report.Finding{c.first, f("limit.tight", "critical", "high", 1)})
+		if v.Code != c.code || !strings.HasPrefix(v.Text, c.says) || v.Account != "file" || v.Bytes != 90 || v.Reclaim != "can" {
+			t.Errorf("%+v: %+v", c.first, v)
+		}
 	}
 }
 
@@ -70,14 +96,14 @@ func TestLRUEngine(t *testing.T) {
 		"classic": {Host: snapshot.Host{MGLRU: off}},
 		"unknown": {Node: vm("workingset_refault_anon")},
 	} {
-		if got := lru(&s); got != want {
+		if got := diagnose.LRU(&s); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	if got := lru(&snapshot.Snapshot{Node: vm("nr_free_pages")}); got != "classic" {
+	if got := diagnose.LRU(&snapshot.Snapshot{Node: vm("nr_free_pages")}); got != "classic" {
 		t.Errorf("a kernel older than the file: %s", got)
 	}
-	if got := lru(&snapshot.Snapshot{}); got != "unknown" {
+	if got := diagnose.LRU(&snapshot.Snapshot{}); got != "unknown" {
 		t.Errorf("nothing read: %s", got)
 	}
 }

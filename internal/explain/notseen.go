@@ -135,7 +135,7 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	if !inactiveKmem(t) {
 		source(l, t.Slabs, "the kernel's memory by slab cache")
 	}
-	if lru(s) == "unknown" {
+	if diagnose.LRU(s) == "unknown" {
 		source(l, s.Host.MGLRU, "which page reclaim engine is in charge")
 	}
 	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -47,8 +48,9 @@ func largest(l *ledger.Ledger) class {
 	return class{best, titles[best], sums[best]}
 }
 
-// verdict names the largest class and whether it can be taken back.
-func verdict(w *ledger.Whole) report.Verdict {
+// verdict names the largest class and whether it can be taken back. Its text is
+// about the first finding instead where that is sure, and a danger or half of it all.
+func verdict(w *ledger.Whole, found []report.Finding) report.Verdict {
 	c := largest(w.Ledger)
 	v := report.Verdict{Account: c.name, Bytes: c.bytes}
 	if w.Usage == 0 {
@@ -60,6 +62,20 @@ func verdict(w *ledger.Whole) report.Verdict {
 	how := "The largest part is " + c.title
 	if 2*c.bytes > w.Usage {
 		how = "Mostly " + c.title
+	}
+	if len(found) > 0 && found[0].Confidence == "high" && found[0].Title != "" {
+		first := found[0]
+		rule, _ := diagnose.Of(first.Code)
+		switch {
+		case first.Severity == "warning" || first.Severity == "critical":
+			v.Code = first.Code
+			v.Text = strings.ToUpper(first.Title[:1]) + first.Title[1:] + "."
+			return v
+		case rule.Noun != "" && first.Bytes != nil && 2**first.Bytes > w.Usage:
+			v.Code = first.Code
+			c.bytes = *first.Bytes
+			how = "Mostly " + rule.Noun
+		}
 	}
 	v.Text = fmt.Sprintf("%s: %s of %s (%s); %s.", how, size.Text(c.bytes), size.Text(w.Usage), size.Percent(c.bytes, w.Usage), why)
 	return v

@@ -13,7 +13,9 @@ import (
 // findings names what is above info and no part of another: the gravest in two
 // lines, three when it is the only one, the next in one, of the rest the number.
 func findings(p *page, r *report.Report) {
-	list := slices.DeleteFunc(slices.Clone(r.Findings), func(f report.Finding) bool { return f.Severity == "info" || f.PartOf != "" })
+	list := slices.DeleteFunc(slices.Clone(r.Findings), func(f report.Finding) bool {
+		return f.Severity == "info" || f.PartOf != "" || f.Code == r.Verdict.Code // that is the first line
+	})
 	for i, f := range list[:min(len(list), 2)] {
 		more := ""
 		if i == 1 && len(list) > 2 {
@@ -25,6 +27,15 @@ func findings(p *page, r *report.Report) {
 		}
 		p.fold("  ", lines, strings.ToUpper(f.Severity)+" "+f.Code+more+": "+f.Title)
 	}
+}
+
+// verdict is the first line. Where it is about a danger, it begins with how grave
+// that is.
+func verdict(r *report.Report) string {
+	if i := slices.IndexFunc(r.Findings, func(f report.Finding) bool { return f.Code == r.Verdict.Code && f.Severity != "info" }); i >= 0 {
+		return strings.ToUpper(r.Findings[i].Severity) + " " + r.Verdict.Code + ": " + r.Findings[i].Title
+	}
+	return r.Verdict.Text
 }
 
 // allFindings is all of them with what they rest on and what to do.
@@ -52,6 +63,17 @@ func allFindings(p *page, r *report.Report) {
 			}
 			p.line("    > %s: %s (costs %s%s)", d.Kind, d.Command, d.Cost, back)
 		}
+	}
+}
+
+// suspicions answers what everybody suspects first.
+func suspicions(p *page, r *report.Report) {
+	if len(r.Suspicions) == 0 {
+		return
+	}
+	p.line("SUSPICIONS")
+	for _, s := range r.Suspicions {
+		p.line("  %-10s %-12s %s", s.ID, strings.ReplaceAll(s.Answer, "-", " "), s.Because)
 	}
 }
 

@@ -73,7 +73,7 @@ func Text(r *report.Report) []byte {
 }
 
 func head(p *page, r *report.Report) {
-	p.fold("  ", 2, r.Verdict.Text)
+	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, "Kill risk "+r.Risks.Kill.Level+": "+r.Risks.Kill.Because+".")
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := who(r.Target); len(who) > 0 {

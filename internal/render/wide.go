@@ -16,6 +16,7 @@ func Wide(r *report.Report) []byte {
 	p := &page{}
 	wideHead(p, r)
 	allFindings(p, r)
+	suspicions(p, r)
 	figures(p, r)
 	bar(p, r)
 	p.line("LEDGER, in bytes")
@@ -75,7 +76,7 @@ func Wide(r *report.Report) []byte {
 }
 
 func wideHead(p *page, r *report.Report) {
-	p.line("%s", r.Verdict.Text)
+	p.line("%s", verdict(r))
 	p.line("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because)
 	t := r.Target
 	p.line("%s", t.Cgroup)

@@ -19,3 +19,10 @@ type Remedy struct {
 	ExpectBytes *int64 `json:"expectBytes,omitempty"`                                                                   // that it gives back; absent when it is not about an amount
 	Cost        string `json:"cost"`                                                                                    // what it takes or risks
 }
+
+// Suspicion is one of the five that everybody has first, answered.
+type Suspicion struct {
+	ID      string `json:"id" jsonschema:"enum=churn,enum=leak,enum=allocator,enum=metric,enum=mechanism"`
+	Answer  string `json:"answer" jsonschema:"enum=confirmed,enum=likely,enum=unlikely,enum=ruled-out,enum=cannot-tell"`
+	Because string `json:"because"`
+}

@@ -49,6 +49,7 @@ type Report struct {
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
 	Findings    []Finding   `json:"findings"`   // the most dangerous first
+	Suspicions  []Suspicion `json:"suspicions"` // what everybody suspects first, each answered
 	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
 	Doubts      []string    `json:"doubts"`     // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`
@@ -103,6 +104,7 @@ type Termination struct {
 // Verdict is the answer in one sentence.
 type Verdict struct {
 	Text    string `json:"text"`
+	Code    string `json:"code,omitempty"`                                                     // of the finding that the text is about, where it is not the class
 	Account string `json:"account"`                                                            // the largest class: the first part of an account's path
 	Bytes   int64  `json:"bytes"`                                                              // in that class
 	Reclaim string `json:"reclaim" jsonschema:"enum=can,enum=partly,enum=cannot,enum=unknown"` // whether the kernel can take the class back

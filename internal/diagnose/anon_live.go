@@ -1,0 +1,77 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mapping"
+	"github.com/memwhy/memwhy/internal/report"
+)
+
+var anonLive = Rule{
+	Code:    codeAnon,
+	Title:   "anonymous memory that processes hold",
+	Noun:    "anonymous memory that its processes hold (heaps, stacks)",
+	NoBytes: "the cgroup's counters could not be read",
+	find:    liveAnon,
+	Doc: Doc{
+		Means: `Heaps, stacks and everything else that a program asked for and wrote to. Only the program can give it back, or swap take it away. ` +
+			`Whether it is in use, leaked, or freed inside the allocator and kept for later looks the same from outside in one look: growth over time tells a leak, the runtime's own numbers tell the rest.`,
+		Grades: "info always; limit.tight and limit.parent say when it is a danger.",
+		Needs:  []string{"memory.stat: anon (v1: rss); /proc/PID/smaps for whose it is and what kind"},
+		Verify: []string{"grep -E '^(total_rss|anon) ' /sys/fs/cgroup/<cgroup>/memory.stat", "grep -E 'Pss_Anon|Anonymous' /proc/<pid>/smaps_rollup", "memwhy explain <cgroup> -o wide   # by process and kind of mapping"},
+		Do: []string{
+			"Go: GOMEMLIMIT somewhat below the limit, a heap profile; JVM: -Xmx or MaxRAMPercentage, jcmd VM.native_memory",
+			"C and C++: MALLOC_ARENA_MAX=2, malloc_trim, or another allocator, where many arenas hold freed memory",
+			"look again in some minutes under the same load: flat is no leak",
+		},
+		Owner: "app",
+		Stories: `"RSS does not fall after the load, so it leaks" is wrong more often than right: allocators keep what they freed. ` +
+			`The sum of RSS counts shared pages once for each process.`,
+	},
+}
+
+func liveAnon(f *facts) []report.Finding {
+	bytes := f.account(ledger.AnonOther)
+	if !f.matters(bytes) {
+		return nil
+	}
+	sum, list := f.anonByProcess()
+	confidence := medium
+	if 10*sum >= 9*bytes { // nobody else can hold it
+		confidence = high
+	}
+	r := f.cause(codeAnon, bytes, confidence, "anonymous memory, which only its processes can give back", f.counters("anonymous memory in the counters", "anon"))
+	for i, p := range list[:min(len(list), 3)] {
+		what := ""
+		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {
+			what = ", mostly " + parts[0].Name
+		}
+		if i == 0 && 2*p.bytes > bytes {
+			r.Title += "; most of it is held by " + processName(p.process) + what
+		}
+		r.Evidence = append(r.Evidence, report.Evidence{
+			Statement: processName(p.process) + " holds" + what, Source: fmt.Sprintf("/proc/%d/%s", p.process.PID, p.how), Value: fmt.Sprint(p.bytes),
+		})
+	}
+	r.Remedies = []report.Remedy{
+		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: by process and kind of mapping; again after some minutes", Cost: "none"},
+		{Kind: "app", Command: "a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)", Cost: "more work for a garbage collector"},
+	}
+	return []report.Finding{r}
+}
+
+// anonByProcess are the processes that hold anonymous memory, the most first.
+func (f *facts) anonByProcess() (sum int64, list []anonHolder) {
+	for i := range f.s.Processes {
+		p := &f.s.Processes[i]
+		if n, how, ok := mapping.Anon(p); ok && n > 0 {
+			list = append(list, anonHolder{p, n, how})
+			sum = min(sum+n, maxSum)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b anonHolder) int { return cmp.Compare(b.bytes, a.bytes) })
+	return sum, list
+}

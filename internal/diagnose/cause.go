@@ -1,0 +1,255 @@
+package diagnose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// From how many bytes on a cause is told: a tenth of the usage, or so many.
+const (
+	fewBytes  = 1 << 20
+	manyBytes = 64 << 20
+)
+
+// matters says whether so many bytes are worth a finding.
+func (f *facts) matters(bytes int64) bool {
+	return bytes >= fewBytes && (bytes >= manyBytes || 10*bytes >= f.w.Usage)
+}
+
+// cause says what bytes are. By itself it is no danger: limits and kills say what is.
+func (f *facts) cause(code string, bytes int64, confidence, title string, e ...report.Evidence) report.Finding {
+	return report.Finding{
+		Code: code, Severity: info, Confidence: confidence, Bytes: &bytes, Evidence: e,
+		Title: size.Text(bytes) + " of " + title,
+	}
+}
+
+// account is the amount of a leaf of the ledger, 0 where there is none.
+func (f *facts) account(path string) int64 {
+	a, _ := f.w.Account(path)
+	return max(0, a.Bytes)
+}
+
+// counters are the target's own, by their names of version 2.
+func (f *facts) counters(statement string, names ...string) report.Evidence {
+	t, keys := f.target(), ledger.KeysOf(f.target())
+	var values []string
+	for _, n := range names {
+		if v, ok := keys.Get(n); ok {
+			values = append(values, fmt.Sprintf("%s %d", keys.Name(n), v))
+		}
+	}
+	return report.Evidence{Statement: statement, Source: t.Stat.Source, Value: strings.Join(values, ", ")}
+}
+
+// balanced is an amount that no file has in one line.
+func (f *facts) balanced(statement string, paths ...string) report.Evidence {
+	var values []string
+	source := f.target().Stat.Source
+	for _, p := range paths {
+		a, ok := f.w.Account(p)
+		if !ok {
+			continue
+		}
+		values = append(values, fmt.Sprintf("%s %d", p, a.Bytes))
+		if a.Counted {
+			source = snapshot.CensusSource
+		}
+	}
+	return report.Evidence{Statement: statement, Source: source, Value: strings.Join(values, ", ")}
+}
+
+// alone reports a target whose usage leaves out the cgroups below it.
+func (f *facts) alone() bool {
+	h, ok := f.target().UseHierarchy.Get()
+	return f.target().Version == snapshot.V1 && ok && h == 0
+}
+
+// census is one that tells each file and whom it is charged to.
+func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
+	c, ok = f.s.Census.Get()
+	if !ok || c.Engine != snapshot.EngineBPF && c.Engine != snapshot.EngineKcore {
+		return nil, nil, false
+	}
+	if f.within == nil {
+		f.within = ledger.Within(c, f.target().Path, f.alone())
+	}
+	return c, f.within, slices.Contains(f.within, true)
+}
+
+// share is a part of something with a name.
+type share struct {
+	name  string
+	bytes int64
+	inode *snapshot.CensusInode // of a file that a census found
+}
+
+// largest puts the largest first and says what they are.
+func largest(list []share, what string) report.Evidence {
+	const shown = 3
+	slices.SortStableFunc(list, func(a, b share) int { return cmp.Compare(b.bytes, a.bytes) })
+	var values []string
+	for _, s := range list[:min(len(list), shown)] {
+		values = append(values, fmt.Sprintf("%s %d", s.name, s.bytes))
+	}
+	if more := len(list) - shown; more > 0 {
+		values = append(values, fmt.Sprintf("and %d more", more))
+	}
+	return report.Evidence{Statement: "the largest: " + what, Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
+}
+
+// tmpfs is the magic number of its file systems, memfd and shared memory among them.
+const tmpfs = 0x01021994
+
+// cached is the target's page cache, each byte in one part.
+type cached struct {
+	deleted, dirty, mapped, rest int64
+	gone                         int64 // the part of deleted that is dirty
+	counted                      bool  // by a census; without one deleted is not known, mapped is a lower bound
+	parts                        map[string][]share
+}
+
+// divide divides the file cache. What is dirty is that before it is mapped, and
+// what was deleted is that before all.
+func (f *facts) divide() *cached {
+	if f.divided == nil {
+		f.divided = ptr(f.divideOnce())
+	}
+	return f.divided
+}
+
+func (f *facts) divideOnce() cached {
+	a, ok := f.w.Account(ledger.File)
+	if !ok {
+		return cached{}
+	}
+	left := max(0, a.Bytes-a.State["onAnonLists"])
+	take := func(n int64) int64 {
+		n = max(0, min(n, left))
+		left -= n
+		return n
+	}
+	var d cached
+	if sum, ok := f.countFiles(); ok {
+		d = sum
+		d.deleted = take(sum.deleted)
+		if n, ok := a.State["dirty"]; ok { // a reader can see it again; deleted files are in it
+			sum.dirty = n + a.State["writeback"] - sum.gone
+		}
+		d.dirty = take(sum.dirty)
+		d.mapped = take(sum.mapped)
+	} else {
+		d.dirty = take(a.State["dirty"] + a.State["writeback"])
+		d.mapped = take(a.State["mapped"] - f.account(ledger.Shmem) - a.State["onAnonLists"])
+	}
+	d.rest = left
+	return d
+}
+
+// countFiles sums the files of a census that are no memory files.
+func (f *facts) countFiles() (d cached, ok bool) {
+	c, within, ok := f.census()
+	if !ok {
+		return d, false
+	}
+	d.counted, d.parts = true, map[string][]share{}
+	files := map[int]*snapshot.PageState{}
+	for i := range c.Files {
+		if row := &c.Files[i]; within[row.Group] {
+			if files[row.Inode] == nil {
+				files[row.Inode] = &snapshot.PageState{}
+			}
+			files[row.Inode].Add(row.PageState)
+		}
+	}
+	for i, st := range files {
+		if i < 0 {
+			continue
+		}
+		in := &c.Inodes[i]
+		if in.Magic == tmpfs {
+			continue
+		}
+		dirty := min(st.Bytes, max(0, st.Dirty)+max(0, st.Writeback))
+		mapped := min(st.Bytes-dirty, max(0, st.Mapped))
+		if in.Deleted {
+			d.deleted += st.Bytes
+			d.gone += dirty
+			d.note(codeDeleted, in, st.Bytes)
+			continue
+		}
+		d.dirty += dirty
+		d.mapped += mapped
+		d.note(codeDirty, in, dirty)
+		d.note(codeHot, in, mapped)
+		d.note(codeCold, in, st.Bytes-dirty-mapped)
+	}
+	for _, list := range d.parts {
+		slices.SortFunc(list, func(a, b share) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.name, b.name)) })
+	}
+	return d, true
+}
+
+func (d *cached) note(code string, in *snapshot.CensusInode, bytes int64) {
+	if bytes > 0 {
+		d.parts[code] = append(d.parts[code], share{fileName(in), bytes, in})
+	}
+}
+
+func fileName(in *snapshot.CensusInode) string {
+	switch {
+	case in.Type == "bdev":
+		return fmt.Sprintf("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
+	case in.Path == "":
+		return fmt.Sprintf("%s inode %d", in.Type, in.Number)
+	case in.Pseudo, strings.HasPrefix(in.Path, "/"):
+		return in.Path
+	}
+	return "/" + in.Path
+}
+
+// files is the evidence of a census for one part, where there is one.
+func (d *cached) files(code string) []report.Evidence {
+	list := d.parts[code]
+	if len(list) == 0 {
+		return nil
+	}
+	return []report.Evidence{largest(list, "files, by their paths in their file systems")}
+}
+
+// lookAtFiles is the next command for everything that is a file.
+func (f *facts) lookAtFiles(sort string) report.Remedy {
+	return report.Remedy{Kind: "look", Command: "memwhy files " + quoted(f.target().Path) + sort, Cost: "none"}
+}
+
+// quoted is a path that a shell takes for one word.
+func quoted(p string) string {
+	if strings.IndexFunc(p, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._:@-", r))
+	}) < 0 && p != "" {
+		return p
+	}
+	return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+}
+
+// anonHolder is a process with its anonymous memory, and the file that says so.
+type anonHolder struct {
+	process *snapshot.Process
+	bytes   int64
+	how     string
+}
+
+// maxSum bounds sums of what processes say of themselves.
+const maxSum = 1 << 56
+
+// processName is a process by name and number.
+func processName(p *snapshot.Process) string {
+	return fmt.Sprintf("%s (pid %d)", cmp.Or(p.Status.Value.Name, "a process"), p.PID)
+}
