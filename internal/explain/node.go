@@ -28,7 +28,7 @@ func Node(s *snapshot.Snapshot) *report.Node {
 	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
 	l := &missingList{rows: []report.NotSeen{}}
 	l.hostNulls(s, r.Generated, r.Host)
-	r.Ledger = nodeLedger(s, r, l)
+	r.Ledger = nodeLedger(s, l)
 	l.node(s, r)
 	l.dying(s, r)
 	r.NotSeen = l.rows
@@ -36,9 +36,9 @@ func Node(s *snapshot.Snapshot) *report.Node {
 }
 
 // nodeLedger cuts MemTotal.
-func nodeLedger(s *snapshot.Snapshot, r *report.Node, l *missingList) report.NodeLedger {
+func nodeLedger(s *snapshot.Snapshot, l *missingList) report.NodeLedger {
 	n := report.NodeLedger{
-		Classes: []report.NodeClass{}, Owners: []report.NodeOwner{}, Shares: []report.NodeShare{}, Omitted: []report.Omitted{},
+		Classes: []report.NodeClass{}, Owners: []report.NodeOwner{}, Shares: []report.NodeShare{}, Omitted: []report.Omitted{}, Doubts: []string{},
 	}
 	c, ok := ledger.NodeClasses(s)
 	if !ok {
@@ -50,7 +50,7 @@ func nodeLedger(s *snapshot.Snapshot, r *report.Node, l *missingList) report.Nod
 	}
 	n.Unexplained = remainder(c.Unexplained(), c.Bound)
 	l.missing(c.Missing)
-	r.Doubts = append(r.Doubts, c.Doubts...)
+	n.Doubts = append(n.Doubts, c.Doubts...)
 	if o, ok := ledger.NodeOwners(s, c); ok {
 		owners(&n, s, o)
 		l.missing(o.Missing)

@@ -289,7 +289,7 @@ func kubelet(r *report.Node) string {
 // nodeDoubts are what was strange, and what could not be seen of the ledger or at
 // all. What a kernel does not have is no news.
 func nodeDoubts(r *report.Node) []string {
-	all := slices.Clone(r.Doubts)
+	all := slices.Concat(r.Doubts, r.Ledger.Doubts)
 	for _, m := range r.NotSeen {
 		if m.State == "absent" && m.Key != "ledger.owners" || strings.HasPrefix(m.Key, "dying.") || strings.HasPrefix(m.Key, "host.") || m.Key == "generated" {
 			continue
@@ -362,7 +362,7 @@ func NodeWide(r *report.Node) []byte {
 	p.line("%s", kubelet(r))
 	p.line("REMOVED CGROUPS  %s", dyingAnswer(&r.Dying))
 	p.line("DOUBTS")
-	for _, d := range r.Doubts {
+	for _, d := range slices.Concat(r.Doubts, r.Ledger.Doubts) {
 		p.line("  %s", d)
 	}
 	p.line("NOT SEEN")

@@ -39,6 +39,7 @@ type NodeLedger struct {
 	Unowned     Unexplained `json:"unowned"`                          // charged to nobody, and in no counter: drivers, GPU, packet rings
 	Shares      []NodeShare `json:"shares"`                           // what the owners consist of, the largest first
 	Omitted     []Omitted   `json:"omitted"`                          // of shares, by owner
+	Doubts      []string    `json:"doubts"`                           // of its counters
 }
 
 // NodeClass is one leaf by class.
