@@ -142,7 +142,9 @@ func TestNodeReadsTheKernelsFiles(t *testing.T) {
 	if len(n.Settings) < 6 {
 		t.Errorf("%+v", n.Settings)
 	}
-	checkScreen(t, run(t, "node").want(t, 0).out)
+	screen := run(t, "node").want(t, 0).out
+	checkScreen(t, screen)
+	t.Log("\n" + screen)
 	run(t, "node", "x").want(t, 2)
 }
 

@@ -54,6 +54,7 @@ func nodeLedger(s *snapshot.Snapshot, l *missingList) report.NodeLedger {
 	if o, ok := ledger.NodeOwners(s, c); ok {
 		owners(&n, s, o)
 		l.missing(o.Missing)
+		n.Doubts = append(n.Doubts, o.Doubts...)
 	}
 	return n
 }

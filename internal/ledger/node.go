@@ -321,6 +321,9 @@ func NodeOwners(s *snapshot.Snapshot, c *Classes) (*Owned, bool) {
 	if cpus, ok := s.Host.CPUs.Get(); ok && c.Bound >= 0 {
 		n.o.Bound = c.Bound + stockPages*s.Host.PageSize*int64(cpus)*int64(1+len(n.shares))
 	}
+	if n.o.Root < -max(n.o.Bound, size.MiB) {
+		n.o.Doubts = append(n.o.Doubts, fmt.Sprintf("cgroups are charged %s more than the classes have: they were read at other moments", size.Text(-n.o.Root)))
+	}
 	return n.o, true
 }
 

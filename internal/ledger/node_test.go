@@ -195,6 +195,13 @@ func TestNodeOwnersUnread(t *testing.T) {
 	if !ok || o.Sum() != c.Total || len(o.Missing) != 2 || o.Missing[0].Source != "/x/usage" || o.Parts[0].Bytes != 0 || o.Parts[2].Bytes != 10*m {
 		t.Errorf("%v %+v", ok, o)
 	}
+	if len(o.Doubts) != 0 {
+		t.Errorf("%v", o.Doubts)
+	}
+	s.Shares.Value[4].Usage, s.Shares.Value[4].Kmem = there(500*m), there(int64(0))
+	if o, _ := NodeOwners(s, c); len(o.Doubts) != 1 || o.Sum() != c.Total { // of 364 MiB of user memory
+		t.Errorf("%v", o.Doubts)
+	}
 	s.Host.Nested = there(true)
 	if _, ok := NodeOwners(s, c); ok {
 		t.Error("owners from within a cgroup namespace")

@@ -14,7 +14,7 @@ import (
 // Node renders where a node's memory is, for one screen.
 func Node(r *report.Node) []byte {
 	p := &page{width: Width}
-	p.fold("  ", 2, nodeAnswer(r))
+	p.fold("  ", 3, nodeAnswer(r))
 	p.line("%s", nodeHost(r))
 	cuts(p, r)
 	end := &page{width: Width}
