@@ -39,13 +39,8 @@ func trim(capture []byte) ([]byte, error) {
 
 // beginning is what to keep of a table of the node.
 func beginning(path string, data []byte) []byte {
-	switch path {
-	case "/proc/slabinfo":
+	if path == "/proc/slabinfo" {
 		return lines(data, 12)
-	case "/proc/zoneinfo": // one zone
-		if i := bytes.Index(data[min(1, len(data)):], []byte("\nNode ")); i > 0 {
-			return data[:i+2]
-		}
 	}
 	return data
 }

@@ -5,13 +5,13 @@ import "testing"
 func TestTrim(t *testing.T) {
 	in := "memwhy-capture v1\n" +
 		"section meta present 2 0 \"\" \"\"\n{}\n" +
-		"section read present 48 5 \"/proc/zoneinfo\" \"\"\nNode 0, zone DMA\n  a 1\nNode 0, zone DMA32\n  a 2\n\n" +
+		"section read present 30 5 \"/proc/slabinfo\" \"\"\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n\n" +
 		"section read present 11 5 \"/proc/7/cmdline\" \"\"\nend 1\nend 2\n" +
 		"section read absent 0 5 \"/proc/x\" \"no such file\"\n\n" +
 		"end 4\n"
 	want := "memwhy-capture v1\n" +
 		"section meta present 2 0 \"\" \"\"\n{}\n" +
-		"section read present 23 5 \"/proc/zoneinfo\" \"\"\nNode 0, zone DMA\n  a 1\n\n" +
+		"section read present 27 5 \"/proc/slabinfo\" \"\"\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n\n" +
 		"section read present 11 5 \"/proc/7/cmdline\" \"\"\nend 1\nend 2\n" +
 		"section read absent 0 5 \"/proc/x\" \"no such file\"\n\n" +
 		"end 4\n"

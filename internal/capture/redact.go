@@ -51,6 +51,7 @@ var (
 	processFile = regexp.MustCompile(`^/proc/(self|[0-9]+)/([a-z_]+)$`)
 	openFile    = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
 	namespace   = regexp.MustCompile(`^/proc/[0-9]+/ns/[a-z]+$`)
+	zram        = regexp.MustCompile(`^/sys/block/zram[0-9]+/mm_stat$`)
 	cgroupFile  = regexp.MustCompile(`^(memory|cgroup)\.[a-z._]+$`)
 )
 
@@ -59,6 +60,9 @@ var numeric = map[string]bool{
 	"/proc/meminfo": true, "/proc/vmstat": true, "/proc/zoneinfo": true, "/proc/buddyinfo": true, "/proc/cgroups": true,
 	"/proc/pressure/memory": true, "/proc/sys/kernel/osrelease": true,
 	"/sys/kernel/mm/lru_gen/enabled": true, "/sys/devices/system/cpu/online": true,
+	"/proc/sys/vm/overcommit_memory": true, "/proc/sys/vm/overcommit_ratio": true, "/proc/sys/vm/swappiness": true,
+	"/proc/sys/vm/min_free_kbytes": true, "/proc/sys/vm/watermark_scale_factor": true,
+	"/sys/kernel/mm/transparent_hugepage/enabled": true, "/sys/module/zswap/parameters/enabled": true,
 }
 
 // section prepares one answer. With redaction only files whose content is known
@@ -78,7 +82,7 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		a.Err = publicErr(a.Err)
 		return k, a, true
 	}
-	if p.r == nil || numeric[k.path] || k.path == "/proc/self/ns/cgroup" { // a number
+	if p.r == nil || numeric[k.path] || zram.MatchString(k.path) || k.path == "/proc/self/ns/cgroup" { // a number
 		return k, a, true
 	}
 	if k == censusKey && a.State == snapshot.Present {

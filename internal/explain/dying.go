@@ -12,28 +12,6 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// Node says which removed cgroups a node still keeps and what holds them. With a
-// census each is listed, without one they are counted where the kernel's files
-// tell.
-func Node(s *snapshot.Snapshot) *report.Node {
-	r := &report.Node{
-		Schema: report.NodeSchema, Generated: generated(s), Host: host(s), Doubts: append([]string{}, censusDoubts(s)...),
-		Dying: report.Dying{
-			How: "unknown", Groups: []report.DyingGroup{}, Inherited: []report.Charge{}, Evidence: []report.Evidence{},
-			IDs: report.IDs{Max: advisory.MaxIDs, How: "unknown"},
-		},
-		Cost: report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
-	}
-	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
-	if c, ok := s.Census.Get(); ok && c.Walked {
-		countedDying(&r.Dying, s)
-	} else {
-		toldDying(&r.Dying, advisory.Look(s))
-	}
-	r.NotSeen = nodeNotSeen(s, r)
-	return r
-}
-
 // countedDying lists what a census that knows every cgroup found.
 func countedDying(d *report.Dying, s *snapshot.Snapshot) {
 	c := s.Census.Value
@@ -195,9 +173,7 @@ func toldDying(d *report.Dying, look *advisory.Facts) {
 	}
 }
 
-func nodeNotSeen(s *snapshot.Snapshot, r *report.Node) []report.NotSeen {
-	l := &missingList{rows: []report.NotSeen{}}
-	l.hostNulls(s, r.Generated, r.Host)
+func (l *missingList) dying(s *snapshot.Snapshot, r *report.Node) {
 	d := &r.Dying
 	census := snapshot.Reading[int]{State: s.Census.State, Source: cmp.Or(s.Census.Source, snapshot.CensusSource), Err: s.Census.Err}
 	null(l, "dying.count", d.Count == nil, census, "", "how many removed cgroups the kernel keeps")
@@ -216,5 +192,4 @@ func nodeNotSeen(s *snapshot.Snapshot, r *report.Node) []report.NotSeen {
 	if s.Census.State != snapshot.Present && s.Census.Err != snapshot.CensusOff && (d.Bytes != nil || d.Count != nil) {
 		l.add("", census.Source, census.State, census.Err, "the name of each removed cgroup, and what keeps it")
 	}
-	return l.rows
 }

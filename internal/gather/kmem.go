@@ -45,17 +45,6 @@ func Node(src kernel.Source, opt Options) *snapshot.Snapshot {
 	return s
 }
 
-// Dying reads what tells of removed cgroups, a census before all.
-func Dying(src kernel.Source, opt Options) *snapshot.Snapshot {
-	s := Node(src, opt)
-	s.Names = Names(src)
-	if s.Census = kernel.Census(src, nil); s.Census.State == snapshot.Present {
-		s.Mounts = mountTables(src, nil)
-	}
-	s.Cost = src.Origin().Cost
-	return s
-}
-
 // nodeOfTarget reads the part of it that an explanation can afford. On version 2
 // the kernel itself counts removed cgroups that it keeps.
 func nodeOfTarget(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot) {

@@ -1,7 +1,9 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -9,149 +11,364 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 )
 
-// screenDying is how many removed cgroups fit on a screen.
-const screenDying = 9
-
-// Dying renders the removed cgroups of a node; wide all of them with all that holds
-// them.
-func Dying(r *report.Node, wide bool) []byte {
-	p := &page{}
-	if !wide {
-		p.width = Width
+// Node renders where a node's memory is, for one screen.
+func Node(r *report.Node) []byte {
+	p := &page{width: Width}
+	p.fold("  ", 3, nodeAnswer(r))
+	p.line("%s", nodeHost(r))
+	cuts(p, r)
+	end := &page{width: Width}
+	end.fold("  ", 2, sinceBoot(r))
+	end.fold("  ", 2, told(r))
+	end.fold("  ", 2, kubelet(r))
+	room := Height - strings.Count(p.String(), "\n") - strings.Count(end.String(), "\n")
+	doubts := nodeDoubts(r)
+	room -= min(len(doubts), 1)
+	zones := byManaged(r)
+	zones = zones[:min(len(zones), 3, max(0, room-3))]
+	room -= len(zones) + min(len(zones), 1)
+	shares := r.Ledger.Shares[:min(len(r.Ledger.Shares), 3, max(0, room))]
+	for len(shares) > 0 && shares[len(shares)-1].Bytes < size.MiB/10 { // the largest come first
+		shares = shares[:len(shares)-1]
 	}
-	d := &r.Dying
-	p.fold("  ", 3, dyingAnswer(d))
-	const row = "%10s %7s %7s %7s %6s  %s"
-	if len(d.Groups) > 0 {
-		p.line(row, "HOLDS", "FILE", "SHMEM", "KERNEL", "ID", "REMOVED CGROUP, and what holds it")
-	}
-	rest, empty := d.Omitted.Count, 0
-	for i := range d.Groups {
-		g := &d.Groups[i]
-		switch {
-		case wide:
-		case g.Bytes == 0:
-			empty++
-			continue
-		case i >= screenDying:
-			rest++
-			continue
+	largestShares(p, shares)
+	room -= len(shares)
+	zoneTable(p, zones, []int{3, 9})
+	p.Write(end.Bytes())
+	room += min(len(doubts), 1)
+	for i, d := range doubts {
+		if room == 1 && i < len(doubts)-1 {
+			p.line("- and %d more: see -o wide", len(doubts)-i)
+			break
 		}
-		p.line(row, size.Text(g.Bytes), states(g.Accounts, "file"), states(g.Accounts, "shmem"), kernelOf(g), memoryID(g), removed(g, wide))
-		pins(p, g, wide)
-	}
-	if rest > 0 {
-		p.line("and %d more: see -o wide", rest)
-	}
-	if empty > 0 {
-		p.line("and %d without a page of their own: see -o wide", empty)
-	}
-	for _, c := range d.Inherited {
-		p.line("%8s  inherited from removed children by %s", size.MiBs(c.Bytes), printable.Text(c.Cgroup))
-	}
-	for _, e := range d.Evidence {
-		p.fold("  ", 2, fmt.Sprintf("- %s [%s: %s]", e.Statement, e.Source, e.Value))
-	}
-	for _, text := range r.Doubts {
-		p.fold("  ", 2, "- "+text)
-	}
-	said := map[string]bool{}
-	for _, m := range r.NotSeen {
-		if said[m.WouldShow] || strings.HasPrefix(m.Key, "dying.groups[]") || strings.HasPrefix(m.Key, "host.") || m.Key == "generated" {
-			continue
-		}
-		said[m.WouldShow] = true
-		p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
-	}
-	if c := r.Cost.Census; c != nil {
-		p.line("Counted by %s in %.0f ms.", c.Engine, c.WallMs)
+		before := p.Len()
+		p.fold("  ", max(1, min(2, room-(len(doubts)-1-i))), "- "+d)
+		room -= strings.Count(string(p.Bytes()[before:]), "\n")
 	}
 	return p.Bytes()
 }
 
-func dyingAnswer(d *report.Dying) string {
-	s := "How many removed memory cgroups the kernel keeps is not known here."
+// nodeAnswer is the first sentence: what is in use, by owner where that is known.
+func nodeAnswer(r *report.Node) string {
+	n := &r.Ledger
+	if n.TotalBytes == nil {
+		return "Where this node's memory is cannot be told: there is no MemTotal."
+	}
+	unit, text := size.Like(*n.TotalBytes)
+	var parts []string
+	add := func(name string, bytes int64) {
+		if s := text(bytes); s != "0.0" {
+			parts = append(parts, name+" "+s)
+		}
+	}
+	for _, o := range n.Owners {
+		switch o.Owner {
+		case "free":
+		case "other":
+			add("other cgroups", o.Bytes)
+		default:
+			add(o.Owner, o.Bytes)
+		}
+	}
+	if len(n.Owners) == 0 {
+		for _, c := range classGroups(r) {
+			if c.name != "free" {
+				add(c.name, c.bytes)
+			}
+		}
+	}
+	return fmt.Sprintf("%s of %s %s are in use: %s; %s.", text(*n.UsedBytes), text(*n.TotalBytes), unit, strings.Join(parts, ", "), toReclaim(r))
+}
+
+func toReclaim(r *report.Node) string {
+	above := r.Watermarks.AboveLowBytes
 	switch {
-	case d.Count != nil && *d.Count == 0:
-		s = "No removed memory cgroup is kept."
-	case d.Count != nil && d.Bytes != nil:
-		s = fmt.Sprintf("%s still held, with %s.", removedCount(d), size.Text(*d.Bytes))
-	case d.Count != nil:
-		s = fmt.Sprintf("%s still held.", removedCount(d))
+	case above == nil:
+		return "how far that is from reclaim is not known"
+	case *above <= 0:
+		return "free memory is at or below the low watermark of every zone"
 	}
-	i := d.IDs
-	if i.Taken == nil {
-		return s
-	}
-	atLeast := ""
-	if i.How == "at-least" {
-		atLeast = "at least "
-	}
-	s += fmt.Sprintf(" Of %d ids %s%d are taken (%s)", i.Max, atLeast, *i.Taken, size.Percent(*i.Taken, i.Max))
-	if i.Dead != nil {
-		s += fmt.Sprintf(", %d by removed ones", *i.Dead)
-	}
-	return s + "."
+	unit, text := size.Like(*above)
+	return "free memory is " + text(*above) + " " + unit + " above the low watermark"
 }
 
-func removedCount(d *report.Dying) string {
-	before := map[string]string{"at-least": "At least ", "about": "About "}[d.How]
-	if *d.Count == 1 {
-		return before + "1 removed memory cgroup is"
+func nodeHost(r *report.Node) string {
+	s := fmt.Sprintf("kernel %s, cgroup %s, %s LRU", orUnknown(r.Host.Kernel), r.Host.CgroupMode, r.Host.LRU)
+	if r.Host.CPUs != nil {
+		s += fmt.Sprintf(", %d CPUs", *r.Host.CPUs)
 	}
-	return before + fmt.Sprintf("%d removed memory cgroups are", *d.Count)
+	return s
 }
 
-func kernelOf(g *report.DyingGroup) string {
-	var sum int64
-	for key, n := range g.Accounts {
-		if strings.HasPrefix(key, "kernel/") {
-			sum += n
+type amount struct {
+	name  string
+	bytes int64
+}
+
+// classGroups are the classes that fit beside the owners.
+func classGroups(r *report.Node) (rows []amount) {
+	at := map[string]int{}
+	for _, c := range r.Ledger.Classes {
+		name, _, _ := strings.Cut(c.Path, "/")
+		switch {
+		case strings.HasPrefix(c.Path, "kernel/slab"):
+			name = "slab"
+		case name == "kernel":
+			name = "other kernel"
 		}
-	}
-	return states(map[string]int64{"": sum}, "")
-}
-
-func memoryID(g *report.DyingGroup) string {
-	switch {
-	case g.MemoryID == nil:
-		return "?"
-	case *g.MemoryID == 0:
-		return "-"
-	}
-	return fmt.Sprint(*g.MemoryID)
-}
-
-func removed(g *report.DyingGroup, wide bool) string {
-	path := printable.Text(g.Cgroup)
-	if g.Name != "" {
-		path = printable.Text(g.Name) + "  " + path
-	}
-	if wide {
-		return path
-	}
-	return printable.Fit(path, Width-44)
-}
-
-// pins names what holds a removed cgroup: on a screen in one line.
-func pins(p *page, g *report.DyingGroup, wide bool) {
-	var names []string
-	for _, pin := range g.PinnedBy {
-		text := pin.Path
-		if text == "" {
-			text = pin.Name
+		if _, ok := at[name]; !ok {
+			at[name] = len(rows)
+			rows = append(rows, amount{name: name})
 		}
-		text = printable.Text(text)
-		if pin.Deleted {
-			text += " (deleted)"
-		}
-		if wide {
-			p.line("%44s %s %s", size.MiBs(pin.Bytes), pin.Kind, text)
+		rows[at[name]].bytes += c.Bytes
+	}
+	return slices.DeleteFunc(rows, func(a amount) bool { return a.bytes == 0 && a.name != "unexplained" })
+}
+
+// cuts are the two ledgers side by side.
+func cuts(p *page, r *report.Node) {
+	if r.Ledger.TotalBytes == nil {
+		return
+	}
+	classes := classGroups(r)
+	var owned []string
+	for _, o := range r.Ledger.Owners {
+		if o.Bytes == 0 && o.Owner != "unowned" {
 			continue
 		}
-		names = append(names, printable.Fit(text, 30)+" "+size.Text(pin.Bytes))
+		s := fmt.Sprintf("  %-12s %11s", o.Owner, size.MiBs(o.Bytes))
+		if o.Count > 0 {
+			s += fmt.Sprintf("  in %d", o.Count)
+		}
+		owned = append(owned, s)
 	}
-	if len(names) > 0 {
-		p.line("           by %s", strings.Join(names, ", "))
+	if len(owned) == 0 {
+		owned = []string{"  not known"}
 	}
+	p.line("%-40s%s", "BY OWNER, MiB of "+size.MiBs(*r.Ledger.TotalBytes), "BY CLASS, MiB of the same")
+	for i := range max(len(owned), len(classes)) {
+		left, right := "", ""
+		if i < len(owned) {
+			left = owned[i]
+		}
+		if i < len(classes) {
+			right = fmt.Sprintf("  %-12s %11s", classes[i].name, size.MiBs(classes[i].bytes))
+		}
+		p.line("%-40s%s", left, right)
+	}
+}
+
+// shareName is a name, an id, or the end of a path.
+func shareName(s *report.NodeShare) string {
+	switch {
+	case s.Name != "":
+		return s.Name
+	case s.ID != "":
+		return s.Kind + " " + short(s.ID)
+	case s.PodUID != "":
+		return "pod " + s.PodUID
+	}
+	return s.Cgroup
+}
+
+func largestShares(p *page, shares []report.NodeShare) {
+	for i := range shares {
+		s := &shares[i]
+		lead := "largest"
+		if i > 0 {
+			lead = ""
+		}
+		p.line("%-7s %11s  %-10s %s", lead, size.MiBs(s.Bytes), s.Owner, printable.Fit(printable.Text(shareName(s)), Width-33))
+	}
+}
+
+func byManaged(r *report.Node) []report.NodeZone {
+	zones := slices.Clone(r.Watermarks.Zones)
+	slices.SortStableFunc(zones, func(a, b report.NodeZone) int { return cmp.Compare(b.ManagedBytes, a.ManagedBytes) })
+	return zones
+}
+
+// zoneTable shows zones with how many requests of some orders they can serve.
+func zoneTable(p *page, zones []report.NodeZone, orders []int) {
+	const row = "%-12s %9s %7s %7s %7s %9s"
+	if len(zones) == 0 {
+		return
+	}
+	heading := fmt.Sprintf(row, "ZONE, MiB", "FREE", "MIN", "LOW", "HIGH", "ABOVE LOW")
+	for _, o := range orders {
+		heading += fmt.Sprintf(" %10s", fmt.Sprintf("ORDER %d", o))
+	}
+	p.line("%s", heading)
+	for _, z := range zones {
+		s := fmt.Sprintf(row, fmt.Sprintf("%d %s", z.Node, printable.Fit(printable.Text(z.Zone), 9)), size.MiBs(z.FreeBytes),
+			size.MiBs(z.MinBytes), size.MiBs(z.LowBytes), size.MiBs(z.HighBytes), size.MiBs(z.AboveLowBytes))
+		for _, o := range orders {
+			fits := "?"
+			if len(z.Orders) > 0 {
+				fits = "0"
+			}
+			if o < len(z.Orders) {
+				fits = fmt.Sprint(z.Orders[o].Fits)
+			}
+			s += fmt.Sprintf(" %10s", fits)
+		}
+		p.line("%s", s)
+	}
+}
+
+func since(r *report.Node, name string) string {
+	for _, a := range r.Activity {
+		if a.Name == name {
+			return fmt.Sprint(a.Count)
+		}
+	}
+	return "?"
+}
+
+func sinceBoot(r *report.Node) string {
+	if len(r.Activity) == 0 {
+		return "SINCE BOOT  not known"
+	}
+	c := func(name string) string { return since(r, name) }
+	return fmt.Sprintf("SINCE BOOT  kswapd took back %s pages; allocations %s, in %s stalls; compaction stalls %s; swapped out %s; OOM kills %s (rates need two readings)",
+		c("pgsteal_kswapd"), c("pgsteal_direct"), c("allocstall"), c("compact_stall"), c("pswpout"), c("oom_kill"))
+}
+
+// told is how the node was told to manage memory, in short.
+func told(r *report.Node) string {
+	parts := []string{swapText(r)}
+	if z := r.Swap.Zswap; z.Enabled != "no" || z.PoolBytes != nil && *z.PoolBytes > 0 {
+		parts = append(parts, "zswap "+cmp.Or(map[string]string{"yes": "on", "no": "off"}[z.Enabled], z.Enabled)+pool(z.PoolBytes))
+	}
+	for _, z := range r.Swap.Zram {
+		if z.UsedBytes > 0 {
+			parts = append(parts, z.Name+" "+size.Text(z.UsedBytes))
+		}
+	}
+	for _, s := range r.Settings {
+		switch s.Name {
+		case "transparent_hugepage":
+			parts = append(parts, "THP "+s.Value)
+		case "vm.overcommit_memory", "vm.swappiness", "vm.min_free_kbytes":
+			parts = append(parts, strings.TrimPrefix(s.Name, "vm.")+" "+s.Value)
+		}
+	}
+	return "SET  " + strings.Join(parts, ", ")
+}
+
+func pool(n *int64) string {
+	if n == nil || *n == 0 {
+		return ""
+	}
+	return ", pool " + size.Text(*n)
+}
+
+func swapText(r *report.Node) string {
+	w := &r.Swap
+	switch {
+	case w.TotalBytes == nil || w.FreeBytes == nil:
+		return "swap unknown"
+	case *w.TotalBytes == 0:
+		return "no swap"
+	}
+	return fmt.Sprintf("swap %s, %s used", size.Text(*w.TotalBytes), size.Text(*w.TotalBytes-*w.FreeBytes))
+}
+
+func kubelet(r *report.Node) string {
+	k := &r.Available.Kubelet
+	s := "AVAILABLE  MemAvailable " + mib(r.Available.MemAvailableBytes, "unknown") + "; " + k.Tool + " " + mib(k.Bytes, "unknown")
+	if k.Bytes != nil {
+		s += " " + formula(report.Says{Terms: k.Terms})
+	}
+	if !r.Available.KubeletSeen {
+		s += " (no kubelet seen)"
+	}
+	return s
+}
+
+// nodeDoubts are what was strange, and what could not be seen of the ledger or at
+// all. What a kernel does not have is no news.
+func nodeDoubts(r *report.Node) []string {
+	all := slices.Concat(r.Doubts, r.Ledger.Doubts)
+	for _, m := range r.NotSeen {
+		if m.State == "absent" && m.Key != "ledger.owners" || strings.HasPrefix(m.Key, "dying.") || strings.HasPrefix(m.Key, "host.") || m.Key == "generated" {
+			continue
+		}
+		all = append(all, fmt.Sprintf("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+	}
+	return all
+}
+
+// NodeWide renders all of r but the removed cgroups one by one.
+func NodeWide(r *report.Node) []byte {
+	p := &page{}
+	p.line("%s", nodeAnswer(r))
+	p.line("%s, %s", nodeHost(r), orUnknown(r.Host.Distro))
+	n := &r.Ledger
+	p.line("BY OWNER, in bytes")
+	for _, o := range n.Owners {
+		count := ""
+		if o.Count > 0 {
+			count = fmt.Sprintf("%d: ", o.Count)
+		}
+		p.line("  %-28s %15d  %s%s", o.Owner, o.Bytes, count, o.Note)
+	}
+	if n.TotalBytes != nil && len(n.Owners) > 0 {
+		p.line("  %-28s %15d  = MemTotal; unowned is within %s", "sum", *n.TotalBytes, optional(n.Unowned.BoundBytes))
+	}
+	p.line("BY CLASS, in bytes")
+	for _, c := range n.Classes {
+		p.line("  %-28s %15d  %s", c.Path, c.Bytes, c.From)
+	}
+	if n.TotalBytes != nil {
+		p.line("  %-28s %15d  = MemTotal; unexplained is within %s", "sum", *n.TotalBytes, optional(n.Unexplained.BoundBytes))
+	}
+	if len(n.Shares) > 0 {
+		p.line("SHARES, in bytes, of each cgroup without those listed")
+	}
+	for i := range n.Shares {
+		s := &n.Shares[i]
+		p.line("  %-10s %-10s %15d  %s", s.Owner, s.Kind, s.Bytes, strings.TrimSpace(strings.TrimPrefix(shareName(s)+"  "+s.Cgroup, s.Cgroup+"  ")))
+	}
+	for _, o := range n.Omitted {
+		p.line("  %-10s %-10s %15d  %d more", o.Account, "", o.Bytes, o.Count)
+	}
+	p.line("WATERMARKS")
+	zoneTable(p, r.Watermarks.Zones, nil)
+	p.line("FREE BLOCKS, how many requests of 2^order pages they can serve")
+	for _, z := range r.Watermarks.Zones {
+		var fits []string
+		for _, o := range z.Orders {
+			fits = append(fits, fmt.Sprintf("%d:%d", o.Order, o.Fits))
+		}
+		p.line("  %d %-8s %s", z.Node, z.Zone, cmp.Or(strings.Join(fits, " "), "unknown"))
+	}
+	p.line("SINCE BOOT; a rate needs two readings")
+	for _, a := range r.Activity {
+		p.line("  %-30s %15d  %s", a.Name, a.Count, a.What)
+	}
+	p.line("SWAP  %s", swapText(r))
+	for _, a := range r.Swap.Areas {
+		p.line("  %-28s %-10s %15d  used %d, priority %d", a.Name, a.Kind, a.Bytes, a.UsedBytes, a.Priority)
+	}
+	p.line("  zswap %s, pool %s, stored %s", r.Swap.Zswap.Enabled, optional(r.Swap.Zswap.PoolBytes), optional(r.Swap.Zswap.StoredBytes))
+	for _, z := range r.Swap.Zram {
+		p.line("  %-28s stored %d, compressed %d, used %d", z.Name, z.StoredBytes, z.CompressedBytes, z.UsedBytes)
+	}
+	p.line("SETTINGS")
+	for _, s := range r.Settings {
+		p.line("  %-28s %15s  %s", s.Name, s.Value, s.Source)
+	}
+	p.line("%s", kubelet(r))
+	p.line("REMOVED CGROUPS  %s", dyingAnswer(&r.Dying))
+	p.line("DOUBTS")
+	for _, d := range slices.Concat(r.Doubts, r.Ledger.Doubts) {
+		p.line("  %s", d)
+	}
+	p.line("NOT SEEN")
+	for _, m := range r.NotSeen {
+		p.line("  %-8s %s: %s. Would show %s.", m.State, m.Source, m.Why, strings.TrimPrefix(m.Key+": "+m.WouldShow, ": "))
+	}
+	p.line("COST  %.1f ms, %.1f ms CPU, %d bytes read", r.Cost.WallMs, r.Cost.CPUMs, r.Cost.BytesRead)
+	return p.Bytes()
 }

@@ -65,6 +65,18 @@ func MiBs(n int64) string {
 	return fmt.Sprintf("%.1f", float64(n)/float64(MiB))
 }
 
+// Like returns the unit for amounts that are parts of whole, and prints them in it
+// with one decimal.
+func Like(whole int64) (unit string, text func(int64) string) {
+	scale, unit := MiB, "MiB"
+	if whole >= 4*GiB {
+		scale, unit = GiB, "GiB"
+	}
+	return unit, func(n int64) string {
+		return strings.Replace(fmt.Sprintf("%.1f", float64(n)/float64(scale)), "-0.0", "0.0", 1)
+	}
+}
+
 // Percent prints part of whole as a whole percentage, "?" when whole is 0.
 func Percent(part, whole int64) string {
 	if whole <= 0 {

@@ -25,6 +25,7 @@ type Snapshot struct {
 	Host      Host
 	Node      Node
 	Kmem      Kmem
+	Shares    Reading[[]Share] // of a node as a whole: the root, the two levels below it, containers, pods and units; parents first
 	Log       Reading[KernelLog]
 	Path      []Cgroup          // the target first, then its ancestors up to the root of the hierarchy
 	Children  Reading[[]Cgroup] // right below a target that is a pod; else never read
@@ -65,6 +66,38 @@ type Node struct {
 	Pressure    Reading[Pressure]
 	BootArgs    Reading[string] // /proc/cmdline
 	Version     Reading[string] // /proc/version
+	Tuning      Tuning
+}
+
+// Tuning is how the node was told to manage memory, and what compresses it. Only
+// a reading of a node as a whole has it.
+type Tuning struct {
+	Overcommit      Reading[int64] // vm.overcommit_memory: 0, 1 or 2
+	OvercommitRatio Reading[int64] // percent
+	Swappiness      Reading[int64]
+	MinFree         Reading[int64]  // bytes
+	WatermarkScale  Reading[int64]  // of 10000
+	THP             Reading[string] // always, madvise, never
+	Zswap           Reading[bool]   // switched on
+	Zram            Reading[[]Zram]
+}
+
+// Zram is one block device in compressed memory.
+type Zram struct {
+	Name               string
+	Stored, Compressed int64 // before and after
+	Used               int64 // with what the allocator needs
+}
+
+// Share is what one memory cgroup of the node is charged for.
+type Share struct {
+	Path  string
+	Usage Reading[int64] // with those below it, unless Flat
+	Flat  bool           // v1 without use_hierarchy: those below are not in Usage
+
+	// Of those right below the root, and of all below a flat one.
+	Stat Reading[Stat]
+	Kmem Reading[int64] // v1
 }
 
 // Cgroup is one memory cgroup as its own files describe it. Fields of the other
@@ -141,7 +174,10 @@ type Zone struct {
 	Free, Min, Low, High      int64
 	Spanned, Present, Managed int64
 	StartPFN                  int64
-	Counters                  Stat // every named counter of the zone as printed, mostly in pages; the node's own stand with its first zone
+	OnLists                   int64   // free and not in Free: on the lists of the processors
+	Protection                []int64 // kept from allocations that may use a higher zone, by that zone
+	Threshold                 int64   // in bytes: how much of a counter one processor may keep to itself
+	Counters                  Stat    // every named counter of the zone as printed, mostly in pages; the node's own stand with its first zone
 }
 
 // Buddy is the free blocks of one zone, by order.

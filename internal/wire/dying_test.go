@@ -21,7 +21,7 @@ func TestDyingOfRecordedNodes(t *testing.T) {
 		if !ok {
 			t.Fatalf("no node %s", c.node)
 		}
-		r, err := node(a).Dying()
+		r, err := node(a).Whole()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -195,17 +195,17 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 	return explain.Advisories(s)
 }
 
-// Dying says which removed cgroups the node still keeps.
-func (n *Node) Dying() (*report.Node, error) {
+// Whole says where the node's memory is, and which removed cgroups it still keeps.
+func (n *Node) Whole() (*report.Node, error) {
 	n.askNames()
 	src, hide := n.source()
-	s := gather.Dying(src, n.opt)
+	s := gather.Whole(src, n.opt)
 	if hide != nil {
 		hidden, err := hide(meta(s, ""))
 		if err != nil {
 			return nil, err
 		}
-		s = gather.Dying(hidden, n.opt)
+		s = gather.Whole(hidden, n.opt)
 	}
 	if err := n.ctx.Err(); err != nil {
 		return nil, n.late(err)
@@ -237,7 +237,7 @@ type CaptureOptions struct {
 	Version  string // of memwhy
 }
 
-// Capture records the answers that Explain, List and Advisories need.
+// Capture records the answers that Explain, List, Advisories and Whole need.
 func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, error) {
 	n.askNames()
 	rec := capture.NewRecorder(n.Source)
@@ -251,7 +251,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := gather.List(rec, n.opt, true); err != nil {
 		return nil, n.late(err)
 	}
-	gather.Node(rec, n.opt)
+	gather.Whole(rec, n.opt)
 	m := meta(s, s.Target().Path)
 	m.Memwhy = opt.Version
 	return rec.Archive(m).Prepare(opt.Redact, opt.WithArgs)

@@ -9,8 +9,8 @@ import (
 
 // ParseZoneinfo parses /proc/zoneinfo. The counters of a zone stay as printed,
 // with these units: pages, but nr_kernel_stack in KiB, the hugepage and
-// pmdmapped ones in huge pages (5.11 and later), and events as counts. The
-// per-CPU page sets are skipped.
+// pmdmapped ones in huge pages (5.11 and later), and events as counts. Of the
+// per-CPU page sets their pages are summed.
 func ParseZoneinfo(b []byte, pageSize int64) ([]snapshot.Zone, error) {
 	if err := positive(pageSize); err != nil {
 		return nil, err
@@ -39,8 +39,15 @@ func ParseZoneinfo(b []byte, pageSize int64) ([]snapshot.Zone, error) {
 // zoneLine adds one line to a zone. What has a colon is no counter.
 func zoneLine(z *snapshot.Zone, line string, pageSize int64) {
 	key, value := column(strings.TrimPrefix(line, "pages "))
+	if list, ok := strings.CutPrefix(line, "protection:"); ok {
+		protection(z, list, pageSize)
+		return
+	}
+	if digits, ok := strings.CutPrefix(line, "vm stats threshold:"); ok {
+		key, value = "vm stats threshold:", digits
+	}
 	switch {
-	case key == "start_pfn:":
+	case key == "start_pfn:", key == "count:", key == "vm stats threshold:":
 	case line == "per-node stats", line == "pagesets", strings.Contains(line, ":"):
 		return
 	}
@@ -52,6 +59,10 @@ func zoneLine(z *snapshot.Zone, line string, pageSize int64) {
 	switch {
 	case !ok || key == "":
 		z.Counters.Malformed++
+	case key == "count:":
+		if sum := z.OnLists + n; n >= 0 && sum >= 0 {
+			z.OnLists = sum
+		}
 	case into != nil:
 		*into = n
 	default:
@@ -77,8 +88,29 @@ func zoneField(z *snapshot.Zone, key string) *int64 {
 		return &z.Managed
 	case "start_pfn:":
 		return &z.StartPFN
+	case "count:":
+		return &z.OnLists
+	case "vm stats threshold:":
+		return &z.Threshold
 	}
 	return nil
+}
+
+// protection parses "(0, 3019, 16331)". What is no such list leaves none.
+func protection(z *snapshot.Zone, list string, pageSize int64) {
+	z.Protection = nil
+	for part := range strings.SplitSeq(strings.Trim(list, " ()\n"), ",") {
+		n, ok := snapshot.Number(strings.Trim(part, blank))
+		if ok {
+			n, ok = scale(n, pageSize)
+		}
+		if !ok || len(z.Protection) > 16 {
+			z.Protection = nil
+			z.Counters.Malformed++
+			return
+		}
+		z.Protection = append(z.Protection, n)
+	}
 }
 
 // zoneHeader parses "Node N, zone NAME" and returns what follows.

@@ -15,14 +15,14 @@ func TestParseZoneinfo(t *testing.T) {
 	ignore := cmpopts.IgnoreFields(snapshot.Zone{}, "Counters")
 	for name, want := range map[string][]snapshot.Zone{
 		"3.10.0-1062.el7.x86_64": {
-			{Node: 0, Name: "DMA32", Free: 461427 * page, Min: 5632 * page, Low: 7040 * page, High: 8448 * page, Spanned: 524249 * page, Present: 524152 * page, Managed: 513852 * page, StartPFN: 1},
+			{Node: 0, Name: "DMA32", Free: 461427 * page, Min: 5632 * page, Low: 7040 * page, High: 8448 * page, Spanned: 524249 * page, Present: 524152 * page, Managed: 513852 * page, StartPFN: 1, OnLists: 297 * page, Protection: []int64{0, 0, 0}, Threshold: 20 * page},
 		},
 		"6.18": {
-			{Name: "DMA", Free: 3840 * page, Min: 62 * page, Low: 77 * page, High: 92 * page, Spanned: 4095 * page, Present: 3998 * page, Managed: 3840 * page, StartPFN: 1},
-			{Name: "DMA32", Free: 772917 * page, Min: 12570 * page, Low: 15712 * page, High: 18854 * page, Spanned: 1044480 * page, Present: 782336 * page, Managed: 772917 * page, StartPFN: 4096},
-			{Name: "Normal", Free: 165199 * page, Min: 4263 * page, Low: 5328 * page, High: 6393 * page, Spanned: 5505024 * page, Present: 5505024 * page, Managed: 262144 * page, StartPFN: 1048576},
-			{Name: "Movable", Min: 32 * page, Low: 32 * page, High: 32 * page},
-			{Name: "Device"},
+			{Name: "DMA", Free: 3840 * page, Min: 62 * page, Low: 77 * page, High: 92 * page, Spanned: 4095 * page, Present: 3998 * page, Managed: 3840 * page, StartPFN: 1, Protection: []int64{0, 3019 * page, 4043 * page, 4043 * page, 4043 * page}, Threshold: 4 * page},
+			{Name: "DMA32", Free: 772917 * page, Min: 12570 * page, Low: 15712 * page, High: 18854 * page, Spanned: 1044480 * page, Present: 782336 * page, Managed: 772917 * page, StartPFN: 4096, Protection: []int64{0, 0, 1024 * page, 1024 * page, 1024 * page}, Threshold: 24 * page},
+			{Name: "Normal", Free: 165199 * page, Min: 4263 * page, Low: 5328 * page, High: 6393 * page, Spanned: 5505024 * page, Present: 5505024 * page, Managed: 262144 * page, StartPFN: 1048576, OnLists: 2924 * page, Protection: make([]int64, 5), Threshold: 20 * page},
+			{Name: "Movable", Min: 32 * page, Low: 32 * page, High: 32 * page, Protection: make([]int64, 5)},
+			{Name: "Device", Protection: make([]int64, 5)},
 		},
 	} {
 		zones, err := ParseZoneinfo(fixture(t, "zoneinfo", name), page)
@@ -63,6 +63,10 @@ func TestParseZoneinfoOddLines(t *testing.T) {
 	if diff := cmp.Diff(want, zones); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
+	zones, err = ParseZoneinfo([]byte("Node 0, zone DMA\n protection: (0, x)\n protection: ()\n count: 3\n count: 4\n count: 18446744073709551615\n count: y\n"), page)
+	if err != nil || zones[0].Protection != nil || zones[0].OnLists != 7*page || zones[0].Counters.Malformed != 3 {
+		t.Errorf("%+v, %v", zones, err)
+	}
 	for _, junk := range []string{"", "\n", "pages free 1\n", "Node x, zone DMA\n", "Node 0, zone \n", "Node 99999999999, zone DMA\n"} {
 		if zones, err := ParseZoneinfo([]byte(junk), page); err == nil {
 			t.Errorf("%q: %v, want an error", junk, zones)
@@ -84,7 +88,7 @@ func FuzzParseZoneinfo(f *testing.F) {
 		}
 		for _, z := range zones {
 			fuzzStat(t, b, z.Counters)
-			for _, n := range []int64{z.Free, z.Min, z.Low, z.High, z.Spanned, z.Present, z.Managed} {
+			for _, n := range append(z.Protection, z.Free, z.Min, z.Low, z.High, z.Spanned, z.Present, z.Managed, z.OnLists, z.Threshold) {
 				if n%page != 0 {
 					t.Errorf("%d bytes are no whole pages", n)
 				}
