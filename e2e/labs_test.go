@@ -243,6 +243,12 @@ func TestKilledLabs(t *testing.T) {
 		tr, cmd, _ := lab(t, name, "--bytes", "24M")
 		left = append(left, tr)
 		_ = syscall.Kill(tr.PIDs[0], syscall.SIGSTOP) // else it would clean up
+		for range 100 {                               // all of its threads
+			if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tr.PIDs[0])); strings.Contains(string(b), ") T ") {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}

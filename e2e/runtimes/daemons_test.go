@@ -158,12 +158,31 @@ func (o *once) get(t testing.TB, make func() *daemon) *daemon {
 
 var theDocker, thePodman, theContainerd once
 
+const dockerContainerd = `version = 2
+root = "%[1]s/root"
+state = "%[1]s/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+  address = "%[2]s"
+`
+
 func dockerd(t testing.TB) *daemon {
 	t.Helper()
 	need(t, "dockerd", "docker", "runc")
 	return theDocker.get(t, func() *daemon {
 		root := filepath.Join(work, "dk")
-		d := start(t, sock("d"), os.Environ(), "dockerd", "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none",
+		if err := os.MkdirAll(root, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		// A containerd of its own, which dockerd would wait for 15 s only.
+		conf := filepath.Join(root, "containerd.toml")
+		if err := os.WriteFile(conf, fmt.Appendf(nil, dockerContainerd, filepath.Join(root, "ct"), sock("dc")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		start(t, sock("dc"), os.Environ(), "containerd", "-c", conf)
+		d := start(t, sock("d"), os.Environ(), "dockerd", "--containerd", sock("dc"),
+			"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none",
 			"-H", "unix://"+sock("d"), "--data-root", filepath.Join(root, "root"), "--exec-root", filepath.Join(root, "exec"),
 			"--pidfile", filepath.Join(work, "d.pid"))
 		cleanup(func() {
@@ -172,6 +191,16 @@ func dockerd(t testing.TB) *daemon {
 				_ = exec.Command("docker", append([]string{"rm", "-f"}, all...)...).Run()
 			}
 		})
+		ready := false
+		for range 300 { // it listens before it answers
+			if ready = exec.Command("docker", "version").Run() == nil; ready {
+				break
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+		if !ready {
+			t.Fatalf("dockerd does not answer:\n%s", d.tail())
+		}
 		command(t, "docker", "load", "-q", "-i", filepath.Join(work, "workload.tar"))
 		return d
 	})
