@@ -38,6 +38,7 @@ func (c *Column) see(report []byte) error {
 		Accounts []struct {
 			Path    string
 			Derived bool
+			How     string
 		}
 		NotSeen []struct{ Key, Why string }
 	}
@@ -47,6 +48,9 @@ func (c *Column) see(report []byte) error {
 	c.LRU = r.Host.LRU
 	for _, a := range r.Accounts {
 		c.Accounts[a.Path] = "counter"
+		if a.How != "" {
+			c.Accounts[a.Path] = a.How
+		}
 		if a.Derived {
 			c.Accounts[a.Path] = "derived"
 		}
