@@ -66,12 +66,6 @@ func (f *facts) balanced(statement string, paths ...string) report.Evidence {
 	return report.Evidence{Statement: statement, Source: source, Value: strings.Join(values, ", ")}
 }
 
-// alone reports a target whose usage leaves out the cgroups below it.
-func (f *facts) alone() bool {
-	h, ok := f.target().UseHierarchy.Get()
-	return f.target().Version == snapshot.V1 && ok && h == 0
-}
-
 // census is one that tells each file and whom it is charged to.
 func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
 	c, ok = f.s.Census.Get()
@@ -79,7 +73,7 @@ func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
 		return nil, nil, false
 	}
 	if f.within == nil {
-		f.within = ledger.Within(c, f.target().Path, f.alone())
+		f.within = ledger.Within(c, f.target().Path, !f.target().Hierarchical())
 	}
 	return c, f.within, slices.Contains(f.within, true)
 }

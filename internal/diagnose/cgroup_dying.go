@@ -109,13 +109,13 @@ func (f *facts) dyingBelow() (int64, []report.Evidence) {
 	return 0, nil
 }
 
-// heldByDying is what a census found. Without one it compares, on version 1, what is charged to the target and those
-// below with what is charged to itself: without live ones below the rest belongs
-// to the dead.
+// heldByDying is what a census found. Without one it compares, on version 1, what
+// is charged to the target and those below with what is charged to itself: without
+// live ones below the rest belongs to the dead.
 func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 	t := f.target()
 	if c, _, ok := f.census(); ok {
-		if n, known := ledger.Count(c, t.Path, f.alone()); known && n.DyingGroups > 0 && n.DyingBytes > 0 {
+		if n, known := ledger.Count(c, t.Path, !t.Hierarchical()); known && n.DyingGroups > 0 && n.DyingBytes > 0 {
 			return n.DyingBytes, []report.Evidence{{
 				Statement: count(n.DyingGroups, "removed cgroup") + " below this one found page by page, and what they hold", Source: snapshot.CensusSource, Value: fmt.Sprint(n.DyingBytes),
 			}}
@@ -123,8 +123,7 @@ func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 	}
 	st, ok := t.Stat.Get()
 	below, known := t.Descendants.Get()
-	hierarchy, told := t.UseHierarchy.Get()
-	if t.Version != snapshot.V1 || !ok || !known || below != 0 || told && hierarchy == 0 {
+	if t.Version != snapshot.V1 || !ok || !known || below != 0 || !t.Hierarchical() {
 		return 0, nil
 	}
 	for _, key := range []string{"cache", "rss"} {

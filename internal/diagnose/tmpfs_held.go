@@ -67,7 +67,7 @@ func (f *facts) memoryFiles() (bytes int64, confidence string, e []report.Eviden
 	}
 	a, _ := f.w.Account(ledger.File)
 	if c, _, ok := f.census(); ok {
-		if n, known := ledger.Count(c, f.target().Path, f.alone()); known && n.Shmem != snapshot.Unknown {
+		if n, known := ledger.Count(c, f.target().Path, !f.target().Hierarchical()); known && n.Shmem != snapshot.Unknown {
 			return min(n.Shmem, a.Bytes), high, []report.Evidence{f.counters("inside of the page cache: this kernel does not count them apart", "file")}
 		}
 	}

@@ -92,13 +92,11 @@ func shown(f *cached, p mounts.Place) (file, host string) {
 
 func charges(c *snapshot.Census, f *cached) []report.Charge {
 	rows := []report.Charge{}
-	for _, ch := range f.charges {
+	for _, ch := range f.charges[:min(len(f.charges), report.MaxUsers)] {
 		g := &c.Groups[ch.group]
 		row := report.Charge{Dying: g.Dying, Bytes: ch.bytes}
 		row.Cgroup, _ = name(g.Path)
-		if len(rows) < report.MaxUsers {
-			rows = append(rows, row)
-		}
+		rows = append(rows, row)
 	}
 	return rows
 }
@@ -130,7 +128,7 @@ func (f *cached) account() string {
 func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (directories, files, shmem []report.Holder) {
 	c := s.Census.Value
 	t := s.Target()
-	n := &namer{c: c, names: mounts.New(s.Mounts), within: ledger.Within(c, t.Path, ownOnly(t))}
+	n := &namer{c: c, names: mounts.New(s.Mounts), within: ledger.Within(c, t.Path, !t.Hierarchical())}
 	_, apart := l.Account(ledger.Shmem)
 	open := openFiles(s)
 	all := cachedFiles(c, n.within)
@@ -289,18 +287,11 @@ func usersOf(in *snapshot.CensusInode, open map[uint64][]openFile) []report.User
 	return users
 }
 
-// ownOnly reports whether usage covers the cgroup alone: version 1 without
-// hierarchy.
-func ownOnly(c *snapshot.Cgroup) bool {
-	h, ok := c.UseHierarchy.Get()
-	return c.Version == snapshot.V1 && ok && h == 0
-}
-
 // censusSlabs are the slab caches that the target is charged for.
 func censusSlabs(s *snapshot.Snapshot, l *ledger.Ledger) []report.Holder {
 	c := s.Census.Value
 	t := s.Target()
-	within := ledger.Within(c, t.Path, ownOnly(t))
+	within := ledger.Within(c, t.Path, !t.Hierarchical())
 	sums := map[string]*report.Holder{}
 	var order []*report.Holder
 	for i := range c.Slabs {
@@ -336,7 +327,7 @@ func censusSlabs(s *snapshot.Snapshot, l *ledger.Ledger) []report.Holder {
 func dyingHolders(s *snapshot.Snapshot) []report.Holder {
 	c := s.Census.Value
 	t := s.Target()
-	within := ledger.Within(c, t.Path, ownOnly(t))
+	within := ledger.Within(c, t.Path, !t.Hierarchical())
 	var list []report.Holder
 	for i := range c.Groups {
 		g := &c.Groups[i]
@@ -362,7 +353,7 @@ func agreement(s *snapshot.Snapshot) *report.Census {
 	}
 	t := s.Target()
 	out := &report.Census{Engine: string(c.Engine), Complete: c.Complete && !c.Dropped.Any(), Differences: []report.Difference{}}
-	n, known := ledger.Count(c, t.Path, ownOnly(t))
+	n, known := ledger.Count(c, t.Path, !t.Hierarchical())
 	if !known {
 		return out
 	}

@@ -58,7 +58,7 @@ func Files(s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
 	if len(s.Path) > 0 {
 		t := target(s)
 		r.Target = &t
-		n.within = ledger.Within(c, s.Target().Path, ownOnly(s.Target()))
+		n.within = ledger.Within(c, s.Target().Path, !s.Target().Hierarchical())
 	}
 	all := cachedFiles(c, n.within)
 	r.Totals = totals(all)

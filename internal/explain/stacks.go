@@ -21,7 +21,7 @@ func Stacks(s *snapshot.Snapshot) ([]report.Stack, error) {
 	n := &namer{c: c, names: mounts.New(s.Mounts)}
 	var within []bool
 	if len(s.Path) > 0 {
-		within = ledger.Within(c, s.Target().Path, ownOnly(s.Target()))
+		within = ledger.Within(c, s.Target().Path, !s.Target().Hierarchical())
 	}
 	swap := false
 	if mem, ok := s.Node.Meminfo.Get(); ok {

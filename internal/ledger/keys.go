@@ -29,7 +29,7 @@ func KeysOf(c *snapshot.Cgroup) Keys {
 	if c.Stat.State == snapshot.Present {
 		k.stat = &c.Stat.Value
 	}
-	if h, ok := c.UseHierarchy.Get(); k.v1 && (!ok || h != 0) {
+	if k.v1 && c.Hierarchical() {
 		k.prefix = "total_"
 	}
 	return k

@@ -75,17 +75,12 @@ func Explain(s *snapshot.Snapshot) (*Whole, error) {
 			w.Ledger = l
 		}
 		w.Path = append(w.Path, l)
-		if i > 0 && !hierarchical(&s.Path[i]) {
+		if i > 0 && !s.Path[i].Hierarchical() {
 			break // without hierarchy neither its limit nor those above bind the target
 		}
 		w.limits(&s.Path[i], l)
 	}
 	return w, nil
-}
-
-func hierarchical(c *snapshot.Cgroup) bool {
-	h, ok := c.UseHierarchy.Get()
-	return c.Version == snapshot.V2 || !ok || h != 0
 }
 
 func (w *Whole) limits(c *snapshot.Cgroup, l *Ledger) {
@@ -162,7 +157,7 @@ func envOf(s *snapshot.Snapshot, i int) Env {
 	env := Env{CPUs: s.Host.CPUs, PageSize: s.Host.PageSize, LazyFree: true}
 	env.SwapLeft, env.SwapOn = swapLeft(s, i)
 	if c, ok := s.Census.Get(); ok {
-		if n, known := Count(c, s.Path[i].Path, !hierarchical(&s.Path[i])); known {
+		if n, known := Count(c, s.Path[i].Path, !s.Path[i].Hierarchical()); known {
 			env.Counted = &n
 		}
 	}
@@ -191,7 +186,7 @@ func swapLeft(s *snapshot.Snapshot, i int) (left int64, on bool) {
 	}
 	for ; i < len(s.Path); i++ {
 		left = min(left, ownSwapLeft(&s.Path[i]))
-		if i+1 < len(s.Path) && !hierarchical(&s.Path[i+1]) {
+		if i+1 < len(s.Path) && !s.Path[i+1].Hierarchical() {
 			break
 		}
 	}

@@ -158,6 +158,13 @@ type Cgroup struct {
 // Root reports whether c is the root of its hierarchy.
 func (c *Cgroup) Root() bool { return c.Path == "/" }
 
+// Hierarchical reports whether usage and limits of the cgroup cover those below it:
+// always, but for version 1 with memory.use_hierarchy 0.
+func (c *Cgroup) Hierarchical() bool {
+	h, ok := c.UseHierarchy.Get()
+	return c.Version == V2 || !ok || h != 0
+}
+
 // SlabCache is one row of a slabinfo table.
 type SlabCache struct {
 	Name                      string
