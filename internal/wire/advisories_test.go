@@ -77,7 +77,7 @@ func pack(t *testing.T, file, dir string, names []string) {
 				t.Logf("%s: %s: %v", dir, name, err)
 			}
 		}
-		a, err := rec.Archive(meta(s, "")).Prepare(false, false)
+		a, err := rec.Archive(meta(s)).Prepare(false, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +324,7 @@ func TestRedactedAdvisories(t *testing.T) {
 	}
 	rec := capture.NewRecorder(a)
 	s := gather.Node(rec, gather.Options{})
-	out, err := rec.Archive(meta(s, "")).Prepare(true, false)
+	out, err := rec.Archive(meta(s)).Prepare(true, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -371,7 +371,7 @@ func TestReplayIsTheSameBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := rec.Archive(meta(s, s.Target().Path))
+		a := rec.Archive(meta(s))
 		var b bytes.Buffer
 		if err := a.Write(&b); err != nil {
 			t.Fatal(err)

@@ -102,14 +102,9 @@ func (n *Node) late(err error) error {
 // Explain explains one target.
 func (n *Node) Explain(target string) (*report.Report, error) {
 	n.askNames()
-	src, hide := n.source()
-	s, err := gather.Explain(src, target, n.opt)
-	if err == nil && hide != nil {
-		var hidden kernel.Source
-		if hidden, err = hide(meta(s, s.Target().Path)); err == nil {
-			s, err = gather.Explain(hidden, "", n.opt)
-		}
-	}
+	s, err := n.read(target, func(src kernel.Source, target string) (*snapshot.Snapshot, error) {
+		return gather.Explain(src, target, n.opt)
+	})
 	if err != nil {
 		return nil, n.late(err)
 	}
@@ -121,14 +116,13 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 // that hold processes.
 func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
 	n.askNames()
-	src, hide := n.source()
-	l, err := gather.List(src, n.opt, all)
-	if err == nil && hide != nil {
-		var hidden kernel.Source
-		if hidden, err = hide(meta(l.Base, "")); err == nil {
-			l, err = gather.List(hidden, n.opt, all)
+	var l *gather.Listed
+	_, err := n.read("", func(src kernel.Source, _ string) (_ *snapshot.Snapshot, err error) {
+		if l, err = gather.List(src, n.opt, all); err != nil {
+			return nil, err
 		}
-	}
+		return l.Base, nil
+	})
 	if err != nil {
 		return nil, n.late(err)
 	}
@@ -162,35 +156,21 @@ func (n *Node) Stacks(target *string) ([]report.Stack, error) {
 
 func (n *Node) readFiles(target *string, users bool) (*snapshot.Snapshot, error) {
 	n.askNames()
-	src, hide := n.source()
-	s, err := gather.Files(src, target, users, n.opt)
-	if err != nil || hide == nil {
-		return s, err
+	if target == nil {
+		return n.read("", func(src kernel.Source, _ string) (*snapshot.Snapshot, error) {
+			return gather.Files(src, nil, users, n.opt)
+		})
 	}
-	cgroup := ""
-	if target != nil {
-		cgroup, target = s.Target().Path, new(string)
-	}
-	hidden, err := hide(meta(s, cgroup))
-	if err != nil {
-		return nil, err
-	}
-	return gather.Files(hidden, target, users, n.opt)
+	return n.read(*target, func(src kernel.Source, target string) (*snapshot.Snapshot, error) {
+		return gather.Files(src, &target, users, n.opt)
+	})
 }
 
 // Advisories applies the catalogue of known faults to the node.
 func (n *Node) Advisories() (*report.Advisories, error) {
-	src, hide := n.source()
-	s := gather.Node(src, n.opt)
-	if hide != nil {
-		hidden, err := hide(meta(s, ""))
-		if err != nil {
-			return nil, err
-		}
-		s = gather.Node(hidden, n.opt)
-	}
-	if err := n.ctx.Err(); err != nil {
-		return nil, n.late(err)
+	s, err := n.readNode(gather.Node)
+	if err != nil {
+		return nil, err
 	}
 	return explain.Advisories(s)
 }
@@ -198,17 +178,9 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 // Whole says where the node's memory is, and which removed cgroups it still keeps.
 func (n *Node) Whole() (*report.Node, error) {
 	n.askNames()
-	src, hide := n.source()
-	s := gather.Whole(src, n.opt)
-	if hide != nil {
-		hidden, err := hide(meta(s, ""))
-		if err != nil {
-			return nil, err
-		}
-		s = gather.Whole(hidden, n.opt)
-	}
-	if err := n.ctx.Err(); err != nil {
-		return nil, n.late(err)
+	s, err := n.readNode(gather.Whole)
+	if err != nil {
+		return nil, err
 	}
 	return explain.Node(s), nil
 }
@@ -220,14 +192,31 @@ func (n *Node) askNames() {
 	}
 }
 
-// source is what to read from. With redaction it is a recorder, and hide gives
-// the redacted recording to read again.
-func (n *Node) source() (src kernel.Source, hide func(capture.Meta) (kernel.Source, error)) {
+// readNode reads without a target.
+func (n *Node) readNode(from func(kernel.Source, gather.Options) *snapshot.Snapshot) (*snapshot.Snapshot, error) {
+	s, err := n.read("", func(src kernel.Source, _ string) (*snapshot.Snapshot, error) { return from(src, n.opt), nil })
+	if err == nil {
+		err = n.ctx.Err()
+	}
+	return s, n.late(err)
+}
+
+// read reads target from the node. With redaction it records what it reads, hides
+// the names, and reads the recording, which knows its target.
+func (n *Node) read(target string, from func(src kernel.Source, target string) (*snapshot.Snapshot, error)) (*snapshot.Snapshot, error) {
 	if !n.redact {
-		return n.Source, nil
+		return from(n.Source, target)
 	}
 	rec := capture.NewRecorder(n.Source)
-	return rec, func(m capture.Meta) (kernel.Source, error) { return rec.Archive(m).Prepare(true, false) }
+	s, err := from(rec, target)
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := rec.Archive(meta(s)).Prepare(true, false)
+	if err != nil {
+		return nil, err
+	}
+	return from(hidden, "")
 }
 
 // CaptureOptions choose what a capture holds.
@@ -252,11 +241,16 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 		return nil, n.late(err)
 	}
 	gather.Whole(rec, n.opt)
-	m := meta(s, s.Target().Path)
+	m := meta(s)
 	m.Memwhy = opt.Version
 	return rec.Archive(m).Prepare(opt.Redact, opt.WithArgs)
 }
 
-func meta(s *snapshot.Snapshot, target string) capture.Meta {
-	return capture.Meta{Generated: s.Generated, Target: target, PageSize: s.Host.PageSize, Cost: s.Cost}
+// meta describes a recording of s, and of its target when it has one.
+func meta(s *snapshot.Snapshot) capture.Meta {
+	m := capture.Meta{Generated: s.Generated, PageSize: s.Host.PageSize, Cost: s.Cost}
+	if len(s.Path) > 0 {
+		m.Target = s.Target().Path
+	}
+	return m
 }
