@@ -66,6 +66,21 @@ func (l *Labels) UnmarshalJSON(b []byte) error {
 // IsID reports whether s is the whole id of a container as runtimes make them.
 func IsID(s string) bool { return len(s) == 64 && isHex(s) }
 
+// Get asks an API from outside for a path.
+type Get func(path string) ([]byte, error)
+
+// JSON asks for a path and reads the answer into v.
+func (get Get) JSON(path string, v any) error {
+	b, err := get(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", path, Foreign(err))
+	}
+	return nil
+}
+
 // Foreign is what may be said of an error in JSON from outside: where, never what
 // stood there.
 func Foreign(err error) error {

@@ -103,6 +103,11 @@ func overTLS(endpoint string, k Kubelet) (*carrier, error) {
 
 func (c *carrier) close() { c.client.CloseIdleConnections() }
 
+// within asks for paths for as long as ctx lets it.
+func (c *carrier) within(ctx context.Context) func(path string) ([]byte, error) {
+	return func(path string) ([]byte, error) { return c.get(ctx, path) }
+}
+
 // get is GET; anything but 200 is an error.
 func (c *carrier) get(ctx context.Context, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)

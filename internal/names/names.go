@@ -258,16 +258,13 @@ func (a *Asker) askEngine(ctx context.Context, e endpoint, r *answer) error {
 	if err != nil {
 		return err
 	}
-	get := func(ctx context.Context) engine.Get {
-		return func(path string) ([]byte, error) { return c.get(ctx, path) }
-	}
-	daemon, err := engine.Greet(get(ctx))
+	daemon, err := engine.Greet(c.within(ctx))
 	if err != nil {
 		c.close()
 		return err
 	}
 	r.source.Kind, r.source.Runtime = daemon.Runtime, daemon.Runtime+" "+daemon.Version
-	r.detail = func(ctx context.Context, n *snapshot.Named) error { return daemon.With(get(ctx)).Detail(n) }
+	r.detail = func(ctx context.Context, n *snapshot.Named) error { return daemon.With(c.within(ctx)).Detail(n) }
 	r.found, err = daemon.List()
 	return err
 }
@@ -277,12 +274,9 @@ func (a *Asker) askKubelet(ctx context.Context, e endpoint, r *answer) error {
 	if err != nil {
 		return err
 	}
-	get := func(ctx context.Context) kubelet.Get {
-		return func(path string) ([]byte, error) { return c.get(ctx, path) }
-	}
 	r.source.Runtime = "kubelet"
-	r.detail = func(ctx context.Context, n *snapshot.Named) error { return kubelet.Summary(get(ctx), n) }
-	r.found, err = kubelet.Pods(get(ctx))
+	r.detail = func(ctx context.Context, n *snapshot.Named) error { return kubelet.Summary(c.within(ctx), n) }
+	r.found, err = kubelet.Pods(c.within(ctx))
 	return err
 }
 

@@ -8,9 +8,7 @@ package engine
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -21,14 +19,11 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// Get asks for a path of the API.
-type Get func(path string) ([]byte, error)
-
 // Engine is one daemon that said what it is.
 type Engine struct {
 	Runtime string // docker or podman
 	Version string
-	get     Get
+	get     identity.Get
 	minor   int    // of docker's API, 1.N
 	libpod  string // prefix of podman's own API
 }
@@ -45,9 +40,9 @@ type version struct {
 var apiVersion = regexp.MustCompile(`^[0-9]{1,4}(\.[0-9]{1,4}){1,2}$`)
 
 // Greet asks a daemon what it is: podman answers on a socket of docker's too.
-func Greet(get Get) (*Engine, error) {
+func Greet(get identity.Get) (*Engine, error) {
 	var v version
-	if err := ask(get, "/version", &v); err != nil {
+	if err := get.JSON("/version", &v); err != nil {
 		return nil, err
 	}
 	if v.Version == "" || !apiVersion.MatchString(v.APIVersion) {
@@ -69,21 +64,10 @@ func Greet(get Get) (*Engine, error) {
 }
 
 // With is the same one, asked another way: within another time.
-func (e *Engine) With(get Get) *Engine {
+func (e *Engine) With(get identity.Get) *Engine {
 	again := *e
 	again.get = get
 	return &again
-}
-
-func ask(get Get, path string, v any) error {
-	b, err := get(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w", path, identity.Foreign(err))
-	}
-	return nil
 }
 
 type listed struct {
@@ -105,7 +89,7 @@ func (e *Engine) List() ([]snapshot.Named, error) {
 		path = e.libpod + "/containers/json?all=true"
 	}
 	var rows identity.List[listed]
-	if err := ask(e.get, path, &rows); err != nil {
+	if err := e.get.JSON(path, &rows); err != nil {
 		return nil, err
 	}
 	all := make([]snapshot.Named, 0, len(rows))
@@ -170,7 +154,7 @@ func (e *Engine) Detail(n *snapshot.Named) error {
 	}
 	var v inspected
 	path := e.libpod + "/containers/" + n.ID
-	if err := ask(e.get, path+"/json", &v); err != nil {
+	if err := e.get.JSON(path+"/json", &v); err != nil {
 		return err
 	}
 	n.PID, n.Cgroup = max(0, v.State.Pid), v.State.CgroupPath
@@ -213,7 +197,7 @@ func (e *Engine) dockerStats(n *snapshot.Named, path string) error {
 			} `json:"stats"`
 		} `json:"memory_stats"`
 	}
-	if err := ask(e.get, path, &v); err != nil {
+	if err := e.get.JSON(path, &v); err != nil {
 		return err
 	}
 	if v.MemoryStats.Usage == nil {
@@ -238,7 +222,7 @@ func (e *Engine) podmanStats(n *snapshot.Named) error {
 		}]
 	}
 	path := e.libpod + "/containers/stats?stream=false&containers=" + url.QueryEscape(n.ID)
-	if err := ask(e.get, path, &v); err != nil {
+	if err := e.get.JSON(path, &v); err != nil {
 		return err
 	}
 	for _, s := range v.Stats {

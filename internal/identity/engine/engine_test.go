@@ -13,7 +13,7 @@ import (
 const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // answers gives canned answers by the beginning of the path.
-func answers(byPath map[string]string) Get {
+func answers(byPath map[string]string) identity.Get {
 	return func(path string) ([]byte, error) {
 		for begin, answer := range byPath {
 			if strings.HasPrefix(path, begin) {

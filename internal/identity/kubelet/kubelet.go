@@ -7,8 +7,6 @@ package kubelet
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -16,20 +14,6 @@ import (
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
-
-// Get asks for a path of the API.
-type Get func(path string) ([]byte, error)
-
-func ask(get Get, path string, v any) error {
-	b, err := get(path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w", path, identity.Foreign(err))
-	}
-	return nil
-}
 
 type pod struct {
 	Metadata struct {
@@ -67,9 +51,9 @@ type status struct {
 }
 
 // Pods lists the pods of the node and their containers.
-func Pods(get Get) ([]snapshot.Named, error) {
+func Pods(get identity.Get) ([]snapshot.Named, error) {
 	var list struct{ Items identity.List[pod] }
-	if err := ask(get, "/pods", &list); err != nil {
+	if err := get.JSON("/pods", &list); err != nil {
 		return nil, err
 	}
 	var all []snapshot.Named
@@ -118,7 +102,7 @@ func (p *pod) named() []snapshot.Named {
 
 // Summary adds the working sets that the kubelet reports to n: of a container by
 // its name in its pod, of a pod by its UID.
-func Summary(get Get, n *snapshot.Named) error {
+func Summary(get identity.Get, n *snapshot.Named) error {
 	type stats struct {
 		Name   string
 		Memory struct {
@@ -133,7 +117,7 @@ func Summary(get Get, n *snapshot.Named) error {
 			stats
 		}]
 	}
-	if err := ask(get, "/stats/summary", &v); err != nil {
+	if err := get.JSON("/stats/summary", &v); err != nil {
 		return err
 	}
 	for _, p := range v.Pods {
