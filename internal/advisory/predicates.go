@@ -173,7 +173,6 @@ func wrongTotals(f *Facts) (outcome, []Evidence) {
 	if f.kernel.Vendor != kversion.EL7 {
 		return nothing, nil
 	}
-	var e []Evidence
 	for _, p := range f.probes() {
 		st, ok := p.Stat.Get()
 		own, ok1 := st.Get("pgfault")
@@ -185,7 +184,7 @@ func wrongTotals(f *Facts) (outcome, []Evidence) {
 			}}
 		}
 	}
-	return nothing, e
+	return nothing, nil
 }
 
 func kmemDefault(f *Facts) (outcome, []Evidence) {

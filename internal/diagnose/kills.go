@@ -224,21 +224,42 @@ func (f *facts) place(cgroup string) string {
 	return "an ancestor, " + cgroup
 }
 
+// byVictim is the finding about kills that were not at the target's own limit: of
+// its processes, else of others, which elsewhere words, else before it was made.
+func (f *facts) byVictim(code string, list []*snapshot.LogRecord, elsewhere func(*report.Finding)) []report.Finding {
+	var mine, others []*snapshot.LogRecord
+	for _, l := range list {
+		if f.victimHere(l) == here {
+			mine = append(mine, l)
+		} else {
+			others = append(others, l)
+		}
+	}
+	now, earlier := f.split(mine)
+	var r report.Finding
+	switch {
+	case len(now) > 0:
+		r = f.finding(code, now, warning)
+	case len(others) > 0:
+		r = f.finding(code, others, notice)
+		r.Severity = notice
+		elsewhere(&r)
+	case len(earlier) > 0:
+		r = f.finding(code, earlier, info)
+		r.Severity = info
+		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
+	default:
+		return nil
+	}
+	return []report.Finding{r}
+}
+
 // composition is what was full of what, and what processes held of it.
 func composition(t report.OOMRecord) string {
 	var parts []string
-	for _, c := range []struct {
-		name  string
-		bytes *int64
-	}{
-		{"anon", t.Full.AnonBytes},
-		{"file", t.Full.FileBytes},
-		{"shmem", t.Full.ShmemBytes},
-		{"kernel", t.Full.KernelBytes},
-		{"cannot free", t.Full.UnreclaimableBytes},
-	} {
-		if c.bytes != nil {
-			parts = append(parts, c.name+" "+size.Text(*c.bytes))
+	for _, c := range t.Full.Classes() {
+		if c.Bytes != nil {
+			parts = append(parts, c.Name+" "+size.Text(*c.Bytes))
 		}
 	}
 	if t.Tasks != nil && t.Tasks.RSSBytes != nil {

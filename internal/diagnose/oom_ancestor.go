@@ -1,9 +1,6 @@
 package diagnose
 
-import (
-	"github.com/memwhy/memwhy/internal/report"
-	"github.com/memwhy/memwhy/internal/snapshot"
-)
+import "github.com/memwhy/memwhy/internal/report"
 
 var oomAncestor = Rule{
 	Code:    codeAncestor,
@@ -26,30 +23,9 @@ var oomAncestor = Rule{
 }
 
 func ancestorKills(f *facts) []report.Finding {
-	var mine, siblings []*snapshot.LogRecord
-	for _, l := range f.kills.ancestor {
-		if f.victimHere(l) == here {
-			mine = append(mine, l)
-		} else {
-			siblings = append(siblings, l)
-		}
-	}
-	var all []report.Finding
-	now, earlier := f.split(mine)
-	switch {
-	case len(now) > 0:
-		all = append(all, f.finding(codeAncestor, now, warning))
-	case len(siblings) > 0:
-		r := f.finding(codeAncestor, siblings, notice)
-		r.Severity = notice
+	all := f.byVictim(codeAncestor, f.kills.ancestor, func(r *report.Finding) {
 		r.Title = "not this cgroup's process, but under the same limit: " + r.Title
-		all = append(all, r)
-	case len(earlier) > 0:
-		r := f.finding(codeAncestor, earlier, info)
-		r.Severity = info
-		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
-		all = append(all, r)
-	}
+	})
 	for i := range all {
 		all[i].Remedies = append(all[i].Remedies, report.Remedy{
 			Kind: "look", Command: "memwhy explain on the owner of the limit: what is below it shares it", Cost: "none",

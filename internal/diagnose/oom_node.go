@@ -1,9 +1,6 @@
 package diagnose
 
-import (
-	"github.com/memwhy/memwhy/internal/report"
-	"github.com/memwhy/memwhy/internal/snapshot"
-)
+import "github.com/memwhy/memwhy/internal/report"
 
 var oomNode = Rule{
 	Code:    codeNode,
@@ -26,30 +23,10 @@ var oomNode = Rule{
 }
 
 func nodeKills(f *facts) []report.Finding {
-	var mine, unknown []*snapshot.LogRecord
-	for _, l := range f.kills.node {
-		if f.victimHere(l) == here {
-			mine = append(mine, l)
-		} else {
-			unknown = append(unknown, l)
-		}
-	}
-	var all []report.Finding
-	now, earlier := f.split(mine)
-	switch {
-	case len(now) > 0:
-		all = append(all, f.finding(codeNode, now, warning))
-	case len(unknown) > 0:
-		r := f.finding(codeNode, unknown, notice)
-		r.Severity, r.Confidence = notice, low
+	all := f.byVictim(codeNode, f.kills.node, func(r *report.Finding) {
+		r.Confidence = low
 		r.Title += "; of which cgroup it was the log does not say"
-		all = append(all, r)
-	case len(earlier) > 0:
-		r := f.finding(codeNode, earlier, info)
-		r.Severity = info
-		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
-		all = append(all, r)
-	}
+	})
 	for i := range all {
 		all[i].Bytes = nil
 		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "look", Command: "memwhy explain /", Cost: "none"})

@@ -113,18 +113,9 @@ func (p *page) record(r repeat, wide bool) {
 // numbers is the line of amounts.
 func numbers(r *report.OOMRecord, wide bool) string {
 	var parts []string
-	for _, c := range []struct {
-		name  string
-		bytes *int64
-	}{
-		{"anon", r.Full.AnonBytes},
-		{"file", r.Full.FileBytes},
-		{"shmem", r.Full.ShmemBytes},
-		{"kernel", r.Full.KernelBytes},
-		{"cannot free", r.Full.UnreclaimableBytes},
-	} {
-		if c.bytes != nil {
-			parts = append(parts, c.name+" "+size.Text(*c.bytes))
+	for _, c := range r.Full.Classes() {
+		if c.Bytes != nil {
+			parts = append(parts, c.Name+" "+size.Text(*c.Bytes))
 		}
 	}
 	if r.Tasks != nil && r.Tasks.RSSBytes != nil && (wide || r.Full.AnonBytes == nil) {

@@ -82,6 +82,17 @@ type OOMFull struct {
 	UnreclaimableBytes *int64 `json:"unreclaimableBytes" jsonschema:"nullable"` // usage without the file lists and reclaimable slab
 }
 
+// OOMClass is one of the classes of an OOMFull, by its name on a screen.
+type OOMClass struct {
+	Name  string
+	Bytes *int64
+}
+
+// Classes lists them in the order of a screen; the bytes of one may be nil.
+func (f *OOMFull) Classes() []OOMClass {
+	return []OOMClass{{"anon", f.AnonBytes}, {"file", f.FileBytes}, {"shmem", f.ShmemBytes}, {"kernel", f.KernelBytes}, {"cannot free", f.UnreclaimableBytes}}
+}
+
 // OOMTasks sums the table of tasks.
 type OOMTasks struct {
 	Count    int64  `json:"count"`
