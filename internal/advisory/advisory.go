@@ -9,6 +9,7 @@ package advisory
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"slices"
@@ -195,6 +196,15 @@ func (r Range) holds(k kversion.Version) bool {
 	}
 	fixed, ok := kversion.Mark(r.vendor(), r.Fixed)
 	return !ok || k.Compare(fixed) < 0
+}
+
+// Text is the range with what it does there, and why.
+func (r Range) Text() string {
+	text := r.String() + ": " + cmp.Or(r.Effect, "affected")
+	if r.Because != "" {
+		text += " (" + r.Because + ")"
+	}
+	return text
 }
 
 // String says the range for people.

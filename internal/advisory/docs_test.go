@@ -70,15 +70,7 @@ func document(t *testing.T) string {
 		bullet(&b, "Affected", a.Affected)
 		var ranges []string
 		for _, r := range a.Ranges {
-			effect := r.Effect
-			if effect == "" {
-				effect = "affected"
-			}
-			s := r.String() + ": " + effect
-			if r.Because != "" {
-				s += " (" + r.Because + ")"
-			}
-			ranges = append(ranges, s)
+			ranges = append(ranges, r.Text())
 		}
 		if n := strings.TrimSpace(a.Needs.Cgroup + " " + a.Needs.LRU); n != "" {
 			ranges = append(ranges, "only with "+n)

@@ -91,15 +91,7 @@ func matched(a *advisory.Advisory) []string {
 		out = append(out, "only with: "+n)
 	}
 	for _, r := range a.Ranges {
-		effect := r.Effect
-		if effect == "" {
-			effect = "affected"
-		}
-		line := r.String() + ": " + effect
-		if r.Because != "" {
-			line += " (" + r.Because + ")"
-		}
-		out = append(out, line)
+		out = append(out, r.Text())
 	}
 	if a.Unmatched != "" {
 		out = append(out, "no version of the kernel: "+a.Unmatched)

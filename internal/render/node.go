@@ -36,15 +36,7 @@ func Node(r *report.Node) []byte {
 	zoneTable(p, zones, []int{3, 9})
 	p.Write(end.Bytes())
 	room += min(len(doubts), 1)
-	for i, d := range doubts {
-		if room == 1 && i < len(doubts)-1 {
-			p.line("- and %d more: see -o wide", len(doubts)-i)
-			break
-		}
-		before := p.Len()
-		p.fold("  ", max(1, min(2, room-(len(doubts)-1-i))), "- "+d)
-		room -= strings.Count(string(p.Bytes()[before:]), "\n")
-	}
+	p.doubts(doubts, room)
 	return p.Bytes()
 }
 
@@ -361,14 +353,6 @@ func NodeWide(r *report.Node) []byte {
 	}
 	p.line("%s", kubelet(r))
 	p.line("REMOVED CGROUPS  %s", dyingAnswer(&r.Dying))
-	p.line("DOUBTS")
-	for _, d := range slices.Concat(r.Doubts, r.Ledger.Doubts) {
-		p.line("  %s", d)
-	}
-	p.line("NOT SEEN")
-	for _, m := range r.NotSeen {
-		p.line("  %-8s %s: %s. Would show %s.", m.State, m.Source, m.Why, strings.TrimPrefix(m.Key+": "+m.WouldShow, ": "))
-	}
-	p.line("COST  %.1f ms, %.1f ms CPU, %d bytes read", r.Cost.WallMs, r.Cost.CPUMs, r.Cost.BytesRead)
+	p.foot(slices.Concat(r.Doubts, r.Ledger.Doubts), r.NotSeen, r.Cost)
 	return p.Bytes()
 }

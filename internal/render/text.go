@@ -244,6 +244,11 @@ func doubts(p *page, r *report.Report, room int) {
 		p.line("No doubts: every source was read; %s unexplained.", unexplained(r))
 		return
 	}
+	p.doubts(all, room)
+}
+
+// doubts prints as many as the lines that are left can hold.
+func (p *page) doubts(all []string, room int) {
 	for i, d := range all {
 		if room == 1 && i < len(all)-1 {
 			p.line("- and %d more: see -o wide", len(all)-i)

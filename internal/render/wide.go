@@ -63,16 +63,21 @@ func Wide(r *report.Report) []byte {
 			p.evidence(a)
 		}
 	}
+	p.foot(r.Doubts, r.NotSeen, r.Cost)
+	return p.Bytes()
+}
+
+// foot is the end of what is printed whole.
+func (p *page) foot(doubts []string, notSeen []report.NotSeen, cost report.Cost) {
 	p.line("DOUBTS")
-	for _, d := range r.Doubts {
+	for _, d := range doubts {
 		p.line("  %s", d)
 	}
 	p.line("NOT SEEN")
-	for _, n := range r.NotSeen {
+	for _, n := range notSeen {
 		p.line("  %-8s %s: %s. Would show %s.", n.State, n.Source, n.Why, strings.TrimPrefix(n.Key+": "+n.WouldShow, ": "))
 	}
-	p.line("COST  %.1f ms, %.1f ms CPU, %d bytes read", r.Cost.WallMs, r.Cost.CPUMs, r.Cost.BytesRead)
-	return p.Bytes()
+	p.line("COST  %.1f ms, %.1f ms CPU, %d bytes read", cost.WallMs, cost.CPUMs, cost.BytesRead)
 }
 
 func wideHead(p *page, r *report.Report) {
