@@ -44,8 +44,10 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	s.Host = host(src, h)
 	s.Node.Meminfo = kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo)
 	s.Node.Vmstat = kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat)
-	users(src, h, s, everybody)
-	s.Mounts = mountTables(src, viewers(s))
+	if s.Census.State == snapshot.Present { // else there are no files to name
+		users(src, h, s, everybody)
+		s.Mounts = mountTables(src, viewers(s))
+	}
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
 	return s, nil
