@@ -45,6 +45,7 @@ var arrows = map[string]string{
 	"identity/cri":     "identity snapshot",
 	"identity/engine":  "identity snapshot",
 	"identity/kubelet": "identity snapshot",
+	"remedy":           "snapshot",
 	"names":            "identity/cri identity/engine identity/kubelet snapshot",
 }
 
@@ -71,7 +72,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
 
 type pkg struct {
 	ImportPath                         string
