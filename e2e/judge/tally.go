@@ -113,7 +113,7 @@ func (t *Tally) Right() (n int) {
 // Markdown is the tally as a page's tables.
 func (t *Tally) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d of %d planted causes are named first. %d more cannot be shown by the kernel in question. %d cases are healthy: %d false alarms.\n\n",
+	fmt.Fprintf(&b, "%d of %d planted causes are named first. %d more cannot be shown by the kernel in question. %d cases are healthy: false alarms on %d of them.\n\n",
 		t.Right(), t.Cases, len(t.Unseen), t.Healthy, len(t.Alarms))
 	b.WriteString("| cause | planted | named first where planted | named first elsewhere | precision | recall | taken for it |\n|---|---:|---:|---:|---:|---:|---|\n")
 	for _, code := range t.codes() {
@@ -128,6 +128,9 @@ func (t *Tally) Markdown() string {
 			}
 		}
 		fmt.Fprintf(&b, "| `%s` | %d | %d | %d | %s | %s | %s |\n", code, planted, right, wrong, ratio(right, right+wrong), ratio(right, planted), confused(code, t.Named[code]))
+	}
+	if len(t.Beside) == 0 {
+		return b.String()
 	}
 	b.WriteString("\n| found beside a cause | right | missed | wrong | precision | recall |\n|---|---:|---:|---:|---:|---:|\n")
 	for _, code := range slices.Sorted(maps.Keys(t.Beside)) {
