@@ -36,7 +36,7 @@ var arrows = map[string]string{
 	"oom":              "identity printable report size snapshot",
 	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot",
 	"render":           "advisory diagnose printable report size",
-	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
+	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
 	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot",
 	"archtest":         "",
@@ -46,6 +46,7 @@ var arrows = map[string]string{
 	"identity/engine":  "identity snapshot",
 	"identity/kubelet": "identity snapshot",
 	"remedy":           "snapshot",
+	"actuate":          "kernel remedy snapshot",
 	"names":            "identity/cri identity/engine identity/kubelet snapshot",
 }
 
