@@ -2,9 +2,11 @@ package actuate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -31,6 +33,7 @@ var kills = flag.Int("kills", 30, "how often memwhy, its guardian, or both are k
 const (
 	asGuardian = "__guard"
 	asWriter   = "__write"
+	asHalf     = "__half"   // a writer that lowers a setting and does not put it back
 	asMemwhy   = "__memwhy" // GROUP-DIR GROUP-ID VERSION STATE STEPS KILL-AT WHOM
 )
 
@@ -42,6 +45,8 @@ func TestMain(m *testing.M) {
 			err = ServeGuardian(os.Stdin, os.Stdout)
 		case asWriter:
 			err = ServeWriter(os.Stdin, os.Stdout)
+		case asHalf:
+			err = half(os.Stdin, os.Stdout)
 		case asMemwhy:
 			err = victim(os.Args[2:])
 		default:
@@ -272,9 +277,9 @@ func victim(args []string) error {
 	version, _ := strconv.Atoi(args[2])
 	steps, _ := strconv.Atoi(args[4])
 	when, _ := strconv.Atoi(args[5])
-	whom := args[6]
+	whom, writer := args[6], args[7]
 	g := remedy.Group{Path: "/victim", Dir: args[0], Version: snapshot.Version(version), ID: id}
-	p := &remedy.Plan{Target: g, Want: 1 << 40}
+	p := &remedy.Plan{Target: g, Want: 1 << 40, Guards: remedy.Guards{StepTime: time.Second}}
 	for range steps {
 		p.Steps = append(p.Steps, lowering(g, 64<<10))
 	}
@@ -298,9 +303,26 @@ func victim(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("running")
-	_, err = Run(context.Background(), p, Options{State: args[3], Meter: NewMeter(live, false), Guardian: command(asGuardian), Writer: command(asWriter)})
+	_, err = Run(context.Background(), p, Options{State: args[3], Meter: NewMeter(live, false), Guardian: command(asGuardian), Writer: command(writer)})
 	return err
+}
+
+// half is a writer that is stuck in the worst moment: what it lowered is lowered.
+func half(in io.Reader, out io.Writer) error {
+	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
+	if err := enc.Encode(knob.Reply{}); err != nil {
+		return err
+	}
+	for {
+		var o knob.Order
+		if err := dec.Decode(&o); err != nil {
+			return nil
+		}
+		text := strconv.FormatInt(o.Squeeze.Set, 10)
+		if err := os.WriteFile(filepath.Join(string(o.Group.Dir), o.Squeeze.Name), []byte(text), 0); err != nil {
+			return err
+		}
+	}
 }
 
 // guardianOf finds the guardian among the children of a process.
@@ -335,7 +357,7 @@ func TestKilled(t *testing.T) {
 	for i := range *kills {
 		whom := []string{"memwhy", "guardian", "both"}[i%3]
 		when := 1 + rand.IntN(40)
-		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "4", strconv.Itoa(when), whom)
+		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "4", strconv.Itoa(when), whom, asWriter)
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
@@ -370,6 +392,74 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d runs, %d killed, %d limits put back by Recover", *kills, died, restoredByOthers)
 	if h, err := History(state); err != nil || len(h) == 0 {
 		t.Errorf("%d records, %v", len(h), err)
+	}
+}
+
+// A setting is lowered, and stays so until somebody puts it back.
+func TestKilledHalfway(t *testing.T) {
+	g := group(t, "halfway")
+	cache(t, g, 64<<20)
+	set := strconv.Itoa(1 << 30)
+	if err := os.WriteFile(filepath.Join(g.Dir, setting(g)), []byte(set), 0); err != nil {
+		t.Fatal(err)
+	}
+	was := limit(t, g)
+	for i := range max(6, *kills/5) {
+		whom := []string{"memwhy", "both", "guardian"}[i%3]
+		state := private(t)
+		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "1", "0", whom, asHalf)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return limit(t, g) != was }, "the limit to be lowered")
+		guardian := guardianOf(cmd.Process.Pid)
+		if guardian == 0 {
+			t.Fatal("no guardian")
+		}
+		if whom != "memwhy" {
+			_ = syscall.Kill(guardian, syscall.SIGKILL)
+		}
+		if whom != "guardian" {
+			_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
+		}
+		err := cmd.Wait()
+		switch whom {
+		case "both":
+			waitFor(t, func() bool { return noneRuns(state, g) }, "the lock")
+			if _, err := Run(context.Background(), &remedy.Plan{Target: g, Steps: []remedy.Step{lowering(g, 4096)}}, options(t, state)); !errors.Is(err, ErrPending) {
+				t.Errorf("another run beside a pending journal: %v", err)
+			}
+			if p := Pending(state); len(p) != 1 || p[0].Was != was || p[0].Setting != setting(g) || p[0].Outcome != "" {
+				t.Errorf("pending: %+v", p)
+			}
+			all, err := Recover(state)
+			if err != nil || len(all) != 1 || all[0].Outcome != PutBack {
+				t.Errorf("recovered: %+v, %v", all, err)
+			}
+		case "memwhy":
+			waitFor(t, func() bool { return limit(t, g) == was }, "the guardian")
+			waitFor(t, func() bool { return noneRuns(state, g) }, "the guardian to end")
+			if left, _ := filepath.Glob(state + "/*.lock"); len(left) > 0 {
+				t.Errorf("locks are left: %v", left)
+			}
+		case "guardian": // memwhy itself gives the step up
+			if err != nil {
+				t.Error(err)
+			}
+			h, err := History(state)
+			if err != nil || len(h) != 1 || !h[0].Restored || h[0].Stopped != ByStepTime {
+				t.Errorf("%+v, %v", h, err)
+			}
+		}
+		if now := limit(t, g); now != was {
+			t.Fatalf("%s: the limit is %s, was %s", whom, now, was)
+		}
+		if p := Pending(state); len(p) > 0 {
+			t.Errorf("%s: pending: %+v", whom, p)
+		}
+		if h, err := History(state); err != nil || len(h) != 1 || whom != "guardian" && (len(h[0].Recovered) != 1 || !h[0].Restored) {
+			t.Errorf("%s: %+v, %v", whom, h, err)
+		}
 	}
 }
 
