@@ -34,6 +34,7 @@ const (
 	asGuardian = "__guard"
 	asWriter   = "__write"
 	asHalf     = "__half"   // a writer that lowers a setting and does not put it back
+	asFiller   = "__fill"   // GROUP-DIR FILE BYTES
 	asMemwhy   = "__memwhy" // GROUP-DIR GROUP-ID VERSION STATE STEPS KILL-AT WHOM
 )
 
@@ -47,6 +48,8 @@ func TestMain(m *testing.M) {
 			err = ServeWriter(os.Stdin, os.Stdout)
 		case asHalf:
 			err = half(os.Stdin, os.Stdout)
+		case asFiller:
+			err = fill(os.Args[2:])
 		case asMemwhy:
 			err = victim(os.Args[2:])
 		default:
@@ -126,11 +129,29 @@ func node(t testing.TB) kernel.Source {
 func cache(t testing.TB, g remedy.Group, bytes int) string {
 	t.Helper()
 	f := filepath.Join(t.TempDir(), "cached")
-	script := fmt.Sprintf("echo $$ > %s/cgroup.procs && head -c %d /dev/zero > %s && sync %s", g.Dir, bytes, f, f)
-	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+	if out, err := exec.Command("/proc/self/exe", asFiller, g.Dir, f, strconv.Itoa(bytes)).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return f
+}
+
+// fill moves itself into a group and writes a file.
+func fill(args []string) error {
+	if err := os.WriteFile(filepath.Join(args[0], "cgroup.procs"), []byte("0"), 0); err != nil {
+		return err
+	}
+	f, err := os.Create(args[1])
+	if err != nil {
+		return err
+	}
+	bytes, _ := strconv.Atoi(args[2])
+	block := make([]byte, 1<<20)
+	for ; bytes > 0; bytes -= len(block) {
+		if _, err := f.Write(block[:min(bytes, len(block))]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func fileOf(t testing.TB, p string) *remedy.File {
@@ -356,7 +377,10 @@ func TestKilled(t *testing.T) {
 	died, restoredByOthers := 0, 0
 	for i := range *kills {
 		whom := []string{"memwhy", "guardian", "both"}[i%3]
-		when := 1 + rand.IntN(40)
+		when := 1 + rand.IntN(32) // of some 30 points
+		if i%100 == 99 {          // the steps of earlier runs ate it up
+			cache(t, g, 64<<20)
+		}
 		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "4", strconv.Itoa(when), whom, asWriter)
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
@@ -390,6 +414,9 @@ func TestKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d killed, %d limits put back by Recover", *kills, died, restoredByOthers)
+	if died < *kills/4 {
+		t.Errorf("only %d of %d runs were killed", died, *kills)
+	}
 	if h, err := History(state); err != nil || len(h) == 0 {
 		t.Errorf("%d records, %v", len(h), err)
 	}
