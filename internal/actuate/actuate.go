@@ -26,7 +26,6 @@
 package actuate
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -99,13 +98,13 @@ type Done struct {
 type Result struct {
 	Steps         []Done
 	Before, After Sample
-	Asked, Freed  int64  // Freed is the difference of usage; see Before and After for whether it was read
-	Stopped       string // the guard that stopped it, one of the constants below; empty when none did
-	Why           string // that guard's reason, in words
-	Restored      bool   // every setting is what it was before
-	Left          []string
-	Blind         []Blind // guards that could not look
-	RecordErr     error   // the record of what was done could not be completed
+	Asked, Freed  int64    // Freed is the difference of usage; see Before and After for whether it was read
+	Stopped       string   // the guard that stopped it, one of the constants below; empty when none did
+	Why           string   // that guard's reason, in words
+	Restored      bool     // every setting is what it was before
+	Left          []string // what is not, and why
+	Blind         []Blind  // guards that could not look
+	RecordErr     error    // the record of what was done could not be completed
 }
 
 // Blind is a guard that saw nothing for want of its signal.
@@ -131,7 +130,6 @@ const (
 	ByGuardian    = "guardian"  // the process that would put settings back is gone
 	ByBlindness   = "not-seen"  // usage, without which nothing is done
 	ByTarget      = "target"    // gone, or changed by somebody else
-	ByDenial      = "denied"    // the kernel refused what every later step needs too
 	ByRestore     = "restoring" // a setting could not be put back
 )
 
@@ -142,14 +140,7 @@ var (
 	ErrPlan    = errors.New("not a plan that can be run")
 	ErrJournal = errors.New("the journal cannot be kept")
 	ErrRecord  = errors.New("what is done could not be recorded")
-	ErrNotYet  = errors.New("not built yet")
 )
 
 // ErrSkipped is a step that was not tried, because one like it had failed.
 var ErrSkipped = errors.New("not tried")
-
-// Run runs a plan. When ctx ends it stops after the step that is under way. The
-// error says why nothing was done at all; else there is a Result.
-func Run(ctx context.Context, p *remedy.Plan, o Options) (*Result, error) {
-	return nil, ErrNotYet
-}

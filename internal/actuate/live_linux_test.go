@@ -1,0 +1,513 @@
+package actuate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/kernel/knob"
+	"github.com/memwhy/memwhy/internal/remedy"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+var kills = flag.Int("kills", 30, "how often memwhy, its guardian, or both are killed")
+
+// Other lives of the test program.
+const (
+	asGuardian = "__guard"
+	asWriter   = "__write"
+	asHalf     = "__half"   // a writer that lowers a setting and does not put it back
+	asFiller   = "__fill"   // GROUP-DIR FILE BYTES
+	asMemwhy   = "__memwhy" // GROUP-DIR GROUP-ID VERSION STATE STEPS KILL-AT WHOM
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		var err error
+		switch os.Args[1] {
+		case asGuardian:
+			err = ServeGuardian(os.Stdin, os.Stdout)
+		case asWriter:
+			err = ServeWriter(os.Stdin, os.Stdout)
+		case asHalf:
+			err = half(os.Stdin, os.Stdout)
+		case asFiller:
+			err = fill(os.Args[2:])
+		case asMemwhy:
+			err = victim(os.Args[2:])
+		default:
+			os.Exit(m.Run())
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func command(life string) []string { return []string{"/proc/self/exe", life} }
+
+// group makes a memory cgroup of the running node for a test.
+func group(t testing.TB, name string) remedy.Group {
+	t.Helper()
+	src := node(t)
+	h, err := cgroupfs.Find(src, false)
+	if err == nil {
+		var g remedy.Group
+		if g, err = makeGroup(h, "/memwhy-hands-"+name); err == nil {
+			t.Cleanup(func() { remove(g.Dir) })
+			return g
+		}
+	}
+	if os.Getenv("MEMWHY_LIVE") == "required" {
+		t.Fatal(err)
+	}
+	t.Skip("no memory cgroup can be made here: ", err)
+	return remedy.Group{}
+}
+
+func makeGroup(h cgroupfs.Hierarchy, name string) (remedy.Group, error) {
+	dir, ok := h.Dir(name)
+	if !ok {
+		return remedy.Group{}, errors.New("nowhere to make a cgroup")
+	}
+	remove(dir)
+	if h.Version == snapshot.V2 {
+		_ = os.WriteFile(filepath.Join(h.Point, "cgroup.subtree_control"), []byte("+memory"), 0)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return remedy.Group{}, err
+	}
+	return named(dir, name, h.Version)
+}
+
+func named(dir, name string, v snapshot.Version) (remedy.Group, error) {
+	var st unix.Stat_t
+	err := unix.Stat(dir, &st)
+	return remedy.Group{Path: name, Dir: dir, Version: v, ID: st.Ino}, err
+}
+
+func remove(dir string) {
+	for range 100 {
+		if err := os.Remove(dir); err == nil || errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func node(t testing.TB) kernel.Source {
+	t.Helper()
+	live, err := kernel.OpenLive("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { live.Close() })
+	return live
+}
+
+// cache makes a file of some bytes whose cache is charged to the group.
+func cache(t testing.TB, g remedy.Group, bytes int) string {
+	t.Helper()
+	f := filepath.Join(t.TempDir(), "cached")
+	if out, err := exec.Command("/proc/self/exe", asFiller, g.Dir, f, strconv.Itoa(bytes)).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return f
+}
+
+// fill moves itself into a group and writes a file.
+func fill(args []string) error {
+	if err := os.WriteFile(filepath.Join(args[0], "cgroup.procs"), []byte("0"), 0); err != nil {
+		return err
+	}
+	f, err := os.Create(args[1])
+	if err != nil {
+		return err
+	}
+	bytes, _ := strconv.Atoi(args[2])
+	block := make([]byte, 1<<20)
+	for ; bytes > 0; bytes -= len(block) {
+		if _, err := f.Write(block[:min(bytes, len(block))]); err != nil {
+			return err
+		}
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func fileOf(t testing.TB, p string) *remedy.File {
+	t.Helper()
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if err := errors.Join(unix.Stat(p, &st), unix.Statfs(p, &fs)); err != nil {
+		t.Fatal(err)
+	}
+	kind := map[int64]string{unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs"}[int64(fs.Type)]
+	if kind == "" {
+		t.Skipf("files here are on %x, whose cache is not dropped", fs.Type)
+	}
+	return &remedy.File{PID: os.Getpid(), Path: p, FS: kind, Device: kernel.SDev(st.Dev), Inode: st.Ino, Bytes: st.Size}
+}
+
+func options(t testing.TB, state string) Options {
+	return Options{State: state, Meter: NewMeter(node(t), false), Guardian: command(asGuardian), Writer: command(asWriter), Why: "a test"}
+}
+
+// private is a directory that passes for memwhy's own.
+func private(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func limit(t testing.TB, g remedy.Group) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(g.Dir, setting(g)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func setting(g remedy.Group) string {
+	return map[snapshot.Version]string{snapshot.V1: "memory.limit_in_bytes", snapshot.V2: "memory.high"}[g.Version]
+}
+
+// lowering is a step that changes a setting, in either version.
+func lowering(g remedy.Group, bytes int64) remedy.Step {
+	return remedy.Step{Knob: map[snapshot.Version]remedy.Knob{snapshot.V1: remedy.Limit, snapshot.V2: remedy.High}[g.Version], Group: g, Bytes: bytes}
+}
+
+func TestLowerAndRestore(t *testing.T) {
+	g := group(t, "lower")
+	cache(t, g, 64<<20)
+	was, state := limit(t, g), private(t)
+	p := &remedy.Plan{Target: g, Want: 32 << 20}
+	for range 8 {
+		p.Steps = append(p.Steps, lowering(g, 4<<20))
+	}
+	r, err := Run(context.Background(), p, options(t, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Stopped != "" || !r.Restored || len(r.Left) > 0 || r.RecordErr != nil || limit(t, g) != was {
+		t.Fatalf("%+v, limit %s", r, limit(t, g))
+	}
+	if r.Freed < 24<<20 || r.Freed > 48<<20 {
+		t.Errorf("freed %d of 32 MiB: %+v", r.Freed, r.Steps)
+	}
+	if got := Pending(state); len(got) > 0 {
+		t.Errorf("pending: %+v", got)
+	}
+	h, err := History(state)
+	if err != nil || len(h) != 1 || h[0].Ended.IsZero() || *h[0].Freed != r.Freed || h[0].Knobs[0].Steps != len(r.Steps) || h[0].Why != "a test" {
+		t.Errorf("%+v, %v", h, err)
+	}
+	if left, _ := filepath.Glob(state + "/*.lock"); len(left) > 0 {
+		t.Errorf("locks are left: %v", left)
+	}
+}
+
+func TestDropFile(t *testing.T) {
+	g := group(t, "file")
+	f := cache(t, g, 32<<20)
+	p := &remedy.Plan{Target: g, Want: 32 << 20, Steps: []remedy.Step{{Knob: remedy.FileCache, Group: g, Bytes: 32 << 20, File: fileOf(t, f)}}}
+	r, err := Run(context.Background(), p, options(t, private(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := r.Steps[0]; d.Err != nil || d.Freed < 30<<20 || d.Dropped.State == snapshot.Present && d.Dropped.Value != 32<<20 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestForceEmpty(t *testing.T) {
+	g := group(t, "empty")
+	if g.Version != snapshot.V1 {
+		t.Skip("version 1 has it")
+	}
+	cache(t, g, 32<<20)
+	p := &remedy.Plan{Target: g, Want: 32 << 20, Steps: []remedy.Step{{Knob: remedy.ForceEmpty, Group: g, Bytes: 32 << 20}}}
+	r, err := Run(context.Background(), p, options(t, private(t)))
+	if err != nil || r.Stopped != "" || r.Freed < 30<<20 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestReclaim(t *testing.T) {
+	g := group(t, "reclaim")
+	if _, err := os.Stat(filepath.Join(g.Dir, "memory.reclaim")); err != nil {
+		t.Skip("no memory.reclaim here")
+	}
+	cache(t, g, 64<<20)
+	zero := 0
+	p := &remedy.Plan{Target: g, Want: 32 << 20}
+	for range 2 {
+		p.Steps = append(p.Steps, remedy.Step{Knob: remedy.Reclaim, Group: g, Bytes: 16 << 20, Swappiness: &zero})
+	}
+	r, err := Run(context.Background(), p, options(t, private(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if errors.Is(r.Steps[0].Err, knob.ErrSwappiness) { // before 6.11
+		if len(r.Steps) != 2 || !errors.Is(r.Steps[1].Err, ErrSkipped) {
+			t.Errorf("%+v", r.Steps)
+		}
+		for i := range p.Steps {
+			p.Steps[i].Swappiness, p.Steps[i].KeepSwap = nil, true
+		}
+		swap, _ := os.ReadFile(filepath.Join(g.Dir, "memory.swap.max"))
+		if r, err = Run(context.Background(), p, options(t, private(t))); err != nil {
+			t.Fatal(err)
+		}
+		if now, _ := os.ReadFile(filepath.Join(g.Dir, "memory.swap.max")); string(now) != string(swap) {
+			t.Errorf("memory.swap.max is %s, was %s", now, swap)
+		}
+	}
+	if r.Freed < 30<<20 || !r.Restored || r.Stopped != "" {
+		t.Errorf("%+v", r)
+	}
+	t.Logf("asked %d, freed %d", r.Asked, r.Freed)
+}
+
+// victim is memwhy in another process, which is killed on its way.
+func victim(args []string) error {
+	id, _ := strconv.ParseUint(args[1], 10, 64)
+	version, _ := strconv.Atoi(args[2])
+	steps, _ := strconv.Atoi(args[4])
+	when, _ := strconv.Atoi(args[5])
+	whom, writer := args[6], args[7]
+	g := remedy.Group{Path: "/victim", Dir: args[0], Version: snapshot.Version(version), ID: id}
+	p := &remedy.Plan{Target: g, Want: 1 << 40, Guards: remedy.Guards{StepTime: time.Second}}
+	for range steps {
+		p.Steps = append(p.Steps, lowering(g, 64<<10))
+	}
+	var guardianPID int
+	seen := 0
+	at = func(string) {
+		if seen++; seen != when {
+			return
+		}
+		if guardianPID == 0 {
+			guardianPID = guardianOf(os.Getpid())
+		}
+		if whom != "memwhy" && guardianPID > 0 {
+			_ = syscall.Kill(guardianPID, syscall.SIGKILL)
+		}
+		if whom != "guardian" {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+	}
+	live, err := kernel.OpenLive("/")
+	if err != nil {
+		return err
+	}
+	_, err = Run(context.Background(), p, Options{State: args[3], Meter: NewMeter(live, false), Guardian: command(asGuardian), Writer: command(writer)})
+	return err
+}
+
+// half is a writer that is stuck in the worst moment: what it lowered is lowered.
+func half(in io.Reader, out io.Writer) error {
+	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
+	if err := enc.Encode(knob.Reply{}); err != nil {
+		return err
+	}
+	for {
+		var o knob.Order
+		if err := dec.Decode(&o); err != nil {
+			return nil
+		}
+		text := strconv.FormatInt(o.Squeeze.Set, 10)
+		if err := os.WriteFile(filepath.Join(string(o.Group.Dir), o.Squeeze.Name), []byte(text), 0); err != nil {
+			return err
+		}
+	}
+}
+
+// guardianOf finds the guardian among the children of a process.
+func guardianOf(pid int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range all {
+		more, _ := os.ReadFile(f)
+		b = append(append(b, ' '), more...)
+	}
+	for _, w := range strings.Fields(string(b)) {
+		line, _ := os.ReadFile("/proc/" + w + "/cmdline")
+		if slices.Contains(strings.Split(string(line), "\x00"), asGuardian) {
+			n, _ := strconv.Atoi(w)
+			return n
+		}
+	}
+	return 0
+}
+
+// Whoever is killed, and whenever: after 200 ms, or after Recover when nobody is left,
+// the limit is what it was.
+func TestKilled(t *testing.T) {
+	g := group(t, "killed")
+	cache(t, g, 64<<20)
+	set := strconv.Itoa(1 << 30)
+	if err := os.WriteFile(filepath.Join(g.Dir, setting(g)), []byte(set), 0); err != nil {
+		t.Fatal(err)
+	}
+	was, state := limit(t, g), private(t)
+	died, restoredByOthers := 0, 0
+	for i := range *kills {
+		whom := []string{"memwhy", "guardian", "both"}[i%3]
+		when := 1 + rand.IntN(32) // of some 30 points
+		if i%100 == 99 {          // the steps of earlier runs ate it up
+			cache(t, g, 64<<20)
+		}
+		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "4", strconv.Itoa(when), whom, asWriter)
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signaled() {
+			died++
+		} else if err != nil {
+			t.Fatalf("%s at %d: %v: %s", whom, when, err, out)
+		}
+		if whom == "memwhy" {
+			waitFor(t, func() bool { return limit(t, g) == was }, fmt.Sprintf("%s at %d: the limit to be back", whom, when))
+		}
+		waitFor(t, func() bool { return noneRuns(state, g) }, "the others to end")
+		pending := Pending(state)
+		all, err := Recover(state)
+		if err != nil || !settled(all) {
+			t.Fatalf("%s at %d: %+v, %v", whom, when, all, err)
+		}
+		if len(pending) != len(all) {
+			t.Errorf("%s at %d: pending %+v, recovered %+v", whom, when, pending, all)
+		}
+		for _, r := range all {
+			if r.Outcome == PutBack {
+				restoredByOthers++
+			}
+		}
+		if now := limit(t, g); now != was {
+			t.Fatalf("%s at %d: the limit is %s, was %s", whom, when, now, was)
+		}
+		if len(Pending(state)) > 0 {
+			t.Fatalf("%s at %d: something is still pending", whom, when)
+		}
+	}
+	t.Logf("%d runs, %d killed, %d limits put back by Recover", *kills, died, restoredByOthers)
+	if died < *kills/4 {
+		t.Errorf("only %d of %d runs were killed", died, *kills)
+	}
+	if h, err := History(state); err != nil || len(h) == 0 {
+		t.Errorf("%d records, %v", len(h), err)
+	}
+}
+
+// A setting is lowered, and stays so until somebody puts it back.
+func TestKilledHalfway(t *testing.T) {
+	g := group(t, "halfway")
+	cache(t, g, 64<<20)
+	set := strconv.Itoa(1 << 30)
+	if err := os.WriteFile(filepath.Join(g.Dir, setting(g)), []byte(set), 0); err != nil {
+		t.Fatal(err)
+	}
+	was := limit(t, g)
+	for i := range max(6, *kills/5) {
+		whom := []string{"memwhy", "both", "guardian"}[i%3]
+		state := private(t)
+		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "1", "0", whom, asHalf)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return limit(t, g) != was }, "the limit to be lowered")
+		guardian := guardianOf(cmd.Process.Pid)
+		if guardian == 0 {
+			t.Fatal("no guardian")
+		}
+		if whom != "memwhy" {
+			_ = syscall.Kill(guardian, syscall.SIGKILL)
+		}
+		if whom != "guardian" {
+			_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
+		}
+		err := cmd.Wait()
+		switch whom {
+		case "both":
+			waitFor(t, func() bool { return noneRuns(state, g) }, "the lock")
+			if _, err := Run(context.Background(), &remedy.Plan{Target: g, Steps: []remedy.Step{lowering(g, 4096)}}, options(t, state)); !errors.Is(err, ErrPending) {
+				t.Errorf("another run beside a pending journal: %v", err)
+			}
+			if p := Pending(state); len(p) != 1 || p[0].Was != was || p[0].Setting != setting(g) || p[0].Outcome != "" {
+				t.Errorf("pending: %+v", p)
+			}
+			all, err := Recover(state)
+			if err != nil || len(all) != 1 || all[0].Outcome != PutBack {
+				t.Errorf("recovered: %+v, %v", all, err)
+			}
+		case "memwhy":
+			waitFor(t, func() bool { return limit(t, g) == was }, "the guardian")
+			waitFor(t, func() bool { return noneRuns(state, g) }, "the guardian to end")
+			if left, _ := filepath.Glob(state + "/*.lock"); len(left) > 0 {
+				t.Errorf("locks are left: %v", left)
+			}
+		case "guardian": // memwhy itself gives the step up
+			if err != nil {
+				t.Error(err)
+			}
+			h, err := History(state)
+			if err != nil || len(h) != 1 || !h[0].Restored || h[0].Stopped != ByStepTime {
+				t.Errorf("%+v, %v", h, err)
+			}
+		}
+		if now := limit(t, g); now != was {
+			t.Fatalf("%s: the limit is %s, was %s", whom, now, was)
+		}
+		if p := Pending(state); len(p) > 0 {
+			t.Errorf("%s: pending: %+v", whom, p)
+		}
+		if h, err := History(state); err != nil || len(h) != 1 || whom != "guardian" && (len(h[0].Recovered) != 1 || !h[0].Restored) {
+			t.Errorf("%s: %+v, %v", whom, h, err)
+		}
+	}
+}
+
+// noneRuns reports that nobody holds the lock of the group.
+func noneRuns(state string, g remedy.Group) bool {
+	root, err := os.OpenRoot(state)
+	if err != nil {
+		return true
+	}
+	defer root.Close()
+	return !locked(root, strconv.FormatUint(g.ID, 10)+lockEnd)
+}
+
+// waitFor waits for what has to come soon. The time is patience for a slow machine.
+func waitFor(t *testing.T, done func() bool, what string) {
+	t.Helper()
+	for range 1000 {
+		if done() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("waited too long for %s", what)
+}
