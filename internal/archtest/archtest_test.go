@@ -45,7 +45,7 @@ var arrows = map[string]string{
 	"identity/cri":     "identity snapshot",
 	"identity/engine":  "identity snapshot",
 	"identity/kubelet": "identity snapshot",
-	"remedy":           "snapshot",
+	"remedy":           "size snapshot",
 	"kernel/knob":      "kernel kernel/cgroupfs size snapshot",
 	"actuate":          "kernel kernel/cgroupfs kernel/knob remedy size snapshot",
 	"names":            "identity/cri identity/engine identity/kubelet snapshot",

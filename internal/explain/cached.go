@@ -54,6 +54,7 @@ type namer struct {
 	c      *snapshot.Census
 	names  *mounts.Names
 	within []bool
+	all    bool // every user of a file, not only the first
 }
 
 // place locates a file as the one who is charged most for it sees it, of those

@@ -1,0 +1,83 @@
+package gather
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
+	"github.com/memwhy/memwhy/internal/kernel/procfs"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Descriptor is an open file of a process.
+type Descriptor struct {
+	PID int
+	FD  string
+}
+
+// Reclaimable is what a plan to give memory back needs to know of a target.
+type Reclaimable struct {
+	*snapshot.Snapshot
+	ID         uint64         // inode number of the cgroup's directory; 0 when not known
+	HasReclaim snapshot.State // whether there is a memory.reclaim; Absent also for version 1
+	Own        string         // memwhy's own cgroup, empty when not known
+	Children   int            // cgroups right below the target; -1 when not known
+}
+
+// ForReclaim reads it, and who on the whole node uses the target's files.
+func ForReclaim(src kernel.Source, target string, opt Options) (*Reclaimable, error) {
+	s, err := Files(src, &target, true, opt)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reclaimable{Snapshot: s, HasReclaim: snapshot.Absent, Children: -1}
+	s.Node.Swaps = kernel.Value(src, "/proc/swaps", maxFile, procfs.ParseSwaps)
+	t := s.Target()
+	a := src.Ask(kernel.Question{Op: kernel.Inodes, Path: t.Dir, Max: maxProcs})
+	for i, line := range a.Names() {
+		number, name, _ := strings.Cut(line, " ")
+		if n, err := strconv.ParseUint(number, 10, 64); err == nil && name == "." {
+			r.ID = n
+		}
+		r.Children = i
+	}
+	if t.Version == snapshot.V2 { // it cannot be read: what matters is how that fails
+		r.HasReclaim = src.Ask(kernel.Question{Op: kernel.Read, Path: path.Join(t.Dir, "memory.reclaim"), Max: maxFile}).State
+	}
+	if h, err := find(src, opt); err == nil {
+		if lines, ok := kernel.Value(src, "/proc/self/cgroup", maxFile, cgroupfs.ParseMembership).Get(); ok {
+			r.Own, _ = h.Membership(lines)
+		}
+	}
+	return r, nil
+}
+
+// Positions says where in their files descriptors are. What cannot be read is left
+// out.
+func Positions(src kernel.Source, of []Descriptor) map[Descriptor]int64 {
+	at := map[Descriptor]int64{}
+	for _, d := range of {
+		file := procFile(d.PID, "fdinfo/"+d.FD)
+		if n, ok := kernel.Value(src, file, maxFile, position).Get(); ok {
+			at[d] = n
+		}
+	}
+	return at
+}
+
+var errNoPosition = errors.New("no line of a position")
+
+// position reads the line "pos:" of fdinfo.
+func position(b []byte) (int64, error) {
+	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
+		if rest, ok := strings.CutPrefix(sc.Text(), "pos:"); ok {
+			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+		}
+	}
+	return 0, errNoPosition
+}
