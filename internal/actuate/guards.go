@@ -89,7 +89,7 @@ func grown[T int64 | time.Duration](w *watch, guard string, from, to snapshot.Re
 // check reports which guard stops the plan now, and why.
 func (w *watch) check() (guard, why string) {
 	g, first, now := &w.g, &w.first, &w.now
-	if g.Time > 0 && now.at.Sub(first.at) >= g.Time {
+	if g.Time > 0 && time.Since(first.at) >= g.Time {
 		return ByTime, fmt.Sprintf("%s are over", g.Time)
 	}
 	if now.target.Usage.State != snapshot.Present {

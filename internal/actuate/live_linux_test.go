@@ -172,16 +172,6 @@ func options(t testing.TB, state string) Options {
 	return Options{State: state, Meter: NewMeter(node(t), false), Guardian: command(asGuardian), Writer: command(asWriter), Why: "a test"}
 }
 
-// private is a directory that passes for memwhy's own.
-func private(t testing.TB) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 func limit(t testing.TB, g remedy.Group) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(g.Dir, setting(g)))
@@ -378,7 +368,7 @@ func TestKilled(t *testing.T) {
 	for i := range *kills {
 		whom := []string{"memwhy", "guardian", "both"}[i%3]
 		when := 1 + rand.IntN(32) // of some 30 points
-		if i%100 == 99 {          // the steps of earlier runs ate it up
+		if i%25 == 24 {           // the steps of earlier runs ate it up
 			cache(t, g, 64<<20)
 		}
 		cmd := exec.Command("/proc/self/exe", asMemwhy, g.Dir, strconv.FormatUint(g.ID, 10), strconv.Itoa(int(g.Version)), state, "4", strconv.Itoa(when), whom, asWriter)
