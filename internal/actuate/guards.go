@@ -122,6 +122,8 @@ func (w *watch) check() (guard, why string) {
 func count(n int64) string { return fmt.Sprint(n) }
 
 // stalls looks at the share of time that the target, or the node, stalled since mark.
+// memory.reclaim is no stall of anybody; before 5.10 lowering a limit was one of the
+// writer's, and so of the node (linux 5.4 mm/vmscan.c, try_to_free_mem_cgroup_pages).
 func (w *watch) stalls() (guard, why string) {
 	if w.g.Stall <= 0 {
 		return "", ""
