@@ -743,7 +743,8 @@ func TestSignalEndsWrite(t *testing.T) {
 	}
 	after := r.After.Usage.Value
 	time.Sleep(300 * time.Millisecond)
-	if now := usage(t, g); after < 16<<20 || now < after-(4<<20) {
+	// Of what was marked before, a little may be freed still.
+	if now := usage(t, g); after < 64<<20 || now < after*3/4 {
 		t.Errorf("usage %d, then %d", after, now)
 	}
 }
