@@ -421,6 +421,8 @@ func TestKilledHalfway(t *testing.T) {
 		t.Fatal(err)
 	}
 	was := limit(t, g)
+	var slowest time.Duration
+	defer func() { t.Logf("the guardian took %s at most", slowest.Round(time.Millisecond)) }()
 	for i := range max(6, *kills/5) {
 		whom := []string{"memwhy", "both", "guardian"}[i%3]
 		state := private(t)
@@ -439,6 +441,7 @@ func TestKilledHalfway(t *testing.T) {
 		if whom != "guardian" {
 			_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
 		}
+		killed := time.Now()
 		err := cmd.Wait()
 		switch whom {
 		case "both":
@@ -455,6 +458,7 @@ func TestKilledHalfway(t *testing.T) {
 			}
 		case "memwhy":
 			waitFor(t, func() bool { return limit(t, g) == was }, "the guardian")
+			slowest = max(slowest, time.Since(killed))
 			waitFor(t, func() bool { return noneRuns(state, g) }, "the guardian to end")
 			if left, _ := filepath.Glob(state + "/*.lock"); len(left) > 0 {
 				t.Errorf("locks are left: %v", left)
