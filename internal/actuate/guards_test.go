@@ -279,6 +279,25 @@ func TestKeepSwap(t *testing.T) {
 	}
 }
 
+// What is stuck in the kernel may write when nobody looks: that stays in the journal.
+func TestStuckWriter(t *testing.T) {
+	w := newWorld()
+	w.reply = func(int, knob.Order) (knob.Reply, error) { return knob.Reply{}, errStuck }
+	p := plan(2, remedy.High, remedy.Guards{})
+	r := &runner{p: p, get: w.get, write: w.write, failed: map[string]error{}, watch: watch{meter: w, target: p.Target}}
+	state := private(t)
+	dir, err := openDir(state, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	r.journal = &journal{dir, "1.journal"}
+	res, err := r.run(t.Context())
+	if err != nil || res.Stopped != ByRestore || res.Restored || len(res.Left) != 1 || len(w.orders) != 1 || len(Pending(state)) != 1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 // Plans that are none do nothing at all.
 func TestValidate(t *testing.T) {
 	good := func() *remedy.Plan { return plan(1, remedy.Reclaim, remedy.Guards{}) }
