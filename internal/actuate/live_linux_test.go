@@ -682,10 +682,11 @@ func TestMeter(t *testing.T) {
 	if u, ok := s.Usage.Get(); !ok || u < 32<<20 {
 		t.Errorf("%+v", s.Usage)
 	}
-	if c, ok := s.Cache.Get(); !ok || c < 32<<20 || c > 40<<20 {
+	// Up to 5.14 each processor keeps some pages of the counts to itself.
+	if c, ok := s.Cache.Get(); !ok || c < 31<<20 || c > 40<<20 {
 		t.Errorf("%+v of %s", s.Cache, f)
 	}
-	if n, ok := s.Reclaimable.Get(); !ok || n < 32<<20 {
+	if n, ok := s.Reclaimable.Get(); !ok || n < 31<<20 {
 		t.Errorf("%+v", s.Reclaimable)
 	}
 	if _, ok := s.MajorFaults.Get(); !ok {
@@ -734,13 +735,17 @@ func TestSignalEndsWrite(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(g.Dir, "memory.reclaim")); err != nil {
 			t.Skip("no memory.reclaim here")
 		}
-		step.Knob = remedy.Reclaim
+		zero := 0
+		step.Knob, step.Swappiness = remedy.Reclaim, &zero
 	}
 	cache(t, g, 256<<20)
 	p := &remedy.Plan{Target: g, Steps: []remedy.Step{step}, Guards: remedy.Guards{StepTime: time.Millisecond}}
 	r, err := Run(context.Background(), p, options(t, private(t)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if errors.Is(r.Steps[0].Err, knob.ErrSwappiness) {
+		t.Skip("up to 6.1 a signal is seen between rounds, and a round is all that is asked")
 	}
 	if r.Stopped != ByStepTime || !errors.Is(r.Steps[0].Err, knob.ErrInterrupted) {
 		t.Fatalf("it was over too soon: %+v", r)
