@@ -760,3 +760,57 @@ func TestSignalEndsWrite(t *testing.T) {
 		t.Errorf("usage %d, then %d", after, now)
 	}
 }
+
+// With version 1 other hierarchies tell of the same processes, if they are in a cgroup of
+// the same path there.
+func TestMeterBesides(t *testing.T) {
+	g := group(t, "besides")
+	if g.Version != snapshot.V1 {
+		t.Skip("version 2 has all in one place")
+	}
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", asHalf)
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := func() { in.Close(); _ = cmd.Wait() }
+	pid := []byte(strconv.Itoa(cmd.Process.Pid))
+	if err := os.WriteFile(filepath.Join(g.Dir, "cgroup.procs"), pid, 0); err != nil {
+		t.Fatal(err)
+	}
+	before, err := NewMeter(node(t), false).Read(g)
+	if err != nil || before.Stall.State != snapshot.Absent || before.ReadBytes.State != snapshot.Absent || before.Stall.Err == "" {
+		t.Errorf("elsewhere: %+v %+v, %v", before.Stall, before.ReadBytes, err)
+	}
+	var made []string
+	pressure, reads := false, false
+	for _, m := range cgroupfs.ParseMountinfo(table) {
+		blkio := m.Version == snapshot.V1 && slices.Contains(m.Controllers, "blkio")
+		dir, ok := cgroupfs.Hierarchy{Mount: m}.Dir(g.Path)
+		if !ok || !blkio && m.Version != snapshot.V2 || os.Mkdir(dir, 0o755) != nil {
+			continue
+		}
+		made = append(made, dir)
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), pid, 0); err != nil {
+			t.Error(err)
+		}
+		_, err := os.Stat(filepath.Join(dir, map[bool]string{true: "blkio.throttle.io_service_bytes_recursive", false: "memory.pressure"}[blkio]))
+		pressure, reads = pressure || !blkio && err == nil, reads || blkio && err == nil
+	}
+	after, err := NewMeter(node(t), false).Read(g)
+	end()
+	for _, dir := range made {
+		remove(dir)
+	}
+	if err != nil || pressure != (after.Stall.State == snapshot.Present) || reads != (after.ReadBytes.State == snapshot.Present) {
+		t.Errorf("pressure %v, reads %v: %+v %+v, %v", pressure, reads, after.Stall, after.ReadBytes, err)
+	}
+	t.Logf("%+v %+v", after.Stall, after.ReadBytes)
+}
