@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -34,6 +35,7 @@ const (
 	asGuardian = "__guard"
 	asWriter   = "__write"
 	asHalf     = "__half"   // a writer that lowers a setting and does not put it back
+	asDying    = "__dying"  // one that lowers a setting and is killed
 	asFiller   = "__fill"   // GROUP-DIR FILE BYTES
 	asMemwhy   = "__memwhy" // GROUP-DIR GROUP-ID VERSION STATE STEPS KILL-AT WHOM
 )
@@ -47,7 +49,11 @@ func TestMain(m *testing.M) {
 		case asWriter:
 			err = ServeWriter(os.Stdin, os.Stdout)
 		case asHalf:
-			err = half(os.Stdin, os.Stdout)
+			err = half(os.Stdin, os.Stdout, math.MaxInt)
+		case asDying:
+			if err = half(os.Stdin, os.Stdout, 1); err == nil {
+				err = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
 		case asFiller:
 			err = fill(os.Args[2:])
 		case asMemwhy:
@@ -319,12 +325,12 @@ func victim(args []string) error {
 }
 
 // half is a writer that is stuck in the worst moment: what it lowered is lowered.
-func half(in io.Reader, out io.Writer) error {
+func half(in io.Reader, out io.Writer, most int) error {
 	enc, dec := json.NewEncoder(out), json.NewDecoder(in)
 	if err := enc.Encode(knob.Reply{}); err != nil {
 		return err
 	}
-	for {
+	for range most {
 		var o knob.Order
 		if err := dec.Decode(&o); err != nil {
 			return nil
@@ -334,6 +340,7 @@ func half(in io.Reader, out io.Writer) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // guardianOf finds the guardian among the children of a process.
@@ -819,4 +826,21 @@ func TestMeterBesides(t *testing.T) {
 		t.Errorf("pressure %v, reads %v: %+v %+v, %v", pressure, reads, after.Stall, after.ReadBytes, err)
 	}
 	t.Logf("%+v %+v", after.Stall, after.ReadBytes)
+}
+
+// The writer is killed between lowering and putting back.
+func TestWriterDies(t *testing.T) {
+	g := group(t, "writer")
+	cache(t, g, 16<<20)
+	was, o := limit(t, g), options(t, private(t))
+	o.Writer = command(asDying)
+	r, err := Run(context.Background(), &remedy.Plan{Target: g, Steps: []remedy.Step{lowering(g, 1<<20), lowering(g, 1<<20)}}, o)
+	if err != nil || len(r.Steps) != 2 || r.Steps[0].Err == nil || !errors.Is(r.Steps[1].Err, ErrSkipped) || !r.Restored || limit(t, g) != was {
+		t.Errorf("%+v, %v", r, err)
+	}
+	o.Writer = []string{"/bin/false"}
+	r, err = Run(context.Background(), &remedy.Plan{Target: g, Steps: []remedy.Step{lowering(g, 1<<20)}}, o)
+	if err != nil || r.Steps[0].Err == nil || !r.Restored || limit(t, g) != was {
+		t.Errorf("a writer that does not start: %+v, %v", r, err)
+	}
 }
