@@ -79,7 +79,7 @@ func group(t testing.TB, name string) remedy.Group {
 	h, err := cgroupfs.Find(src, false)
 	if err == nil {
 		var g remedy.Group
-		if g, err = makeGroup(h, "/memwhy-hands-"+name); err == nil {
+		if g, err = makeGroup(h, fmt.Sprintf("/memwhy-hands-%s-%d", name, os.Getpid())); err == nil {
 			t.Cleanup(func() { remove(g.Dir) })
 			return g
 		}
@@ -748,24 +748,27 @@ func TestSignalEndsWrite(t *testing.T) {
 		zero := 0
 		step.Knob, step.Swappiness = remedy.Reclaim, &zero
 	}
-	cache(t, g, 256<<20)
 	p := &remedy.Plan{Target: g, Steps: []remedy.Step{step}, Guards: remedy.Guards{StepTime: time.Millisecond}}
-	r, err := Run(context.Background(), p, options(t, private(t)))
-	if err != nil {
-		t.Fatal(err)
+	for range 5 { // a signal may come when all is over
+		cache(t, g, 256<<20)
+		r, err := Run(context.Background(), p, options(t, private(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if errors.Is(r.Steps[0].Err, knob.ErrSwappiness) {
+			t.Skip("up to 6.1 a signal is seen between rounds, and a round is all that is asked")
+		}
+		after := r.After.Usage.Value
+		if r.Stopped != ByStepTime || !errors.Is(r.Steps[0].Err, knob.ErrInterrupted) || after < 64<<20 {
+			continue
+		}
+		time.Sleep(300 * time.Millisecond)
+		if now := usage(t, g); now < after*3/4 { // of what was marked before, a little may go still
+			t.Errorf("usage %d, then %d", after, now)
+		}
+		return
 	}
-	if errors.Is(r.Steps[0].Err, knob.ErrSwappiness) {
-		t.Skip("up to 6.1 a signal is seen between rounds, and a round is all that is asked")
-	}
-	if r.Stopped != ByStepTime || !errors.Is(r.Steps[0].Err, knob.ErrInterrupted) {
-		t.Fatalf("it was over too soon: %+v", r)
-	}
-	after := r.After.Usage.Value
-	time.Sleep(300 * time.Millisecond)
-	// Of what was marked before, a little may be freed still.
-	if now := usage(t, g); after < 64<<20 || now < after*3/4 {
-		t.Errorf("usage %d, then %d", after, now)
-	}
+	t.Error("no write was ended")
 }
 
 // With version 1 other hierarchies tell of the same processes, if they are in a cgroup of
