@@ -366,6 +366,8 @@ func TestForeignJournals(t *testing.T) {
 	write("2.journal", strings.Repeat("x", maxJournal+10))
 	write("3.journal", `{"schema":"memwhy.journal/v1","boot":"another","group":{"root":"Lw==","dir":"L3N5cw==","version":2,"id":7},"settings":[{"name":"memory.high","was":2,"set":1}]}`)
 	write("4.journal", `{"schema":"memwhy.journal/v1","boot":"`+bootID()+`","group":{"root":"Lw==","dir":"L3N5cw==","version":2,"id":99999999},"settings":[{"name":"memory.high","was":2,"set":1}]}`)
+	write("5.lock", "")
+	write("6.journal.new", "{")
 	if got := Pending(dir); len(got) != 3 {
 		t.Errorf("pending: %+v", got)
 	}
