@@ -85,6 +85,21 @@ func TestCensus(t *testing.T) {
 	}
 }
 
+// TestActs boots every machine once more, for what writes to the kernel: each knob that
+// it has, and processes that are killed while they do.
+func TestActs(t *testing.T) {
+	f, columns := matrix(t)
+	for _, c := range columns {
+		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			const only = "memwhy.only=acts"
+			run := boots(t, c.Machine, f, only)
+			t.Logf("%s", run.Files["acts"])
+			passes(t, c.Machine, f, run, "acts", only)
+		})
+	}
+}
+
 // matrix is the machines that KERNEL picks.
 func matrix(t *testing.T) (f Files, columns []*Column) {
 	t.Helper()

@@ -35,8 +35,12 @@ const (
 const exitHelp = `Exit codes: 0 done, 2 usage or target not found, 3 not permitted or not supported
 here, 4 an answer with sources missing (--strict only), 5 internal error.`
 
-// readerCommand is a hidden first argument: another life of this executable.
-const readerCommand = "__reads"
+// Hidden first arguments: other lives of this executable.
+const (
+	readerCommand   = "__reads"
+	guardianCommand = "__guard"
+	writerCommand   = "__write"
+)
 
 // coded is an error with its exit code and a hint.
 type coded struct {
@@ -65,11 +69,8 @@ type app struct {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) > 1 && args[0] == readerCommand {
-		if wire.ServeReads(args[1], stdin, stdout) != nil {
-			return exitInternal
-		}
-		return exitDone
+	if code, ok := otherLife(args, stdin, stdout); ok {
+		return code
 	}
 	if len(args) > 0 && args[0] == lab.HolderCommand {
 		return lab.Hold(args[1:], stdin, stdout)
@@ -81,6 +82,25 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
 	return a.report(err)
+}
+
+// otherLife serves another process of this executable, if that is what args ask for.
+func otherLife(args []string, stdin io.Reader, stdout io.Writer) (code int, served bool) {
+	var err error
+	switch {
+	case len(args) > 1 && args[0] == readerCommand:
+		err = wire.ServeReads(args[1], stdin, stdout)
+	case len(args) == 1 && args[0] == guardianCommand:
+		err = wire.ServeGuardian(stdin, stdout)
+	case len(args) == 1 && args[0] == writerCommand:
+		err = wire.ServeWriter(stdin, stdout)
+	default:
+		return exitDone, false
+	}
+	if err != nil {
+		return exitInternal, true
+	}
+	return exitDone, true
 }
 
 // report says what went wrong, for people, and picks the exit code.
