@@ -212,7 +212,7 @@ func TestSelfTestRefusesAWrongLayout(t *testing.T) {
 
 // What the machine was not asked for is unknown, not zero.
 func TestUnknownIsNotZero(t *testing.T) {
-	c := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 2), Files: make([]snapshot.CensusFile, 1), Slabs: make([]snapshot.CensusSlab, 1)}
+	c := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 2), Files: []snapshot.CensusFile{{PageState: &snapshot.PageState{}}}, Slabs: make([]snapshot.CensusSlab, 1)}
 	withoutLists(c, "a")
 	withoutSlab(c, "b")
 	withoutInherited(c, "c")

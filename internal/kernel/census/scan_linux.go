@@ -259,7 +259,7 @@ func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64) {
 	c.Doubts = append(c.Doubts, fmt.Sprintf("the kernel counts other lists for %d cgroups, active and inactive are unknown there: %s", len(bad), first))
 	for i := range c.Files {
 		if bad[c.Files[i].Group] {
-			c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
+			withoutList(&c.Files[i])
 		}
 	}
 	for i := range c.Groups {
@@ -357,13 +357,19 @@ func checkReclaim(c *snapshot.Census) {
 func withoutLists(c *snapshot.Census, why string) {
 	c.Doubts = append(c.Doubts, why)
 	for i := range c.Files {
-		c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
+		withoutList(&c.Files[i])
 	}
 	for i := range c.Groups {
 		for _, m := range []*snapshot.PageState{&c.Groups[i].Anon, &c.Groups[i].File} {
 			m.Active, m.Inactive = snapshot.Unknown, snapshot.Unknown
 		}
 	}
+}
+
+func withoutList(f *snapshot.CensusFile) {
+	state := *f.PageState
+	state.Active, state.Inactive = snapshot.Unknown, snapshot.Unknown
+	f.PageState = &state
 }
 
 func withoutSlab(c *snapshot.Census, why string) {
