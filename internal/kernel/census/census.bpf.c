@@ -717,41 +717,6 @@ GLOBAL int unmade(u64 pfn) {
   return 1;
 }
 
-// What the pages of a block lead to is read ahead, all inodes and then all names'
-// dentries, so that the processor waits for several at a time. Nothing else comes
-// of it.
-struct ahead { u64 last, n, sum, dentry[64]; };
-struct ahead ahead;
-
-GLOBAL int inode_ahead(u64 i) {
-  u64 mapping = word(i, pg_mapping);
-  u32 where = bucket_of(mix(mapping), inode_buckets);
-  struct bucket *b;
-  if (mapping == ahead.last || !bit(word(i, pg_flags), bit_lru) || mapping >> 56 != 0xff || mapping & 3) return 0;
-  ahead.last = mapping;
-  b = map_lookup(&inode_index, &where);
-  if (b) ahead.sum += b->entry[0];
-  ahead.sum += rd(mapping - in_data + in_mapping);
-  ahead.dentry[bounded(ahead.n++, 63)] = rd(mapping - in_data + in_dentry);
-  return 0;
-}
-
-GLOBAL int dentry_ahead(u64 i) {
-  u64 d = ahead.dentry[i & 63];
-  if (i >= ahead.n) return 1;
-  if (d) ahead.sum += rd(d - de_alias + de_parent);
-  return 0;
-}
-
-INLINE void look_ahead(void) {
-  ahead.n = 0;
-  inode_ahead(0);
-  for (u64 i = 1; i < 64; i++)
-    if (word(i, pg_mapping) != word(i - 1, pg_mapping)) inode_ahead(i);
-  for (int i = 0; i < 64; i++)
-    if (dentry_ahead(i)) break;
-}
-
 INLINE int is_alike(u64 pfn) {
   return word(pfn, pg_flags) == alike.flags && word(pfn, pg_mapping) == alike.mapping && word(pfn, pg_charge) == alike.charge && half(pfn, pg_type) == alike.type;
 }
@@ -795,7 +760,6 @@ GLOBAL int step(void) {
       st.pfn = pfn + 64;
       return 0;
     }
-    look_ahead();
   }
   st.pfn = pfn + 1;
   type = half(pfn, pg_type);
