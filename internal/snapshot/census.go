@@ -145,9 +145,9 @@ type CensusInode struct {
 	Generation uint32
 	Links      uint32
 	Mode       uint16
-	Deleted    bool   // it had a name and has none any more
-	Pseudo     bool   // Path is a label, not a name: memfd:x, dev/zero, SYSV00000000
-	Partial    bool   // Path lacks directories above
+	Deleted    bool // it had a name and has none any more
+	Pseudo     bool // Path is a label, not a name: memfd:x, dev/zero, SYSV00000000
+	Partial    bool // Path lacks directories above
 }
 
 // CensusFile is what one group is charged of one inode.
