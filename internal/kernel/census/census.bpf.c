@@ -157,6 +157,7 @@ enum {
   ACTIVE_ANON, INACTIVE_ANON, ACTIVE_FILE, INACTIVE_FILE, SUMS
 };
 
+#define GENS 8  // pages by generation, of each anon and file
 struct state {
   u64 pfn, end, buffered, slice;
   u64 vec, vec_left, vec_stride, vec_cache, vec_nid;  // the rest of a slab's vector
@@ -165,6 +166,7 @@ struct state {
   u64 arena;                      // next free byte of names
   u64 used[TABLES], lost[TABLES];
   u64 sum[SUMS];
+  u64 gens[GENS];
 };
 struct state st;
 u64 pages[64 * 8];
@@ -597,6 +599,7 @@ INLINE void lru(struct row *w, u64 flags, u64 n, u64 seq) {
   g = gen_shift ? flags >> (gen_shift & 63) & 7 : 0;
   // The two youngest generations are the active list (linux mm_inline.h,
   // lru_gen_is_active); generation 0 is a page of the classic lists.
+  if (g) st.gens[bounded((g - 1) * 2 + !anon, GENS - 1)] += n;
   active = g ? g - 1 == (seq & 3) || g - 1 == ((seq - 1) & 3) : bit(flags, bit_active);
   if (active) {
     w->n[ACTIVE] += n;
@@ -842,6 +845,7 @@ SEC("raw_tp") int list(u64 *ctx) {
     if (root_step()) break;
   if (ctx[0]) {
     __builtin_memset(&tour.listed, 0, sizeof(tour.listed));
+    __builtin_memset(&tour.gens, 0, sizeof(tour.gens));
     tour.found = tour.restarts = tour.lost = tour.seek = 0;
     tour.at = tour.root;
     tour.depth = 0;
