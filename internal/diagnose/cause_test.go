@@ -51,7 +51,7 @@ func censused(s *snapshot.Snapshot, files []snapshot.CensusInode, states []snaps
 		{Path: "/elsewhere", Parent: 0},
 	}, Inodes: files, Slabs: slabs}
 	for i, st := range states {
-		c.Files = append(c.Files, snapshot.CensusFile{Group: 1, Inode: i, PageState: st})
+		c.Files = append(c.Files, snapshot.CensusFile{Group: 1, Inode: i, PageState: &st})
 	}
 	s.Census = snapshot.Reading[*snapshot.Census]{Value: c, State: snapshot.Present, Source: snapshot.CensusSource}
 	return s

@@ -107,6 +107,7 @@ func (l *missingList) listNulls(rows []report.Listed) {
 		{"numbers.reclaimableBytes", func(r *report.Listed) bool { return r.Numbers.ReclaimableBytes == nil }, "the LRU lists are not all there"},
 		{"numbers.limitBytes", func(r *report.Listed) bool { return r.Numbers.LimitBytes == nil }, "no limit on the path to the root"},
 		{"numbers.peakBytes", func(r *report.Listed) bool { return r.Numbers.PeakBytes == nil }, "a list does not read it"},
+		{"coldMaxBytes", func(r *report.Listed) bool { return r.ColdMaxBytes == nil }, "no list of inactive file cache"},
 		{"risk.marginBytes", func(r *report.Listed) bool { return r.Risk.MarginBytes == nil }, "no limit on the path to the root"},
 	} {
 		i := slices.IndexFunc(rows, func(r report.Listed) bool { return v.isNull(&r) })

@@ -325,6 +325,8 @@ type Listed struct {
 	Numbers Numbers `json:"numbers"`
 	Largest Largest `json:"largest"`
 	Risk    Risk    `json:"risk"` // of being killed
+	// file cache that may be cold, at most: inactive, clean, not mapped; with MGLRU also what is read again and again
+	ColdMaxBytes *int64 `json:"coldMaxBytes" jsonschema:"nullable"`
 }
 
 // Largest is the largest class of a row.
