@@ -23,7 +23,7 @@ const (
 const (
 	notLargestHeap = "not asked: runtimes are looked into of the 16 largest processes"
 	overHeaps      = "not asked: the time for the runtimes of processes was used up"
-	notRecorded    = "it was recorded without"
+	notRecorded    = "the recording does not hold it"
 )
 
 // readHeaps asks of the largest processes how their runtimes and allocators were
