@@ -122,6 +122,7 @@ type holder struct {
 	PID                            int
 	State                          map[string]int64
 	Parts                          []part
+	Runtimes                       []manager
 	UsedBy                         []struct {
 		PID int
 		How string
@@ -133,6 +134,15 @@ type part struct {
 	Bytes           int64
 	Count           int
 	State           map[string]int64
+}
+
+// manager is a runtime or an allocator.
+type manager struct {
+	Name, Version, How, Unknown, Cure string
+	Settings                          map[string]string
+	Heap                              map[string]int64
+	Arenas                            int
+	AtLeast                           bool
 }
 
 // process is the holder that a process is.

@@ -169,7 +169,7 @@ func jvm(p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	if j == nil {
 		return r
 	}
-	r.Version, r.Unknown = j.Version, "the heap was not found among the mappings, so what of it is resident is not known"
+	r.Version, r.Unknown = j.Version, "the heap was not found among private mappings (that of ZGC is shared memory), so what of it is resident is not known"
 	r.Heap.Reserved, r.Heap.Committed, r.Heap.Used = j.Reserved, j.Committed, j.Used
 	if j.Found {
 		r.Heap.Idle, r.Unknown = max(0, j.Resident-j.Used), ""

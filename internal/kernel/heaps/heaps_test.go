@@ -2,6 +2,7 @@ package heaps
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -265,9 +266,17 @@ func TestJVM(t *testing.T) {
 	if h.JVM == nil || *h.JVM != want {
 		t.Errorf("%+v, want %+v", h.JVM, want)
 	}
+	regions := maps.Clone(serial)
+	regions["sun.gc.generation.0.maxCapacity"], regions["sun.gc.generation.1.maxCapacity"] = 300<<20+24, 300<<20+8
+	regions["sun.gc.generation.1.capacity"] = 270<<20 + 8
+	secret["sun.gc.collector.1.name"], want.Collector, want.Committed = "G1 full collection pauses", "G1 full collection pauses", 300<<20
+	m = jvm(perfFile(regions, secret))
+	if h := Read(m, m.maps, ""); h.JVM == nil || *h.JVM != want {
+		t.Errorf("%+v, want %+v", h.JVM, want)
+	}
 	for name, b := range map[string][]byte{
 		"empty": make([]byte, page), "no counters": perfFile(nil, nil), "used above committed": perfFile(map[string]int64{
-			"sun.gc.generation.0.capacity": 1, "sun.gc.generation.0.maxCapacity": 9, "sun.gc.generation.0.space.0.used": 2,
+			"sun.gc.generation.0.capacity": page, "sun.gc.generation.0.maxCapacity": 9 * page, "sun.gc.generation.0.space.0.used": 2 * page,
 		}, nil),
 	} {
 		m := jvm(b)

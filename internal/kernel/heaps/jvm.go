@@ -19,6 +19,7 @@ const (
 	maxPerf     = 4 << 20
 	maxEntries  = 16 << 10
 	maxPerfName = 128
+	perfPage    = 4 << 10
 )
 
 // jvm reads what a JVM publishes of its heap, and finds that heap.
@@ -41,7 +42,7 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 		if !ok {
 			return nil, "the JVM does not publish the size of its heap with this collector"
 		}
-		r.javaHeap(h, counters)
+		r.javaHeap(h)
 		return h, ""
 	}
 	return nil, "the JVM publishes nothing: started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem"
@@ -49,23 +50,18 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 
 // javaHeap finds the mappings of the heap: neighbours that together are as large
 // as what was reserved for it.
-func (r *reader) javaHeap(h *snapshot.JVMHeap, c perf) {
-	for _, reserved := range c.reserved() {
-		for i := range r.maps {
-			if !private(&r.maps[i]) {
-				continue
+func (r *reader) javaHeap(h *snapshot.JVMHeap) {
+	for i := range r.maps {
+		if !private(&r.maps[i]) {
+			continue
+		}
+		start := r.maps[i].Start
+		for j := i; j < len(r.maps) && private(&r.maps[j]) && r.maps[j].End-start <= uint64(h.Reserved); j++ {
+			if j > i && r.maps[j].Start != r.maps[j-1].End {
+				break
 			}
-			start := r.maps[i].Start
-			for j := i; j < len(r.maps) && private(&r.maps[j]) && r.maps[j].End-start <= uint64(reserved); j++ {
-				if j > i && r.maps[j].Start != r.maps[j-1].End {
-					break
-				}
-				if r.maps[j].End-start != uint64(reserved) {
-					continue
-				}
-				if n, ok := r.resident(start, r.maps[j].End); ok {
-					h.Reserved, h.Found, h.Resident = reserved, true, n
-				}
+			if r.maps[j].End-start == uint64(h.Reserved) {
+				h.Resident, h.Found = r.resident(start, r.maps[j].End)
 				return
 			}
 		}
@@ -130,19 +126,24 @@ func perfData(b []byte) (perf, error) {
 	return c, nil
 }
 
-// heap sums the generations.
+// heap sums the generations. Collectors that move regions between them may make
+// either the whole heap, and publish a few bytes more than that.
 func (c perf) heap() (*snapshot.JVMHeap, bool) {
 	h := &snapshot.JVMHeap{Version: c.texts["java.property.java.vm.version"], Metaspace: c.numbers["sun.gc.metaspace.capacity"], Collector: c.collector()}
+	regions := strings.Contains(h.Collector, "G1") || strings.Contains(h.Collector, "Shenandoah")
 	for key, n := range c.numbers {
+		whole := n &^ (perfPage - 1)
 		switch {
 		case strings.Contains(key, ".space."):
 			h.Used += n
-		case strings.HasPrefix(key, "sun.gc.generation.") && strings.HasSuffix(key, ".capacity"):
-			h.Committed += n
+		case !strings.HasPrefix(key, "sun.gc.generation."):
+		case strings.HasSuffix(key, ".capacity"):
+			h.Committed += whole
+		case regions:
+			h.Reserved = max(h.Reserved, whole)
+		default:
+			h.Reserved += whole
 		}
-	}
-	if all := c.reserved(); len(all) > 0 {
-		h.Reserved = all[0]
 	}
 	return h, h.Reserved > 0 && h.Used <= h.Committed && h.Committed <= h.Reserved
 }
@@ -152,17 +153,4 @@ func (c perf) collector() string {
 		return old
 	}
 	return c.texts["sun.gc.collector.0.name"]
-}
-
-// reserved is the largest size of the heap: of collectors that move regions
-// between the generations each may become the whole heap, of others they add up.
-func (c perf) reserved() []int64 {
-	young, old := c.numbers["sun.gc.generation.0.maxCapacity"], c.numbers["sun.gc.generation.1.maxCapacity"]
-	switch {
-	case young == 0 && old == 0:
-		return nil
-	case young == old, young == 0, old == 0:
-		return []int64{max(young, old)}
-	}
-	return []int64{young + old, max(young, old)}
 }
