@@ -49,6 +49,7 @@ type keeper struct {
 	anon    int64 // its anonymous memory
 	managed int64 // of it, by those who tell
 	idle    int64 // of managed
+	pieces  int64 // free in malloc, in pieces of pages: nobody can give them back
 }
 
 // keepers are the processes that hold anonymous memory, the most idle first.
@@ -70,9 +71,14 @@ func (f *facts) keepers() []keeper {
 				continue
 			}
 			k.idle += int64(share * float64(r.Heap.Idle))
+			if r.Name == runtimes.Glibc {
+				k.pieces += int64(share * float64(r.Heap.Committed-r.Heap.Used-r.Heap.Idle))
+				k.managed += int64(share * float64(r.Heap.Committed))
+				continue
+			}
 			k.managed += int64(share * float64(r.Heap.Used+r.Heap.Idle))
 		}
-		k.idle, k.managed = min(k.idle, k.anon), min(k.managed, k.anon)
+		k.idle, k.managed, k.pieces = min(k.idle, k.anon), min(k.managed, k.anon), max(0, min(k.pieces, k.anon))
 		f.kept = append(f.kept, k)
 	}
 	slices.SortStableFunc(f.kept, func(a, b keeper) int { return cmp.Compare(b.idle, a.idle) })

@@ -103,6 +103,8 @@ func (f *facts) fits(p *snapshot.Process) string {
 		switch {
 		case r.Name == runtimes.JVM && 10*h.Reserved >= 9*l.Bytes:
 			return fmt.Sprintf("its JVM heap alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
+		case r.Name == runtimes.Node && 10*h.Reserved >= 9*l.Bytes:
+			return fmt.Sprintf("its V8 old space alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
 		case r.Name == runtimes.Go && h.Limit > l.Bytes:
 			return fmt.Sprintf("its GOMEMLIMIT is %s, above the limit of %s", size.Text(h.Limit), size.Text(l.Bytes))
 		}

@@ -76,15 +76,18 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 		return report.Suspicion{ID: id, Answer: cannotTell, Because: "how much anonymous memory there is, is not known"}
 	}
 	// What the accounts of runtimes cover, and whose do not.
-	var managed, idle int64
+	var managed, idle, pieces int64
 	silent := ""
 	for _, k := range f.keepers() {
-		managed, idle = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum)
+		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
 		for _, r := range k.all {
 			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
 				silent = processName(k.process) + ": " + r.Unknown
 			}
 		}
+	}
+	if anon > 0 && 4*pieces >= anon && f.matters(pieces) {
+		return report.Suspicion{ID: id, Answer: likely, Because: fmt.Sprintf("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
 	}
 	because := fmt.Sprintf("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
 	switch {

@@ -78,9 +78,11 @@ func Of(p *snapshot.Process) []Runtime {
 		{tcmallocFile, tcmalloc},
 		{libcFile, glibc},
 	} {
-		if i := slices.IndexFunc(h.Libraries, r.is.MatchString); i >= 0 {
-			all = append(all, r.make(p, &h, h.Libraries[i]))
+		i := slices.IndexFunc(h.Libraries, r.is.MatchString)
+		if i < 0 || r.is == libcFile && h.Glibc == nil && other(all) {
+			continue
 		}
+		all = append(all, r.make(p, &h, h.Libraries[i]))
 	}
 	if h.Glibc != nil && !slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == Glibc }) {
 		all = append(all, glibc(p, &h, "")) // static
@@ -92,6 +94,11 @@ func Of(p *snapshot.Process) []Runtime {
 		}
 	}
 	return all
+}
+
+// other reports whether an allocator takes the place of the C library's.
+func other(all []Runtime) bool {
+	return slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == Jemalloc || r.Name == Tcmalloc })
 }
 
 var (
@@ -167,6 +174,7 @@ func jvm(p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	}
 	j := h.JVM
 	if j == nil {
+		r.Heap.Reserved = r.told(maxJava, 1)
 		return r
 	}
 	r.Version, r.Unknown = j.Version, "the heap was not found among private mappings (that of ZGC is shared memory), so what of it is resident is not known"
@@ -186,12 +194,35 @@ var (
 )
 
 func node(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
-	return Runtime{
+	r := Runtime{
 		Name: Node, How: file + " is mapped", Heap: none,
 		Settings: append(flags(p, nodeFlag), variables(p, "NODE_OPTIONS")...),
 		Unknown:  "the heap of V8 tells nobody outside what of it is free: process.memoryUsage() within does",
 		Cure:     "--max-old-space-size below the limit of the container, in MiB: V8 then collects before it grows",
 	}
+	r.Heap.Reserved = r.told(maxNode, size.MiB)
+	return r
+}
+
+// The flags that bound a heap.
+var (
+	maxJava = regexp.MustCompile(`(?:^|\s)-Xmx=?([0-9]{1,12}[kKmMgGtT]?)(?:\s|$)`)
+	maxNode = regexp.MustCompile(`(?:^|\s)--?max[-_]old[-_]space[-_]size[= ]([0-9]{1,9})(?:\s|$)`)
+)
+
+// told is what a flag bounds the heap to, -1 without one: one of the command line
+// before one of the environment.
+func (r *Runtime) told(flag *regexp.Regexp, unit int64) int64 {
+	for _, s := range r.Settings {
+		for _, text := range []string{s.Name + "=" + s.Value, s.Value} {
+			if m := flag.FindStringSubmatch(text); m != nil {
+				if n, err := size.Parse(m[1]); err == nil && n < 1<<40 {
+					return n * unit
+				}
+			}
+		}
+	}
+	return -1
 }
 
 func python(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
@@ -296,7 +327,10 @@ func (r *Runtime) Sentence() string {
 		}
 		return fmt.Sprintf("JVM heap: %s committed of at most %s, %s used by objects, %s free and resident", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used), size.Text(h.Idle))
 	}
-	return fmt.Sprintf("malloc: %s in %d arenas, %s of it free and resident", size.Text(h.Committed), h.Arenas, size.Text(h.Idle))
+	if h.Arenas == 1 {
+		return fmt.Sprintf("malloc: %s, %s of it free, %s in whole pages", size.Text(h.Committed), size.Text(h.Committed-h.Used), size.Text(h.Idle))
+	}
+	return fmt.Sprintf("malloc: %s in %d arenas, %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 }
 
 // Title is its name for people.

@@ -49,7 +49,7 @@ func (r *reader) glibc() (*snapshot.GlibcHeap, string) {
 		if !r.dynamic() {
 			return nil, "" // another C library, or none
 		}
-		return nil, "the arenas of malloc were not found in the variables of the C library"
+		return nil, "malloc was never used, or its arenas were not found in the variables of the C library"
 	}
 	h := &snapshot.GlibcHeap{Arenas: len(ring)}
 	for _, a := range ring {
@@ -181,9 +181,8 @@ func (r *reader) chunk(at uint64) (size, fd, bk uint64, ok bool) {
 
 // free adds a free chunk, and of it the whole pages that are resident.
 func (r *reader) free(h *snapshot.GlibcHeap, at, size uint64) bool {
-	const page = 4 << 10
 	h.Free += int64(size)
-	start, end := (at+keeps+page-1)&^(page-1), (at+size)&^(page-1)
+	start, end := (at+keeps+pageBytes-1)&^(pageBytes-1), (at+size)&^(pageBytes-1)
 	if start >= end {
 		return true
 	}

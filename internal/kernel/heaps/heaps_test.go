@@ -117,14 +117,14 @@ func TestGlibc(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(m *memory){
-		"a chunk that leads out":   func(m *memory) { put(m.bytes[1], page+16, 0xdead0000) },
-		"a chunk of no size":       func(m *memory) { put(m.bytes[1], page+8, 1) },
-		"a chunk without an end":   func(m *memory) { put(m.bytes[1], page+8, 1<<40) },
-		"a ring without an end":    func(m *memory) { put(m.bytes[1], 5*page+16, heapAt+page) },
-		"an odd chunk":             func(m *memory) { put(m.bytes[1], page+16, heapAt+5*page+8) },
-		"a chunk in the library":   func(m *memory) { put(m.bytes[1], page+16, libcAt+page) },
-		"a chunk swapped out":      func(m *memory) { m.bytes[1] = m.bytes[1][:4*page] },
-		"half a chunk swapped out": func(m *memory) { m.bytes[1] = m.bytes[1][:5*page+8] },
+		"a chunk that leads out":       func(m *memory) { put(m.bytes[1], page+16, 0xdead0000) },
+		"a chunk of no size":           func(m *memory) { put(m.bytes[1], page+8, 1) },
+		"a chunk without an end":       func(m *memory) { put(m.bytes[1], page+8, 1<<40) },
+		"a ring without an end":        func(m *memory) { put(m.bytes[1], 5*page+16, heapAt+page) },
+		"an odd chunk":                 func(m *memory) { put(m.bytes[1], page+16, heapAt+5*page+8) },
+		"a chunk in the library":       func(m *memory) { put(m.bytes[1], page+16, libcAt+page) },
+		"a chunk swapped out":          func(m *memory) { m.bytes[1] = m.bytes[1][:4*page] },
+		"half of the heap swapped out": func(m *memory) { m.bytes[1] = m.bytes[1][:5*page+8] },
 	} {
 		m := twoArenas(112)
 		spoil(m)
@@ -159,7 +159,7 @@ func TestGlibcBudget(t *testing.T) {
 	arena(data, libcAt, 112, libcAt, 0, n*64, list...)
 	chunks(heap, heapAt, libcAt+112-16, 48, list...)
 	h := Read(m, m.maps, "").Glibc
-	if h == nil || !h.AtLeast || h.Free < 48*maxSteps/2 || m.asked > maxSteps+1 {
+	if h == nil || !h.AtLeast || h.Free < 48*min(maxSteps, 64*maxLoads)/2 || m.asked > maxLoads {
 		t.Errorf("%+v, %d questions", h, m.asked)
 	}
 }
@@ -323,7 +323,7 @@ func FuzzRead(f *testing.F) {
 		if g := h.Glibc; g != nil && (g.Free < 0 || g.Idle < 0 || g.Free > g.System || g.Arenas < 1) {
 			t.Errorf("%+v", g)
 		}
-		if m.asked > maxSteps {
+		if m.asked > maxLoads {
 			t.Errorf("%d questions", m.asked)
 		}
 	})
