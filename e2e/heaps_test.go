@@ -20,12 +20,12 @@ import (
 // of itself, behind the word ready.
 func program(t *testing.T, dir string, env []string, args ...string) (pid int, truth []int64, say func(string)) {
 	t.Helper()
-	if _, err := exec.LookPath(args[0]); err != nil {
+	exe, err := exec.LookPath(args[0])
+	if err != nil {
 		t.Skip(err)
 	}
-	script := fmt.Sprintf("echo $$ >'%s/cgroup.procs' && exec \"$@\"", dir)
-	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, args...)...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
+	cmd := exec.Command(os.Args[0], args[1:]...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), append(env, "MEMWHY_E2E_JOIN="+dir, "MEMWHY_E2E_PROGRAM="+exe)...), os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

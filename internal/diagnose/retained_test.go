@@ -85,3 +85,24 @@ func TestHeapsBeyondTheLimit(t *testing.T) {
 		}
 	}
 }
+
+// The cure of what was given back lazily, and of holes that were filled, is that of
+// the runtime which did it.
+func TestCuresByRuntime(t *testing.T) {
+	s := causes()[codeLazy].is
+	s.Processes[0].GoVersion = read("go1.13.4")
+	if r, ok := of(find(t, s), codeLazy); !ok || !strings.Contains(r.Remedies[0].Command, "or Go 1.16") {
+		t.Errorf("%+v", r)
+	}
+	s = running(charged(200, "anon", 90, "anon_thp", 80), stat("RssAnon", 90*mib))
+	s.Processes[0].Rollup = stat("AnonHugePages", 80*mib, "Pss_Anon", 90*mib)
+	s.Processes[0].GoVersion = read("go1.21.2")
+	r, ok := of(find(t, s), codeTHP)
+	if !ok || len(r.Remedies) != 3 || !strings.Contains(r.Remedies[2].Command, "Go 1.21.4 or later for app (pid 7)") {
+		t.Errorf("%+v", r)
+	}
+	s.Processes[0].GoVersion = read("go1.22.0")
+	if r, _ := of(find(t, s), codeTHP); len(r.Remedies) != 2 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -333,6 +333,26 @@ func (r *Runtime) Sentence() string {
 	return fmt.Sprintf("malloc: %s in %d arenas, %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 }
 
+// Lazy is what lets memory that was given back with MADV_FREE leave RSS at once,
+// nothing where r does not give back so.
+func (r *Runtime) Lazy() string {
+	switch {
+	case r.Name == Go && before(r.Version, 16):
+		return "GODEBUG=madvdontneed=1, or Go 1.16 and later"
+	case r.Name == Go && slices.ContainsFunc(r.Settings, func(s Setting) bool { return s.Name == "GODEBUG" && strings.Contains(s.Value, "madvdontneed=0") }):
+		return "GODEBUG without madvdontneed=0"
+	case r.Name == Jemalloc:
+		return "MALLOC_CONF=muzzy_decay_ms:0"
+	}
+	return ""
+}
+
+// Holes reports a runtime whose holes in huge pages khugepaged fills again: Go
+// 1.21.0 to 1.21.3 (go issue 64332).
+func (r *Runtime) Holes() bool {
+	return r.Name == Go && slices.Contains([]string{"1.21", "1.21.0", "1.21.1", "1.21.2", "1.21.3"}, r.Version)
+}
+
 // Title is its name for people.
 func (r *Runtime) Title() string {
 	switch r.Name {

@@ -85,3 +85,26 @@ func TestRefused(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Who gives back with MADV_FREE, and whose holes are filled, is known by version
+// and settings.
+func TestLazyAndHoles(t *testing.T) {
+	for _, c := range []struct {
+		r     Runtime
+		lazy  string
+		holes bool
+	}{
+		{Runtime{Name: Go, Version: "1.14.2"}, "GODEBUG=madvdontneed=1, or Go 1.16 and later", false},
+		{Runtime{Name: Go, Version: "1.16"}, "", false},
+		{Runtime{Name: Go, Version: "1.26.8", Settings: []Setting{{"GODEBUG", "gctrace=1,madvdontneed=0"}}}, "GODEBUG without madvdontneed=0", false},
+		{Runtime{Name: Go, Version: "1.21.3"}, "", true},
+		{Runtime{Name: Go, Version: "1.21.4"}, "", false},
+		{Runtime{Name: Go}, "", false},
+		{Runtime{Name: Jemalloc}, "MALLOC_CONF=muzzy_decay_ms:0", false},
+		{Runtime{Name: Glibc, Version: "1.14"}, "", false},
+	} {
+		if c.r.Lazy() != c.lazy || c.r.Holes() != c.holes {
+			t.Errorf("%+v: %q %v", c.r, c.r.Lazy(), c.r.Holes())
+		}
+	}
+}
