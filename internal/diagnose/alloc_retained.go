@@ -99,20 +99,23 @@ func retained(f *facts) []report.Finding {
 		return nil
 	}
 	r := f.cause(codeRetained, bytes, high, "memory that was freed inside of processes, and is kept by their runtimes and allocators")
-	for i, k := range f.keepers()[:min(len(f.keepers()), 3)] {
+	list := f.keepers()
+	for _, k := range list[:min(len(list), 3)] {
 		for _, m := range k.all {
 			if m.Heap.Idle < fewBytes {
 				continue
 			}
-			if i == 0 && len(r.Evidence) == 0 && 2*k.idle > bytes {
-				r.Title = fmt.Sprintf("%s of memory that was freed inside of processes, and is kept; most of it by the %s of %s", size.Text(bytes), m.Title(), processName(k.process))
+			if len(r.Evidence) == 0 {
+				if 2*k.idle > bytes {
+					r.Title = fmt.Sprintf("%s of memory that was freed inside of processes, and is kept; most of it by %s in %s", size.Text(bytes), m.Title(), processName(k.process))
+				}
+				r.Remedies = []report.Remedy{{
+					Kind: "app", Command: m.Cure, ExpectBytes: ptr(k.idle), Cost: "page faults when it is used again; more work for a garbage collector",
+				}}
 			}
 			r.Evidence = append(r.Evidence, report.Evidence{
 				Statement: processName(k.process) + ": " + m.Sentence(), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
 			})
-			if len(r.Remedies) == 0 {
-				r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: m.Cure, ExpectBytes: ptr(k.idle), Cost: "page faults when it is used again; more work for a garbage collector"})
-			}
 		}
 	}
 	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: runtimes by process", Cost: "none"})

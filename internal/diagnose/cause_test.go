@@ -120,7 +120,7 @@ func causes() map[string]fixture {
 		codeKernel:   {charged(200, "kernel", 60, "vmalloc", 50), charged(200, "kernel", 60, "slab_unreclaimable", 60), medium, 60, "BPF"},
 		codeAnon:     {running(charged(200, "anon", 90, "file", 10), stat("RssAnon", 88*mib)), charged(200, "anon", 1, "file", 99), high, 90, "held by app (pid 7)"},
 		codeLazy:     {lazy(charged(200, "anon", 90, "inactive_file", 60, "inactive_anon", 30), 60), charged(200, "anon", 90), high, 60, "MADV_FREE"},
-		codeRetained: {keeping(charged(200, "anon", 90, "file", 10), 60), keeping(charged(200, "anon", 90, "file", 10), 5), high, 60, "most of it by the malloc of glibc of app (pid 7)"},
+		codeRetained: {keeping(charged(200, "anon", 90, "file", 10), 60), keeping(charged(200, "anon", 90, "file", 10), 5), high, 60, "most of it by malloc of glibc in app (pid 7)"},
 		codeTHP:      {charged(200, "anon", 40, "inactive_anon", 90), charged(200, "anon", 90), medium, 50, "split"},
 		codeTight:    {charged(110, "anon", 100), charged(110, "file", 80, "anon", 20), high, 100, "10.0 MiB to go"},
 		codeParent:   {parent(200), parent(400), high, 80, "80.0 MiB of it of others"},

@@ -76,7 +76,7 @@ func managers(p *snapshot.Process) []report.Runtime {
 			row.Settings[key], _ = name(s.Value)
 		}
 		for key, bytes := range map[string]int64{
-			"reservedBytes": r.Heap.Reserved, "committedBytes": r.Heap.Committed, "usedBytes": r.Heap.Used, "idleBytes": r.Heap.Idle, "limitBytes": r.Heap.Limit,
+			"reservedBytes": r.Heap.Reserved, "committedBytes": r.Heap.Committed, "usedBytes": r.Heap.Used, "idleBytes": r.Heap.Idle, "limitBytes": r.Heap.Limit, "metaspaceBytes": r.Heap.Classes,
 		} {
 			if bytes >= 0 {
 				row.Heap[key] = bytes

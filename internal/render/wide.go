@@ -194,7 +194,7 @@ func counted(p *page, r *report.Report) {
 func managed(p *page, x report.Runtime) {
 	arenas := ""
 	if x.Arenas > 0 {
-		arenas = fmt.Sprintf("  %d arenas", x.Arenas)
+		arenas = fmt.Sprintf("  arenas=%d", x.Arenas)
 	}
 	p.line("    runtime      %s (%s)%s%s%s", strings.TrimSpace(x.Name+" "+x.Version), x.How, arenas, words(state(x.Heap)), words(settings(x.Settings)))
 	if x.Unknown != "" {

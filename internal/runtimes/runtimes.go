@@ -52,11 +52,12 @@ type Heap struct {
 	Used      int64 // of Committed: by objects, dead ones too
 	Idle      int64 // of Committed: free, resident, and not given back
 	Limit     int64 // a soft limit that it was told
+	Classes   int64 // beside Committed: metaspace of a JVM
 	Arenas    int   // of malloc, 0 where there are none
 	AtLeast   bool  // Idle is a lower bound
 }
 
-var none = Heap{Reserved: -1, Committed: -1, Used: -1, Idle: -1, Limit: -1}
+var none = Heap{Reserved: -1, Committed: -1, Used: -1, Idle: -1, Limit: -1, Classes: -1}
 
 // Of recognises who manages the memory of p: languages first, then allocators.
 func Of(p *snapshot.Process) []Runtime {
@@ -179,6 +180,7 @@ func jvm(p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	}
 	r.Version, r.Unknown = j.Version, "the heap was not found among private mappings (that of ZGC is shared memory), so what of it is resident is not known"
 	r.Heap.Reserved, r.Heap.Committed, r.Heap.Used = j.Reserved, j.Committed, j.Used
+	r.Heap.Classes = j.Metaspace
 	if j.Found {
 		r.Heap.Idle, r.Unknown = max(0, j.Resident-j.Used), ""
 	}
@@ -327,10 +329,10 @@ func (r *Runtime) Sentence() string {
 		}
 		return fmt.Sprintf("JVM heap: %s committed of at most %s, %s used by objects, %s free and resident", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used), size.Text(h.Idle))
 	}
-	if h.Arenas == 1 {
-		return fmt.Sprintf("malloc: %s, %s of it free, %s in whole pages", size.Text(h.Committed), size.Text(h.Committed-h.Used), size.Text(h.Idle))
+	if h.AtLeast {
+		return fmt.Sprintf("malloc: %s in arenas (%d), at least %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 	}
-	return fmt.Sprintf("malloc: %s in %d arenas, %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
+	return fmt.Sprintf("malloc: %s in arenas (%d), %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 }
 
 // Lazy is what lets memory that was given back with MADV_FREE leave RSS at once,

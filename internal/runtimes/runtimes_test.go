@@ -26,7 +26,7 @@ func process(goVersion string, command, environ []string, h snapshot.Heaps) *sna
 func TestOf(t *testing.T) {
 	goHeap := &snapshot.GoHeap{Percent: 100, Limit: math.MaxInt64, InUse: 50 * mib, Free: 150 * mib}
 	limited := &snapshot.GoHeap{Percent: -1, Limit: 90 * mib, InUse: 50 * mib}
-	java := &snapshot.JVMHeap{Version: "17.0.15+6", Collector: "Serial", Reserved: 400 * mib, Committed: 300 * mib, Used: 50 * mib, Found: true, Resident: 250 * mib}
+	java := &snapshot.JVMHeap{Version: "17.0.15+6", Collector: "Serial", Reserved: 400 * mib, Committed: 300 * mib, Used: 50 * mib, Metaspace: 9 * mib, Found: true, Resident: 250 * mib}
 	lost := &snapshot.JVMHeap{Reserved: 400 * mib, Committed: 300 * mib, Used: 50 * mib}
 	malloc := &snapshot.GlibcHeap{Arenas: 9, System: 200 * mib, Free: 151 * mib, Idle: 150 * mib, AtLeast: true}
 	for name, c := range map[string]struct {
@@ -35,27 +35,27 @@ func TestOf(t *testing.T) {
 	}{
 		"nothing": {process("", nil, nil, snapshot.Heaps{}), nil},
 		"Go": {process("go1.26.8", nil, []string{"GOGC=50", "MALLOC_ARENA_MAX=1"}, snapshot.Heaps{Go: goHeap}), []Runtime{
-			{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "100"}, {"GOMEMLIMIT", "off"}}, Heap: Heap{-1, 200 * mib, 50 * mib, 150 * mib, -1, 0, false}},
+			{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "100"}, {"GOMEMLIMIT", "off"}}, Heap: Heap{-1, 200 * mib, 50 * mib, 150 * mib, -1, -1, 0, false}},
 		}},
 		"Go with a limit and C": {process("go1.26.8", nil, nil, snapshot.Heaps{Go: limited, Libraries: []string{"libc.so.6"}, Glibc: malloc}), []Runtime{
-			{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "off"}, {"GOMEMLIMIT", "94371840"}}, Heap: Heap{-1, 50 * mib, 50 * mib, 0, 90 * mib, 0, false}},
-			{Name: Glibc, Heap: Heap{-1, 200 * mib, 49 * mib, 150 * mib, -1, 9, true}},
+			{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "off"}, {"GOMEMLIMIT", "94371840"}}, Heap: Heap{-1, 50 * mib, 50 * mib, 0, 90 * mib, -1, 0, false}},
+			{Name: Glibc, Heap: Heap{-1, 200 * mib, 49 * mib, 150 * mib, -1, -1, 9, true}},
 		}},
 		"an old Go": {process("go1.14", nil, []string{"GODEBUG=madvdontneed=1"}, snapshot.Heaps{}), []Runtime{
 			{Name: Go, Version: "1.14", Settings: []Setting{{"GODEBUG", "madvdontneed=1"}}, Heap: none},
 		}},
 		"Java": {process("", []string{"java", "-Xmx400m", "-XX:MaxRAMPercentage=50", "-m", "1"}, []string{"JAVA_TOOL_OPTIONS=-Xms1m"}, snapshot.Heaps{JVM: java, Libraries: []string{"libc-2.31.so", "libjvm.so"}}), []Runtime{
-			{Name: JVM, Version: "17.0.15+6", Settings: []Setting{{"-Xmx", "400m"}, {"-XX:MaxRAMPercentage", "50"}, {"JAVA_TOOL_OPTIONS", "-Xms1m"}, {"collector", "Serial"}}, Heap: Heap{400 * mib, 300 * mib, 50 * mib, 200 * mib, -1, 0, false}},
+			{Name: JVM, Version: "17.0.15+6", Settings: []Setting{{"-Xmx", "400m"}, {"-XX:MaxRAMPercentage", "50"}, {"JAVA_TOOL_OPTIONS", "-Xms1m"}, {"collector", "Serial"}}, Heap: Heap{400 * mib, 300 * mib, 50 * mib, 200 * mib, -1, 9 * mib, 0, false}},
 			{Name: Glibc, Version: "2.31", Heap: none},
 		}},
 		"a heap that was not found": {process("", nil, nil, snapshot.Heaps{JVM: lost, Libraries: []string{"libjvm.so"}}), []Runtime{
-			{Name: JVM, Heap: Heap{400 * mib, 300 * mib, 50 * mib, -1, -1, 0, false}},
+			{Name: JVM, Heap: Heap{400 * mib, 300 * mib, 50 * mib, -1, -1, 0, 0, false}},
 		}},
 		"told by the environment": {process("", []string{"java"}, []string{"JAVA_TOOL_OPTIONS=-Xms1m -Xmx2g -XX:+UseG1GC"}, snapshot.Heaps{Libraries: []string{"libjvm.so"}}), []Runtime{
-			{Name: JVM, Settings: []Setting{{"JAVA_TOOL_OPTIONS", "-Xms1m -Xmx2g -XX:+UseG1GC"}}, Heap: Heap{2048 * mib, -1, -1, -1, -1, 0, false}},
+			{Name: JVM, Settings: []Setting{{"JAVA_TOOL_OPTIONS", "-Xms1m -Xmx2g -XX:+UseG1GC"}}, Heap: Heap{2048 * mib, -1, -1, -1, -1, -1, 0, false}},
 		}},
 		"others": {process("", []string{"node", "--max-old-space-size", "300"}, []string{"NODE_OPTIONS=--max-semi-space-size=1"}, snapshot.Heaps{Libraries: []string{"node", "libpython3.11.so.1.0", "libjemalloc.so.2", "libtcmalloc_minimal.so.4"}}), []Runtime{
-			{Name: Node, Settings: []Setting{{"--max-old-space-size", "300"}, {"NODE_OPTIONS", "--max-semi-space-size=1"}}, Heap: Heap{300 * mib, -1, -1, -1, -1, 0, false}},
+			{Name: Node, Settings: []Setting{{"--max-old-space-size", "300"}, {"NODE_OPTIONS", "--max-semi-space-size=1"}}, Heap: Heap{300 * mib, -1, -1, -1, -1, -1, 0, false}},
 			{Name: Python, Version: "3.11", Heap: none},
 			{Name: Jemalloc, Heap: none},
 			{Name: Tcmalloc, Heap: none},

@@ -56,7 +56,7 @@ func Read(m Memory, maps []snapshot.Mapping, goVersion string) snapshot.Heaps {
 		h.JVM, why = r.jvm()
 		add(snapshot.RuntimeJVM, why)
 	}
-	if goVersion == "" || has(maps, "libc.so.6") { // a static Go program has no C library
+	if goVersion == "" || r.dynamic() { // a static Go program has no C library
 		h.Glibc, why = r.glibc()
 		add(snapshot.RuntimeGlibc, why)
 	}

@@ -27,7 +27,7 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 	for i := range r.maps {
 		m := &r.maps[i]
 		n := m.End - m.Start
-		if m.Inode == 0 || !strings.Contains(m.Name, "/hsperfdata_") || n < perfHead || n > maxPerf {
+		if m.Inode == 0 || m.Perms != perfPerms || !perfName.MatchString(m.Name) || n < perfHead || n > maxPerf {
 			continue
 		}
 		b := r.bulk(m.Start, int(n))
@@ -45,7 +45,7 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 		r.javaHeap(h)
 		return h, ""
 	}
-	return nil, "the JVM publishes nothing: started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem"
+	return nil, "the JVM publishes nothing: it is not HotSpot, or was started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem"
 }
 
 // javaHeap finds the mappings of the heap: neighbours that together are as large
@@ -82,6 +82,9 @@ type perf struct {
 }
 
 var (
+	perfName  = regexp.MustCompile(`/hsperfdata_[^/]+/[0-9]{1,10}( \(deleted\))?$`)
+	perfPerms = [4]byte{'r', 'w', '-', 's'}
+
 	perfNumbers = regexp.MustCompile(`^sun\.gc\.(generation\.[01]\.(capacity|maxCapacity|space\.[0-9]\.used)|metaspace\.(capacity|used|maxCapacity))$`)
 	perfTexts   = regexp.MustCompile(`^(java\.property\.java\.vm\.version|sun\.gc\.policy\.name|sun\.gc\.collector\.[01]\.name)$`)
 	perfValue   = regexp.MustCompile(`^[0-9A-Za-z.+_: -]{1,64}$`)
