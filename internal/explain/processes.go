@@ -68,9 +68,10 @@ func parts(p *snapshot.Process) []report.Part {
 func managers(p *snapshot.Process) []report.Runtime {
 	var rows []report.Runtime
 	for _, r := range runtimes.Of(p) {
-		row := report.Runtime{Name: r.Name, How: r.How, Settings: map[string]string{}, Heap: map[string]int64{}, Arenas: r.Heap.Arenas, AtLeast: r.Heap.AtLeast, Unknown: r.Unknown, Cure: r.Cure}
+		row := report.Runtime{Name: r.Name, How: r.How, Settings: map[string]string{}, Heap: map[string]int64{}, Arenas: r.Heap.Arenas, AtLeast: r.Heap.AtLeast, Cure: r.Cure}
 		row.Version, _ = name(r.Version)
 		row.How, _ = name(r.How)
+		row.Unknown, _ = name(r.Unknown)
 		for _, s := range r.Settings {
 			key, _ := name(s.Name)
 			row.Settings[key], _ = name(s.Value)

@@ -18,6 +18,7 @@ const (
 	leastHeap   = 4 << 20 // bytes resident: less than that is not worth a look
 	maxEnviron  = 256 << 10
 	budgetHeaps = 200 * time.Millisecond // by the times of the answers
+	heapsAtOnce = 4                      // asked for together
 )
 
 const (
@@ -29,35 +30,51 @@ const (
 // readHeaps asks of the largest processes how their runtimes and allocators were
 // told to use memory, and how they account for it.
 func readHeaps(src kernel.Source, bySize []*snapshot.Process) {
-	var first time.Time
-	asked := 0
+	var ps []*snapshot.Process
 	for _, p := range bySize {
 		if _, user := p.Status.Value.Fields.Get("VmSize"); !user || rss(p) < leastHeap {
 			continue
 		}
-		if asked++; asked > maxHeaps {
+		if len(ps) == maxHeaps {
 			p.Heaps = snapshot.Reading[snapshot.Heaps]{State: snapshot.Absent, Source: procFile(p.PID, "mem"), Err: notLargestHeap}
 			continue
 		}
-		p.Environ = heapFile(src, kernel.Question{Op: kernel.Environ, Path: procFile(p.PID, "environ"), Max: maxEnviron}, parseEnviron)
-		if first.IsZero() {
-			first = p.Environ.At
-		}
-		if p.Environ.At.Sub(first) > budgetHeaps {
-			p.Heaps = refused[snapshot.Heaps](p, "mem", overHeaps)
+		ps = append(ps, p)
+	}
+	for i, r := range askEach(src, ps, kernel.Environ, "environ", maxEnviron, parseEnviron) {
+		ps[i].Environ = r
+	}
+	spent := time.Duration(0)
+	for i := 0; i < len(ps); i += heapsAtOnce {
+		some := ps[i:min(i+heapsAtOnce, len(ps))]
+		if spent > budgetHeaps {
+			for _, p := range some {
+				p.Heaps = refused[snapshot.Heaps](p, "mem", overHeaps)
+			}
 			continue
 		}
-		p.Heaps = heapFile(src, kernel.Question{Op: kernel.Heaps, Path: procFile(p.PID, "mem"), Max: maxMaps}, parseHeaps)
+		for k, r := range askEach(src, some, kernel.Heaps, "mem", maxMaps, parseHeaps) {
+			some[k].Heaps = r
+			spent = r.At.Sub(ps[0].Environ.At)
+		}
 	}
 }
 
-// heapFile asks and parses. That a recording does not say is no fault of it.
-func heapFile[T any](src kernel.Source, q kernel.Question, parse func([]byte) (T, error)) snapshot.Reading[T] {
-	a := src.Ask(q)
-	if a.State == snapshot.Failed && src.Origin().Replay {
-		a.State, a.Err = snapshot.Absent, notRecorded
+// askEach asks the same of each process. That a recording does not say is no fault
+// of it.
+func askEach[T any](src kernel.Source, ps []*snapshot.Process, op kernel.Op, file string, max int, parse func([]byte) (T, error)) []snapshot.Reading[T] {
+	qs := make([]kernel.Question, len(ps))
+	for i, p := range ps {
+		qs[i] = kernel.Question{Op: op, Path: procFile(p.PID, file), Max: max}
 	}
-	return kernel.Parsed(a, q.Path, parse)
+	all := make([]snapshot.Reading[T], len(ps))
+	for i, a := range kernel.AskAll(src, qs) {
+		if a.State == snapshot.Failed && src.Origin().Replay {
+			a.State, a.Err = snapshot.Absent, notRecorded
+		}
+		all[i] = kernel.Parsed(a, qs[i].Path, parse)
+	}
+	return all
 }
 
 // parseEnviron trusts no recording to hold only what may be kept.
