@@ -72,11 +72,21 @@ func liveAnon(f *facts) []report.Finding {
 		{Kind: "app", Command: "a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)", Cost: "more work for a garbage collector"},
 	}
 	if len(list) > 0 {
-		if all := runtimes.Of(list[0].process); len(all) > 0 && all[0].Cure != "" {
-			r.Remedies[1].Command = "a heap profile; " + all[0].Cure
+		if cure := bound(list[0].process); cure != "" {
+			r.Remedies[1].Command = "a heap profile; " + cure
 		}
 	}
 	return []report.Finding{r}
+}
+
+// bound is the setting that bounds the heap of a process, where its language has one.
+func bound(p *snapshot.Process) string {
+	for _, r := range runtimes.Of(p) {
+		if r.Name == runtimes.Go || r.Name == runtimes.JVM || r.Name == runtimes.Node {
+			return r.Cure
+		}
+	}
+	return ""
 }
 
 // managedBy is what the runtimes of a process say, and what they do not.

@@ -86,6 +86,19 @@ func TestHeapsBeyondTheLimit(t *testing.T) {
 	}
 }
 
+// Who is near the limit by one heap is told how to bound that.
+func TestTightByOneHeap(t *testing.T) {
+	s := withHeaps(charged(110, "anon", 100), snapshot.Heaps{Go: &snapshot.GoHeap{Percent: 100, Limit: math.MaxInt64, InUse: 80 * mib}})
+	r, ok := of(find(t, s), codeTight)
+	if !ok || !strings.Contains(r.Remedies[len(r.Remedies)-1].Command, "app (pid 7): GOMEMLIMIT") {
+		t.Errorf("%+v", r)
+	}
+	s.Processes[0].Heaps = read(snapshot.Heaps{Libraries: []string{"libc.so.6"}})
+	if r, _ := of(find(t, s), codeTight); len(r.Remedies) != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The cure of what was given back lazily, and of holes that were filled, is that of
 // the runtime which did it.
 func TestCuresByRuntime(t *testing.T) {
