@@ -70,15 +70,15 @@ func program(t *testing.T, dir string, env []string, args ...string) (pid int, t
 	}
 }
 
-// compiled builds the program of arenas.
-func compiled(t *testing.T, flags ...string) string {
+// compiled builds a C program.
+func compiled(t *testing.T, name string, flags ...string) string {
 	t.Helper()
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
 		t.Skip(err)
 	}
-	exe := filepath.Join(t.TempDir(), "arenas")
-	args := append([]string{"-O1", "-o", exe, "testdata/arenas.c"}, flags...)
+	exe := filepath.Join(t.TempDir(), name)
+	args := append([]string{"-O1", "-o", exe, "testdata/" + name + ".c"}, flags...)
 	if out, err := exec.Command(gcc, append(args, "-lpthread")...).CombinedOutput(); err != nil {
 		t.Skipf("gcc: %s", out)
 	}
@@ -109,7 +109,7 @@ func TestGlibcKeeps(t *testing.T) {
 	h := memory(t)
 	for name, flags := range map[string][]string{"shared": nil, "static": {"-static"}} {
 		t.Run(name, func(t *testing.T) {
-			exe := compiled(t, flags...)
+			exe := compiled(t, "arenas", flags...)
 			cgroup, dir := h.group(t, unique("glibc-"+name))
 			pid, truth, say := program(t, dir, nil, exe)
 			out := run(t, "explain", cgroup, "-o", "json", "--census", "off").want(t, 0).out
@@ -140,6 +140,23 @@ func TestGlibcKeeps(t *testing.T) {
 	}
 }
 
+// Arenas that change all the time are found each time, and no more of them is
+// called free than could be.
+func TestGlibcWhileItChanges(t *testing.T) {
+	h := memory(t)
+	exe := compiled(t, "churn")
+	cgroup, dir := h.group(t, unique("glibc-churn"))
+	pid, _, _ := program(t, dir, nil, exe)
+	for range 10 {
+		rep := explain(t, cgroup, "--census", "off")
+		r := rep.process(t, pid).managed(t, "glibc-malloc")
+		anon, _ := rep.account("anon")
+		if c := r.Heap["committedBytes"]; r.Arenas < 2 || c < anon/2 || c > 2*anon || r.Heap["idleBytes"] > anon/4 {
+			t.Errorf("%+v of %d", r, anon)
+		}
+	}
+}
+
 // With an allocator of its own nothing is claimed of glibc's.
 func TestOtherAllocators(t *testing.T) {
 	h := memory(t)
@@ -149,7 +166,7 @@ func TestOtherAllocators(t *testing.T) {
 			if len(found) == 0 {
 				t.Skipf("no %s here", lib)
 			}
-			exe := compiled(t)
+			exe := compiled(t, "arenas")
 			cgroup, dir := h.group(t, unique(name))
 			pid, _, _ := program(t, dir, []string{"LD_PRELOAD=" + found[0], "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1", "SECRET=hunter2"}, exe)
 			r := run(t, "explain", cgroup, "-o", "json").want(t, 0)
@@ -320,7 +337,7 @@ func TestSilentRuntimes(t *testing.T) {
 // Who may not read memory is told so, and nothing is guessed.
 func TestHeapsOfNobody(t *testing.T) {
 	h := memory(t)
-	exe := compiled(t)
+	exe := compiled(t, "arenas")
 	cgroup, dir := h.group(t, unique("heaps-nobody"))
 	pid, _, _ := program(t, dir, nil, exe)
 	public(t)

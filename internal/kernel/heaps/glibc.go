@@ -9,8 +9,7 @@ import (
 
 // An arena of glibc's malloc (malloc/malloc.c, struct malloc_state) around its
 // bins: 127 heads of rings of free chunks. A head that is empty points at itself,
-// less the two words that a chunk has before its links: dozens of those in a row
-// are nothing else. Before the bins is the top chunk, behind them a ring of all
+// less the two words that a chunk has before its links. Before the bins is the top chunk, behind them a ring of all
 // arenas. The bins begin 112 bytes into an arena since 2.27, 104 before.
 const (
 	bins     = 127
@@ -22,7 +21,6 @@ const (
 	atSystem = binsEnd + 40
 
 	arenaWords = (binsEnd + 56) / 8
-	leastEmpty = 32
 	maxArenas  = 4096
 
 	flags    = 7 // of a chunk's size
@@ -58,6 +56,7 @@ func (r *reader) glibc() (*snapshot.GlibcHeap, string) {
 		}
 	}
 	h.Free = min(h.Free, h.System)
+	h.Idle = min(h.Idle, h.Free)
 	return h, ""
 }
 
@@ -76,40 +75,57 @@ func (r *reader) dynamic() bool {
 	return false
 }
 
-// mainArena finds the arena among variables: a row of self-pointing heads, with a
-// ring of arenas behind it that leads back.
+// mainArena finds the arena among variables: heads of which one is empty at least
+// (the last is never used), all others lead into plain memory, and behind them is
+// a ring of arenas that leads back.
 func (r *reader) mainArena(at uint64, b []byte) (first, begin uint64, ring []uint64) {
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
-	empty := func(i int) bool { return i+16 <= len(b) && word(i) == at+uint64(i)-16 && word(i+8) == word(i) }
-	for i := 0; i+binsEnd <= len(b); i += 8 {
-		if !empty(i) {
+	head := func(i int) bool {
+		for _, w := range []uint64{word(i), word(i + 8)} {
+			if w != at+uint64(i)-16 && !r.plain(w) {
+				return false
+			}
+		}
+		return true
+	}
+	for i := 0; i+16 <= len(b); i += 8 {
+		if self := at + uint64(i) - 16; word(i) != self || word(i+8) != self {
 			continue
 		}
-		// The first empty head that is met is one of the first of a row.
-		for k := 0; k < bins-leastEmpty && i >= k*binBytes; k++ {
-			row := i - k*binBytes
-			count := 0
-			for j := range bins {
-				if empty(row + j*binBytes) {
-					count++
-				}
-			}
-			if count < leastEmpty || row+binsEnd+56 > len(b) {
+		for row := i; row >= 0 && row > i-binsEnd; row -= binBytes {
+			if row+binsEnd+56 > len(b) {
 				continue
 			}
 			for _, begin := range binsBegin {
-				if uint64(row) < begin {
+				arena := at + uint64(row) - begin
+				if next := word(row + atNext); uint64(row) < begin || next != arena && !r.plain(next) {
 					continue
 				}
-				arena := at + uint64(row) - begin
+				if !all(bins, func(k int) bool { return head(row + k*binBytes) }) {
+					continue
+				}
 				if ring := r.ring(arena, begin); ring != nil {
 					return arena, begin, ring
 				}
 			}
 		}
-		i += binsEnd // no arena: that row is done with
 	}
 	return 0, 0, nil
+}
+
+func all(n int, is func(int) bool) bool {
+	for i := range n {
+		if !is(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// plain reports whether an address is in writable memory that no file backs.
+func (r *reader) plain(at uint64) bool {
+	m := r.mapping(at)
+	return m != nil && writable(m) && m.Inode == 0
 }
 
 // ring follows the arenas until it is back at the first.
@@ -123,7 +139,7 @@ func (r *reader) ring(first, begin uint64) []uint64 {
 		if a = w[0]; a == first {
 			return ring
 		}
-		if m := r.mapping(a); m == nil || !writable(m) {
+		if !r.plain(a) {
 			return nil
 		}
 		ring = append(ring, a)
@@ -167,8 +183,7 @@ func (r *reader) arena(h *snapshot.GlibcHeap, at uint64) bool {
 
 // chunk reads the head of a free chunk, which lies in one mapping.
 func (r *reader) chunk(at uint64) (size, fd, bk uint64, ok bool) {
-	m := r.mapping(at)
-	if at%16 != 0 || m == nil || !writable(m) || m.Inode != 0 {
+	if at%16 != 0 || !r.plain(at) {
 		return 0, 0, 0, false
 	}
 	w, ok := r.words(at, 4)
@@ -176,7 +191,7 @@ func (r *reader) chunk(at uint64) (size, fd, bk uint64, ok bool) {
 		return 0, 0, 0, false
 	}
 	size = w[1] &^ flags
-	return size, w[2], w[3], size >= minChunk && size <= m.End-at
+	return size, w[2], w[3], size >= minChunk && size <= r.mapping(at).End-at
 }
 
 // free adds a free chunk, and of it the whole pages that are resident.

@@ -132,9 +132,19 @@ func TestGlibc(t *testing.T) {
 			t.Errorf("%s: %+v", name, h)
 		}
 	}
+	// Hardly a bin is empty.
+	m := twoArenas(112)
+	for i := 1; i < bins-1; i++ {
+		p := uint64(heapAt + 9*page + 32*i)
+		put(m.bytes[3], 256+112+16*i, p, p)
+	}
+	if h := Read(m, m.maps, "").Glibc; h == nil || h.System != want.System || h.Arenas != 2 {
+		t.Errorf("hardly a bin is empty: %+v", h)
+	}
 	for name, spoil := range map[string]func(m *memory){
 		"no ring":               func(m *memory) { put(m.bytes[3], 256+112+binsEnd+16, 0) },
 		"a ring elsewhere":      func(m *memory) { put(m.bytes[2], 32+112+binsEnd+16, moreAt+32) },
+		"bins that lead out":    func(m *memory) { put(m.bytes[3], 256+112+16*60, 0xdead0000) },
 		"no bins":               func(m *memory) { clear(m.bytes[3]) },
 		"variables swapped out": func(m *memory) { m.bytes[3] = nil },
 	} {

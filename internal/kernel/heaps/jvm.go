@@ -40,7 +40,7 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 		}
 		h, ok := counters.heap()
 		if !ok {
-			return nil, "the JVM does not publish the size of its heap with this collector"
+			return nil, "the JVM does not publish sizes of its heap that hold together: not with this collector, or not during a collection"
 		}
 		r.javaHeap(h)
 		return h, ""
