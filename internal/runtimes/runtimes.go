@@ -171,7 +171,7 @@ func jvm(p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	r := Runtime{
 		Name: JVM, How: "libjvm.so is mapped", Heap: none, Unknown: why(h, snapshot.RuntimeJVM),
 		Settings: append(flags(p, javaFlag), variables(p, "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")...),
-		Cure:     "-Xmx or -XX:MaxRAMPercentage lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back",
+		Cure:     "-Xms and -Xmx, or -XX:MaxRAMPercentage, lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back",
 	}
 	j := h.JVM
 	if j == nil {
@@ -361,7 +361,7 @@ func (r *Runtime) Title() string {
 	case Go:
 		return "Go"
 	case JVM:
-		return "JVM"
+		return "the JVM"
 	case Node:
 		return "Node.js"
 	case Python:
