@@ -45,6 +45,9 @@ func play(role string) {
 		makeMappings(number(os.Args[1]))
 	case "heap":
 		touch(mapAnon(number(os.Args[1])<<20, syscall.MADV_NOHUGEPAGE))
+	case "go-keeper":
+		keepGo()
+		return
 	case "kinds":
 		plantKinds(os.Args[1])
 	case "forks":

@@ -315,7 +315,7 @@ func parseHeader(line []byte) (k key, a kernel.Answer, size int, err error) {
 		return k, a, 0, fmt.Errorf("%.80q is not one", line)
 	}
 	switch k.op = kernel.Op(op); k.op {
-	case "meta", censusKey.op, kernel.Read, kernel.List, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers:
+	case "meta", censusKey.op, kernel.Read, kernel.List, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers, kernel.Environ, kernel.Heaps:
 	default:
 		return k, a, 0, fmt.Errorf("unknown operation %q", op)
 	}

@@ -188,6 +188,13 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 		return p.mountinfo(data)
 	case "cmdline":
 		return p.cmdline(data)
+	case "environ": // whoever wrote the archive
+		return identity.MemoryEnviron(data)
+	case "mem":
+		if op == kernel.Heaps { // numbers, and words of runtimes
+			return data
+		}
+		return nil
 	}
 	if p.r == nil {
 		return data

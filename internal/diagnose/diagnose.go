@@ -44,6 +44,7 @@ type Doc struct {
 // The codes.
 const (
 	codeLazy      = "alloc.lazyfree"
+	codeRetained  = "alloc.retained"
 	codeTHP       = "alloc.thp"
 	codeAnon      = "anon.live"
 	codeCold      = "cache.cold"
@@ -96,7 +97,7 @@ var (
 // Rules are all of them, in the order of their codes.
 func Rules() []Rule {
 	return []Rule{
-		allocLazyfree, allocTHP, anonLive,
+		allocLazyfree, allocRetained, allocTHP, anonLive,
 		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
@@ -122,8 +123,9 @@ type facts struct {
 	judged []advisory.Judgement
 	kills  kills
 
-	divided *cached // see divide, once asked for
-	within  []bool  // of the census's groups, see census
+	divided *cached  // see divide, once asked for
+	within  []bool   // of the census's groups, see census
+	kept    []keeper // see keepers, once asked for
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }

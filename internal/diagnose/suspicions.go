@@ -64,13 +64,39 @@ func (f *facts) leaking() report.Suspicion {
 func (f *facts) allocator(found []report.Finding) report.Suspicion {
 	const id = "allocator"
 	anon, share, known := f.anon()
-	for _, x := range [][2]string{{codeLazy, confirmed}, {codeTHP, likely}} {
+	for _, x := range [][2]string{{codeRetained, confirmed}, {codeLazy, confirmed}, {codeTHP, likely}} {
 		if r, ok := of(found, x[0]); ok && r.Confidence != low && 10*bytes(r) >= anon {
 			return report.Suspicion{ID: id, Answer: x[1], Because: r.Title}
 		}
 	}
 	if known && 10*anon < f.w.Usage {
 		return report.Suspicion{ID: id, Answer: ruledOut, Because: "allocators hold anonymous memory: " + share}
+	}
+	if !known {
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: "how much anonymous memory there is, is not known"}
+	}
+	// What the accounts of runtimes cover, and whose do not.
+	var managed, idle, pieces int64
+	silent := ""
+	for _, k := range f.keepers() {
+		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
+		for _, r := range k.all {
+			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
+				silent = processName(k.process) + ": " + r.Unknown
+			}
+		}
+	}
+	if anon > 0 && 4*pieces >= anon && f.matters(pieces) {
+		return report.Suspicion{ID: id, Answer: likely, Because: fmt.Sprintf("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
+	}
+	because := fmt.Sprintf("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
+	switch {
+	case 10*managed >= 8*anon && 10*idle < anon && silent == "":
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: because}
+	case silent != "":
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: silent}
+	case 2*managed >= anon:
+		return report.Suspicion{ID: id, Answer: unlikely, Because: because}
 	}
 	return report.Suspicion{ID: id, Answer: cannotTell, Because: "what a heap holds and does not use only its runtime knows: " + share + ", is mapped"}
 }

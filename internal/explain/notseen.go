@@ -203,6 +203,8 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
 		mappings(p, note)
 		note(p.PID, "the Go heap", p.GoVersion.Source, p.GoVersion.Err, p.GoVersion.State)
+		note(p.PID, "what runtimes and allocators hold and do not use", p.Heaps.Source, p.Heaps.Err, p.Heaps.State)
+		note(p.PID, "settings in the environment", p.Environ.Source, p.Environ.Err, p.Environ.State)
 		note(p.PID, "deleted open files", p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
 		for _, f := range p.OpenFiles.Value {
 			note(p.PID, "sizes of deleted open files", f.Stat.Source, f.Stat.Err, f.Stat.State)

@@ -244,6 +244,7 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 		}
 	}
 	readMappings(src, s, bySize)
+	readHeaps(src, bySize)
 	readOpenFiles(src, bySize)
 }
 

@@ -234,8 +234,10 @@ type Process struct {
 
 	Mappings  Reading[int] // count, by /proc/PID/maps: what reading smaps would cost
 	Smaps     Reading[Smaps]
-	Rollup    Reading[Stat]   // smaps_rollup, where smaps were not read
-	GoVersion Reading[string] // of what built the executable; Absent when it is no Go program
+	Rollup    Reading[Stat]     // smaps_rollup, where smaps were not read
+	GoVersion Reading[string]   // of what built the executable; Absent when it is no Go program
+	Environ   Reading[[]string] // variables about memory that it started with; asked of the largest
+	Heaps     Reading[Heaps]    // asked of the largest
 	OpenFiles Reading[[]OpenFile]
 }
 
