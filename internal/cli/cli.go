@@ -56,6 +56,8 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+	watch          time.Duration
+	since          string
 
 	patience                                 time.Duration
 	state                                    string
@@ -188,6 +190,12 @@ func (a *app) counting(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// watching adds the flag of commands that can look at a target for a while.
+func (a *app) watching(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().DurationVar(&a.watch, "watch", 0, "look for so long (1s to 1h), to tell what grows, what is busy and what is idle")
+	return cmd
+}
+
 // open opens the node that the flags choose.
 func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.timeout <= 0 {
@@ -196,12 +204,20 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.census != "" && !slices.Contains(wire.CensusModes(), a.census) {
 		return nil, usageError("--census %q: want one of %s", a.census, strings.Join(wire.CensusModes(), ", "))
 	}
+	switch {
+	case a.watch != 0 && (a.watch < time.Second || a.watch > time.Hour):
+		return nil, usageError("--watch %s: want 1s to 1h", a.watch)
+	case a.watch != 0 && a.from != "":
+		return nil, usageError("--watch: a capture stands still; one of a watch has its looks")
+	case a.since != "" && a.from == "":
+		return nil, usageError("--since: compares two captures, say the later one with --from")
+	}
 	whom, err := a.names()
 	if err != nil {
 		return nil, err
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {
