@@ -28,17 +28,18 @@ var arrows = map[string]string{
 	"capture":          "identity kernel kernel/kmsg snapshot",
 	"ledger":           "size snapshot",
 	"mapping":          "size snapshot",
+	"trend":            "ledger mapping size snapshot",
 	"mounts":           "snapshot",
 	"kversion":         "",
 	"advisory":         "kversion size snapshot",
 	"says":             "ledger mapping size snapshot",
 	"report":           "",
 	"oom":              "identity printable report size snapshot",
-	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot",
+	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot trend",
 	"render":           "advisory diagnose printable report size",
 	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
 	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot",
+	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot trend",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",
@@ -72,7 +73,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "trend", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
 
 type pkg struct {
 	ImportPath                         string

@@ -44,6 +44,7 @@ func liveAnon(f *facts) []report.Finding {
 		confidence = high
 	}
 	r := f.cause(codeAnon, bytes, confidence, "anonymous memory, which only its processes can give back", f.counters("anonymous memory in the counters", "anon"))
+	r.PartOf = codeLeak
 	for i, p := range list[:min(len(list), 3)] {
 		what := ""
 		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {
