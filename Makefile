@@ -5,7 +5,7 @@ export CGO_ENABLED ?= 0
 export GOFLAGS ?= -buildvcs=false
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo generate test test-vm kernels lint bench schema clean
+.PHONY: help build demo generate test test-vm kernels accuracy software lint bench schema clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ generate: ## the embedded BPF object anew, by clang 14
 kernels: ## write docs/kernels.md and the captures of every lab on every kernel anew
 	@scripts/test-vm -v -args -update
 	go test ./internal/wire -update
+
+accuracy: build ## which cause is named where which was planted, over all kept captures: docs/accuracy.md
+	cd e2e && MEMWHY_BIN=$(CURDIR)/$(BIN) go test -count=1 ./accuracy -update && cat ../docs/accuracy.md
+
+software: build ## real software in cgroups, once more, and the captures of it anew (root, cgroup v1)
+	cd e2e && MEMWHY_SOFTWARE=required MEMWHY_BIN=$(CURDIR)/$(BIN) go test -count=1 ./software -update
 
 lint: ## gofumpt, go vet, staticcheck, errorlint; nothing may be left
 	@scripts/lint

@@ -354,24 +354,42 @@ func (f finding) ofTheNode() bool {
 	return f.Bytes == nil && f.Severity == "notice" && (f.Code == "cgroup.dying" || f.PartOf == "cgroup.dying")
 }
 
-// cause checks that the first finding that has bytes of its own is the planted one.
-// Where the kernel, or no census, shows the planted account there is none to find.
-func (c *comparison) cause() {
-	want := c.t.Cause
-	if want == nil || len(c.t.Accounts) == 0 || want.Census && (c.r.Census == nil || !c.r.Census.Complete) {
-		return
-	}
-	if !slices.ContainsFunc(c.t.Accounts, func(a planting) bool { _, ok := c.find(a.Path); return ok }) {
-		return
-	}
-	i := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Bytes != nil && f.PartOf == "" })
+// wanted is the planted cause. Where the kernel, or no census, shows the planted
+// account there is none to find, and why says so.
+func (c *comparison) wanted() (want *cause, why string) {
 	switch {
-	case i < 0:
+	case c.t.Cause == nil:
+		return nil, ""
+	case c.t.Cause.Census && (c.r.Census == nil || !c.r.Census.Complete):
+		return nil, c.t.Cause.Code + " takes a census, and there is none"
+	case len(c.t.Accounts) > 0 && !slices.ContainsFunc(c.t.Accounts, func(a planting) bool { _, ok := c.find(a.Path); return ok }):
+		return nil, c.t.Accounts[0].Path + " is no account here"
+	}
+	return c.t.Cause, ""
+}
+
+// first is the first finding that has bytes of its own.
+func (c *comparison) first() *finding {
+	i := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Bytes != nil && f.PartOf == "" })
+	if i < 0 {
+		return nil
+	}
+	return &c.r.Findings[i]
+}
+
+// cause checks that the first finding that has bytes of its own is the planted one.
+func (c *comparison) cause() {
+	want, _ := c.wanted()
+	if want == nil || len(c.t.Accounts) == 0 {
+		return
+	}
+	switch first := c.first(); {
+	case first == nil:
 		c.problem("no cause is found, want %s", want.Code)
-	case c.r.Findings[i].Code != want.Code:
-		c.problem("the first cause is %s (%s), want %s", c.r.Findings[i].Code, c.r.Findings[i].Title, want.Code)
+	case first.Code != want.Code:
+		c.problem("the first cause is %s (%s), want %s", first.Code, first.Title, want.Code)
 	default:
-		cell := Cell{Account: want.Code, Compared: want.Code, Planted: want.Bytes, Reported: *c.r.Findings[i].Bytes, Tolerance: c.t.ToleranceBytes}
+		cell := Cell{Account: want.Code, Compared: want.Code, Planted: want.Bytes, Reported: *first.Bytes, Tolerance: c.t.ToleranceBytes}
 		cell.Error = cell.Reported - cell.Planted
 		c.v.Cells = append(c.v.Cells, cell)
 		if !cell.OK() {
@@ -388,12 +406,18 @@ func (c *comparison) findings() {
 		}
 	}
 	for _, f := range c.r.Findings {
-		known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
-		wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code || f.ofTheNode()
-		if f.Severity != "info" && !wanted && (known || c.t.Healthy) {
+		if c.unwanted(f) {
 			c.problem("%s %s is found: %s", f.Severity, f.Code, f.Title)
 		}
 	}
+}
+
+// unwanted reports a finding that is more than info and that the truth knows
+// nothing of.
+func (c *comparison) unwanted(f finding) bool {
+	known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
+	wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code || f.ofTheNode()
+	return f.Severity != "info" && !wanted && (known || c.t.Healthy)
 }
 
 var levels = []string{"none", "low", "raised", "high", "critical"}

@@ -306,23 +306,25 @@ func labDirs(run *Run) []string {
 	return dirs
 }
 
-// pack makes one archive of the trimmed captures of a machine.
+// pack makes one archive of the trimmed captures of a machine, with their truths.
 func pack(t *testing.T, run *Run) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	w := tar.NewWriter(z)
 	for _, dir := range labDirs(run) {
-		c, ok := run.Files[dir+"capture"]
-		if !ok {
-			continue
+		var err error
+		files := map[string][]byte{".truth.json": run.Files[dir+"truth.json"]}
+		if c, ok := run.Files[dir+"capture"]; ok {
+			files[".capture"], err = trim(c)
 		}
-		small, err := trim(c)
-		if err == nil {
-			err = w.WriteHeader(&tar.Header{Name: filepath.Base(dir) + ".capture", Mode: 0o644, Size: int64(len(small)), Format: tar.FormatUSTAR})
-		}
-		if err == nil {
-			_, err = w.Write(small)
+		for _, kind := range slices.Sorted(maps.Keys(files)) {
+			if err == nil {
+				err = w.WriteHeader(&tar.Header{Name: filepath.Base(dir) + kind, Mode: 0o644, Size: int64(len(files[kind])), Format: tar.FormatUSTAR})
+			}
+			if err == nil {
+				_, err = w.Write(files[kind])
+			}
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", dir, err)

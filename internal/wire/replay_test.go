@@ -65,6 +65,9 @@ func labs(t *testing.T, file string) (names []string, nodes map[string]*Node) {
 	t.Helper()
 	nodes = map[string]*Node{}
 	for name, b := range unpack(t, file) {
+		if !strings.HasSuffix(name, ".capture") {
+			continue
+		}
 		a, err := capture.Parse(b)
 		if err != nil {
 			t.Fatalf("%s: %s: %v", file, name, err)
