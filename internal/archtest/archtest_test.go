@@ -28,6 +28,7 @@ var arrows = map[string]string{
 	"capture":          "identity kernel kernel/kmsg snapshot",
 	"ledger":           "size snapshot",
 	"mapping":          "size snapshot",
+	"check":            "printable report size",
 	"trend":            "ledger mapping size snapshot",
 	"mounts":           "snapshot",
 	"kversion":         "",
@@ -38,7 +39,7 @@ var arrows = map[string]string{
 	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot trend",
 	"render":           "advisory diagnose printable report size",
 	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
-	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
 	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot trend",
 	"archtest":         "",
 	"/lab":             "",
@@ -73,7 +74,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "trend", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "check", "trend", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
 
 type pkg struct {
 	ImportPath                         string
