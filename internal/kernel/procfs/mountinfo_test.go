@@ -25,8 +25,8 @@ func TestParseMountinfo(t *testing.T) {
 
 func TestParseMountinfoOddRows(t *testing.T) {
 	for line, want := range map[string]snapshot.Mount{
-		"1 2 8:1 / / rw - ext4  rw":                                                                     {ID: 1, Parent: 2, Device: 8<<20 | 1, Root: "/", Point: "/", Type: "ext4"},
-		"1 2 0:5 mnt:[1] /run/n rw - nsfs nsfs rw":                                                      {ID: 1, Parent: 2, Device: 5, Root: "mnt:[1]", Point: "/run/n", Type: "nsfs", Source: "nsfs"},
+		"1 2 8:1 / / rw - ext4  rw":                {ID: 1, Parent: 2, Device: 8<<20 | 1, Root: "/", Point: "/", Type: "ext4"},
+		"1 2 0:5 mnt:[1] /run/n rw - nsfs nsfs rw": {ID: 1, Parent: 2, Device: 5, Root: "mnt:[1]", Point: "/run/n", Type: "nsfs", Source: "nsfs"},
 		"1 2 0:9 / /o rw - overlay o rw,lowerdir+=/a:b,lowerdir+=/c,datadir+=/d,upperdir=/u":            {ID: 1, Parent: 2, Device: 9, Root: "/", Point: "/o", Type: "overlay", Source: "o", Lower: []string{"/a:b", "/c", "/d"}, Upper: "/u"},
 		"1 2 0:9 / /o rw shared:3 master:1 - overlay o rw,lowerdir=/a\\134\\134:/b::/c,redirect_dir=on": {ID: 1, Parent: 2, Device: 9, Root: "/", Point: "/o", Type: "overlay", Source: "o", Lower: []string{`/a\`, "/b", "/c"}},
 	} {
