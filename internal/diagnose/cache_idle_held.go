@@ -11,7 +11,7 @@ var cacheIdleHeld = Rule{
 	NoBytes: "the cgroup's counters could not be read",
 	find:    idleHeld,
 	Doc: Doc{
-		Means: `While it was watched its processes ran for less than a hundredth of the time, read, wrote and faulted in less than a hundredth of the cache, and the cache stayed as large as it was. ` +
+		Means: `While it was watched its processes ran for less than a hundredth of the time, read, wrote and faulted in less than a hundredth of the cache, and the cache stayed, but for a tenth that others may have taken. ` +
 			`The load is over, the files stay: the kernel gives them back when somebody needs the memory, never because time passes. It takes the place of cache.cold. ` +
 			`What processes outside of this container do with the same files it does not tell.`,
 		Grades: "info always. Medium confidence where block I/O or system calls could not be counted.",

@@ -109,6 +109,7 @@ func (f *facts) churning(found []report.Finding) (report.Suspicion, bool) {
 const (
 	idleWindow = 2 * time.Second
 	idlePart   = 100
+	idleLoss   = 10 // of the cache, that others may have taken meanwhile: DAMON, reclaim
 )
 
 // idle says whether the target did nothing with its cache while it was watched.
@@ -120,7 +121,7 @@ func (f *facts) idle() (confidence string, e []report.Evidence, yes bool) {
 	file, ok := t.Line(trend.File)
 	rest := f.divide().rest
 	faults, known := t.Count("pgfault")
-	if !ok || file.Shape() != trend.Flat || !f.matters(rest) || !known || faults.N > rest/idlePart/max(f.s.Host.PageSize, 1) {
+	if !ok || file.Span() > max(file.Noise, rest/idleLoss) || !f.matters(rest) || !known || faults.N > rest/idlePart/max(f.s.Host.PageSize, 1) {
 		return "", nil, false
 	}
 	confidence = high
