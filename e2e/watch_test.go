@@ -26,7 +26,7 @@ func TestWatch(t *testing.T) {
 		{"plateau", "4s", "", "anon.leak anon.churn", "", "ruled-out", "unlikely"},
 		{"sawtooth", "4s", "", "anon.leak", "", "", "unlikely"},
 		{"churn", "3s", "anon.churn", "anon.leak", "freed again", "", "unlikely"},
-		{"idle", "3s", "cache.idle-held", "anon.leak anon.churn cache.cold", "left", "ruled-out", "unlikely"},
+		{"idle", "3s", "cache.idle-held", "anon.leak anon.churn cache.cold", "did not touch within", "ruled-out", "unlikely"},
 		{"reads", "3s", "cache.cold", "anon.leak cache.idle-held", "", "", "unlikely"},
 	} {
 		t.Run(c.way, func(t *testing.T) {
