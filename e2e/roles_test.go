@@ -54,6 +54,8 @@ func play(role string) {
 		forkAfter(number(os.Args[1])<<20, number(os.Args[2]))
 	case "churn":
 		go churn()
+	case "moving":
+		go move(os.Args[1], os.Args[2])
 	case "container":
 		beContainer(os.Args[1], os.Args[2])
 	case "apart":

@@ -85,8 +85,8 @@ func (f *facts) keepers() []keeper {
 	return f.kept
 }
 
-// idle is what all of them keep and do not use.
-func (f *facts) idle() (sum int64) {
+// retained is what all of them keep and do not use.
+func (f *facts) retained() (sum int64) {
 	for _, k := range f.keepers() {
 		sum = min(sum+k.idle, maxSum)
 	}
@@ -94,7 +94,7 @@ func (f *facts) idle() (sum int64) {
 }
 
 func retained(f *facts) []report.Finding {
-	bytes := f.idle()
+	bytes := f.retained()
 	if !f.matters(bytes) {
 		return nil
 	}

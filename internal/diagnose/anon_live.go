@@ -39,7 +39,7 @@ var anonLive = Rule{
 func liveAnon(f *facts) []report.Finding {
 	all := f.account(ledger.AnonOther)
 	bytes := all
-	if idle := f.idle(); f.matters(idle) { // another cause
+	if idle := f.retained(); f.matters(idle) { // another cause
 		bytes -= idle
 	}
 	if !f.matters(bytes) {
@@ -51,6 +51,7 @@ func liveAnon(f *facts) []report.Finding {
 		confidence = high
 	}
 	r := f.cause(codeAnon, bytes, confidence, "anonymous memory, which only its processes can give back", f.counters("anonymous memory in the counters", "anon"))
+	r.PartOf = codeLeak
 	for i, p := range list[:min(len(list), 3)] {
 		what := ""
 		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {

@@ -37,7 +37,7 @@ var cacheCold = Rule{
 
 func cold(f *facts) []report.Finding {
 	d := f.divide()
-	if !f.matters(d.rest) {
+	if _, _, idle := f.idle(); idle || !f.matters(d.rest) {
 		return nil
 	}
 	confidence, seen := f.coldness()

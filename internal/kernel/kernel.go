@@ -142,6 +142,22 @@ func Census(src Source, pids []int) snapshot.Reading[*snapshot.Census] {
 	return snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, Err: "nothing here takes one"}
 }
 
+// Last is the look that a source itself is, after all earlier ones.
+const Last = -1
+
+// Look gives the source of the n-th earlier look at the same node, from 0 on, and
+// of the Last. A running node is asked then: not before after has passed since the
+// first look. A recording has those that were recorded, whenever they were. Other
+// sources, and those whose time is up, have none.
+func Look(src Source, n int, after time.Duration) (Source, bool) {
+	if w, ok := src.(interface {
+		Look(n int, after time.Duration) (Source, bool)
+	}); ok {
+		return w.Look(n, after)
+	}
+	return src, n == Last
+}
+
 // Origin says where answers come from.
 type Origin struct {
 	Replay    bool
@@ -149,6 +165,8 @@ type Origin struct {
 	PageSize  int64         // bytes
 	Target    string        // what a capture was taken of; empty otherwise
 	Cost      snapshot.Cost // so far, or as recorded
+	Looks     int           // earlier ones that a recording has
+	Since     bool          // its one earlier look is another recording
 }
 
 // Fault turns an error of the operating system into the state and the words of

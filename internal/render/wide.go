@@ -17,6 +17,7 @@ func Wide(r *report.Report) []byte {
 	wideHead(p, r)
 	allFindings(p, r)
 	suspicions(p, r)
+	overTime(p, r)
 	figures(p, r)
 	bar(p, r)
 	p.line("LEDGER, in bytes")

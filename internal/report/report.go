@@ -48,10 +48,11 @@ type Report struct {
 	Census      *Census     `json:"census,omitempty"` // of the target; absent without one
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
-	Findings    []Finding   `json:"findings"`   // the most dangerous first
-	Suspicions  []Suspicion `json:"suspicions"` // what everybody suspects first, each answered
-	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
-	Doubts      []string    `json:"doubts"`     // what was seen and is strange
+	Findings    []Finding   `json:"findings"`        // the most dangerous first
+	Trend       *Trend      `json:"trend,omitempty"` // absent with one look
+	Suspicions  []Suspicion `json:"suspicions"`      // what everybody suspects first, each answered
+	Advisories  []Advisory  `json:"advisories"`      // with evidence; of kernel memory of removed containers also what is mitigated or unknown
+	Doubts      []string    `json:"doubts"`          // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`
 	Cost        Cost        `json:"cost"`
 }
