@@ -27,7 +27,12 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("MEMWHY_E2E_JOIN"); dir != "" {
 		must(os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0))
 		must(os.Unsetenv("MEMWHY_E2E_JOIN"))
-		must(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+		program := os.Args[0]
+		if other := os.Getenv("MEMWHY_E2E_PROGRAM"); other != "" {
+			program = other
+			must(os.Unsetenv("MEMWHY_E2E_PROGRAM"))
+		}
+		must(syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ()))
 	}
 	if bin := os.Getenv("MEMWHY_E2E_LESS"); bin != "" {
 		lessen()
@@ -122,6 +127,7 @@ type holder struct {
 	PID                            int
 	State                          map[string]int64
 	Parts                          []part
+	Runtimes                       []manager
 	UsedBy                         []struct {
 		PID int
 		How string
@@ -133,6 +139,15 @@ type part struct {
 	Bytes           int64
 	Count           int
 	State           map[string]int64
+}
+
+// manager is a runtime or an allocator.
+type manager struct {
+	Name, Version, How, Unknown, Cure string
+	Settings                          map[string]string
+	Heap                              map[string]int64
+	Arenas                            int
+	AtLeast                           bool
 }
 
 // process is the holder that a process is.

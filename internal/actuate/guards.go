@@ -89,7 +89,7 @@ func grown[T int64 | time.Duration](w *watch, guard string, from, to snapshot.Re
 // check reports which guard stops the plan now, and why.
 func (w *watch) check() (guard, why string) {
 	g, first, now := &w.g, &w.first, &w.now
-	if g.Time > 0 && now.at.Sub(first.at) >= g.Time {
+	if g.Time > 0 && time.Since(first.at) >= g.Time {
 		return ByTime, fmt.Sprintf("%s are over", g.Time)
 	}
 	if now.target.Usage.State != snapshot.Present {
@@ -122,6 +122,8 @@ func (w *watch) check() (guard, why string) {
 func count(n int64) string { return fmt.Sprint(n) }
 
 // stalls looks at the share of time that the target, or the node, stalled since mark.
+// memory.reclaim is no stall of anybody; before 5.10 lowering a limit was one of the
+// writer's, and so of the node (linux 5.4 mm/vmscan.c, try_to_free_mem_cgroup_pages).
 func (w *watch) stalls() (guard, why string) {
 	if w.g.Stall <= 0 {
 		return "", ""

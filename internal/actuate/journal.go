@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ const (
 	journalSchema = "memwhy.journal/v1"
 	journalEnd    = ".journal"
 	lockEnd       = ".lock"
+	newEnd        = ".new"
 
 	maxJournal  = 64 << 10 // bytes
 	maxJournals = 4096
@@ -115,7 +117,7 @@ func (j *journal) write(e *entry) error {
 	if err != nil {
 		return err
 	}
-	name := j.name + ".new"
+	name := j.name + newEnd
 	f, err := j.dir.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -260,8 +262,9 @@ func (j *journal) replay() ([]Recovered, error) {
 	return all, err
 }
 
-// journals are the names of those in a directory.
-func journals(dir *os.Root) ([]string, error) {
+// remains are the cgroups of which there is something in a directory: a journal, one that
+// was being written, a lock.
+func remains(dir *os.Root) ([]string, error) {
 	d, err := dir.Open(".")
 	if err != nil {
 		return nil, err
@@ -273,11 +276,13 @@ func journals(dir *os.Root) ([]string, error) {
 	}
 	var found []string
 	for _, n := range names {
-		if strings.HasSuffix(n, journalEnd) {
-			found = append(found, n)
+		id, end, _ := strings.Cut(n, ".")
+		if end = "." + end; end == journalEnd || end == journalEnd+newEnd || end == lockEnd {
+			found = append(found, id)
 		}
 	}
-	return found, nil
+	slices.Sort(found)
+	return slices.Compact(found), nil
 }
 
 // Pending lists the settings of journals in dir that a reclaim left changed, as far as
@@ -289,12 +294,13 @@ func Pending(dir string) []Recovered {
 		return nil
 	}
 	defer root.Close()
-	names, _ := journals(root)
+	ids, _ := remains(root)
 	var all []Recovered
-	for _, name := range names {
-		if locked(root, strings.TrimSuffix(name, journalEnd)+lockEnd) {
+	for _, id := range ids {
+		if locked(root, id+lockEnd) {
 			continue
 		}
+		name := id + journalEnd
 		e, err := (&journal{root, name}).read()
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -307,8 +313,8 @@ func Pending(dir string) []Recovered {
 	return all
 }
 
-// Recover puts back the settings of all pending journals in dir. Those that are under
-// way are left alone.
+// Recover puts back the settings of all pending journals in dir, and clears up what else
+// was left. Those that are under way are left alone.
 func Recover(dir string) ([]Recovered, error) {
 	root, err := openDir(dir, false)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -318,11 +324,11 @@ func Recover(dir string) ([]Recovered, error) {
 		return nil, err
 	}
 	defer root.Close()
-	names, err := journals(root)
+	ids, err := remains(root)
 	var all []Recovered
 	errs := []error{err}
-	for _, name := range names {
-		l, err := lock(root, strings.TrimSuffix(name, journalEnd)+lockEnd)
+	for _, id := range ids {
+		l, err := lock(root, id+lockEnd)
 		if errors.Is(err, ErrBusy) {
 			continue
 		}
@@ -330,7 +336,8 @@ func Recover(dir string) ([]Recovered, error) {
 			errs = append(errs, err)
 			continue
 		}
-		done, err := (&journal{root, name}).replay()
+		_ = root.Remove(id + journalEnd + newEnd)
+		done, err := (&journal{root, id + journalEnd}).replay()
 		all, errs = append(all, done...), append(errs, err)
 		l.release()
 	}

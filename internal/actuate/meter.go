@@ -30,8 +30,8 @@ type files struct {
 }
 
 // beside is where a cgroup of version 1 has what other hierarchies know of the same
-// processes; why says why there is nothing.
-type beside struct{ pressure, reads, why string }
+// processes, or why not.
+type beside struct{ pressure, reads, noPressure, noReads string }
 
 // NewMeter is a Meter of the files of cgroups, as src answers. With a foreign root
 // the mount table is that of the node's first process.
@@ -69,11 +69,11 @@ func (f *files) Read(g remedy.Group) (Sample, error) {
 		return s, nil
 	}
 	b := f.besides(g)
-	s.Stall = snapshot.Reading[time.Duration]{State: snapshot.Absent, Source: "memory.pressure", Err: b.why}
+	s.Stall = snapshot.Reading[time.Duration]{State: snapshot.Absent, Source: "memory.pressure", Err: b.noPressure}
 	if b.pressure != "" {
 		s.Stall = f.stall(b.pressure)
 	}
-	s.ReadBytes = snapshot.Reading[int64]{State: snapshot.Absent, Source: "blkio.throttle.io_service_bytes_recursive", Err: b.why}
+	s.ReadBytes = snapshot.Reading[int64]{State: snapshot.Absent, Source: readsFile, Err: b.noReads}
 	if b.reads != "" {
 		s.ReadBytes = kernel.Value(f.src, b.reads, maxFile, cgroupfs.ParseReadBytes)
 	}
@@ -136,14 +136,26 @@ func (f *files) besides(g remedy.Group) beside {
 	return b
 }
 
+const (
+	readsFile = "blkio.throttle.io_service_bytes_recursive"
+	elsewhere = "its processes are elsewhere in that hierarchy"
+)
+
+// counts reports whether the hierarchy's counters move at all: newer kernels count only
+// where something is throttled (seen on 6.18), and a zero would be none.
+func (f *files) counts(m cgroupfs.Mount) bool {
+	n, ok := kernel.Value(f.src, path.Join(m.Point, readsFile), maxFile, cgroupfs.ParseReadBytes).Get()
+	return ok && n > 0
+}
+
 // find believes another hierarchy only when a process of the cgroup is in a cgroup of
 // the same path there: else its counters are those of other processes.
 func (f *files) find(g remedy.Group) beside {
 	in, err := f.membership(g)
 	if err != nil {
-		return beside{why: err.Error()}
+		return beside{noPressure: err.Error(), noReads: err.Error()}
 	}
-	b := beside{why: "its processes are elsewhere in that hierarchy"}
+	b := beside{noPressure: elsewhere, noReads: elsewhere}
 	for _, m := range f.table() {
 		dir, ok := cgroupfs.Hierarchy{Mount: m}.Dir(g.Path)
 		if !ok {
@@ -158,7 +170,9 @@ func (f *files) find(g remedy.Group) beside {
 			b.pressure = path.Join(dir, "memory.pressure")
 		case m.Version == snapshot.V1 && slices.Contains(m.Controllers, "blkio") &&
 			same(func(l cgroupfs.Membership) bool { return slices.Contains(l.Controllers, "blkio") }):
-			b.reads = path.Join(dir, "blkio.throttle.io_service_bytes_recursive")
+			if b.reads = path.Join(dir, readsFile); !f.counts(m) {
+				b.reads, b.noReads = "", "the kernel counts no reads there: nothing is throttled"
+			}
 		}
 	}
 	return b

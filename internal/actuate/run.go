@@ -451,16 +451,23 @@ func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
 	at("journal in place")
 	reply, err := r.write(o, r.patience())
 	at("written")
-	if undone := r.putBack(e); undone != nil {
+	if undone := r.putBack(e, errors.Is(err, errStuck)); undone != nil {
 		r.stop(ByRestore, undone.Error())
 	}
 	return reply.Dropped, cmp.Or(err, reply.Err())
 }
 
 // putBack makes sure that settings are what they were. Mostly the writer has seen to it.
-func (r *runner) putBack(e *entry) error {
+// A writer that is stuck may still write: the journal is kept for the guardian, which
+// waits for its end.
+func (r *runner) putBack(e *entry, stuck bool) error {
 	all := e.restore()
 	at("restored")
+	if stuck {
+		r.res.Restored = false
+		r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s was put back, but %v and may change it again", e.Settings[0].Name, r.p.Target.Path, errStuck))
+		return errStuck
+	}
 	for _, x := range all {
 		switch x.Outcome {
 		case Theirs:

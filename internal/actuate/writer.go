@@ -84,7 +84,6 @@ func (w *writer) start() (*scribe, error) {
 		orders.Close()
 		return nil, err
 	}
-	defer out.Close()
 	c := &scribe{cmd: exec.Command(w.command[0], w.command[1:]...), orders: orders, answers: answers, replies: json.NewDecoder(answers), ended: make(chan struct{})}
 	// The runtime's own signals would end a write too.
 	c.cmd.Env = []string{"GODEBUG=asyncpreemptoff=1", "GOTRACEBACK=none"}
@@ -93,7 +92,9 @@ func (w *writer) start() (*scribe, error) {
 	if w.life != nil {
 		c.cmd.ExtraFiles = []*os.File{w.life}
 	}
-	if err := c.cmd.Start(); err != nil {
+	err = c.cmd.Start()
+	out.Close() // so that it ends with the process
+	if err != nil {
 		orders.Close()
 		answers.Close()
 		return nil, err

@@ -19,7 +19,8 @@ var arrows = map[string]string{
 	"printable":        "",
 	"identity":         "snapshot",
 	"snapshot":         "",
-	"kernel":           "snapshot",
+	"kernel":           "identity kernel/heaps kernel/procfs snapshot",
+	"kernel/heaps":     "snapshot",
 	"kernel/procfs":    "snapshot",
 	"kernel/cgroupfs":  "kernel size snapshot",
 	"kernel/kmsg":      "size snapshot",
@@ -28,17 +29,20 @@ var arrows = map[string]string{
 	"capture":          "identity kernel kernel/kmsg snapshot",
 	"ledger":           "size snapshot",
 	"mapping":          "size snapshot",
+	"runtimes":         "size snapshot",
+	"check":            "printable report size",
+	"trend":            "ledger mapping size snapshot",
 	"mounts":           "snapshot",
 	"kversion":         "",
 	"advisory":         "kversion size snapshot",
 	"says":             "ledger mapping size snapshot",
 	"report":           "",
 	"oom":              "identity printable report size snapshot",
-	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot",
+	"explain":          "advisory diagnose identity ledger mapping mounts printable report runtimes says size snapshot trend",
 	"render":           "advisory diagnose printable report size",
 	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
-	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot",
+	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
+	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",
@@ -74,7 +78,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy", "runtimes", "check", "trend"}
 
 type pkg struct {
 	ImportPath                         string

@@ -60,6 +60,8 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+	watch          time.Duration
+	since          string
 
 	patience                                 time.Duration
 	state                                    string
@@ -81,6 +83,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
+	if code, answered := a.checkFailed(args, err); answered {
+		return code
+	}
 	return a.report(err)
 }
 
@@ -183,7 +188,7 @@ can be taken back. It only reads.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
-	root.AddCommand(a.explain(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.lab(stdin), a.version())
+	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.lab(stdin), a.version())
 	return root
 }
 
@@ -208,6 +213,12 @@ func (a *app) counting(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// watching adds the flag of commands that can look at a target for a while.
+func (a *app) watching(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().DurationVar(&a.watch, "watch", 0, "look for so long (1s to 1h), to tell what grows, what is busy and what is idle")
+	return cmd
+}
+
 // open opens the node that the flags choose.
 func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.timeout <= 0 {
@@ -216,12 +227,20 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.census != "" && !slices.Contains(wire.CensusModes(), a.census) {
 		return nil, usageError("--census %q: want one of %s", a.census, strings.Join(wire.CensusModes(), ", "))
 	}
+	switch {
+	case a.watch != 0 && (a.watch < time.Second || a.watch > time.Hour):
+		return nil, usageError("--watch %s: want 1s to 1h", a.watch)
+	case a.watch != 0 && a.from != "":
+		return nil, usageError("--watch: a capture stands still; one of a watch has its looks")
+	case a.since != "" && a.from == "":
+		return nil, usageError("--since: compares two captures, say the later one with --from")
+	}
 	whom, err := a.names()
 	if err != nil {
 		return nil, err
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

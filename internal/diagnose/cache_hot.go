@@ -37,6 +37,9 @@ func hot(f *facts) []report.Finding {
 	r := f.cause(codeHot, d.mapped, confidence, "page cache of files that processes have mapped"+d.most(codeHot, d.mapped),
 		f.counters("mapped by processes, shared memory included", "file_mapped", "shmem"))
 	r.Evidence = append(r.Evidence, d.files(codeHot)...)
-	r.Remedies = []report.Remedy{f.lookAtFiles(" --sort mapped")}
+	r.Remedies = []report.Remedy{
+		f.lookAtFiles(" --sort mapped"),
+		{Kind: "app", Command: "madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then", ExpectBytes: ptr(d.mapped), Cost: "reading it again goes to the disk"},
+	}
 	return []report.Finding{r}
 }

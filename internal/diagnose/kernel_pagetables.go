@@ -44,6 +44,7 @@ func tables(f *facts) []report.Finding {
 	}
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: "grep VmPTE /proc/*/status | sort -k2 -n | tail", Cost: "none"},
+		{Kind: "app", Command: "fewer processes that map the same memory (a pool of connections); munmap what is not used", ExpectBytes: ptr(bytes), Cost: "a pool to run"},
 		{Kind: "configure", Command: "huge pages for shared memory that many processes map", ExpectBytes: ptr(bytes), Cost: "they are set apart on the node"},
 	}
 	return []report.Finding{r}

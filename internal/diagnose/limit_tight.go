@@ -51,6 +51,11 @@ func tight(f *facts) []report.Finding {
 		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: the causes below, and who holds them", Cost: "none"},
 		{Kind: "limit", Command: "raise the limit, or bound the program below it", Cost: "memory of the node"},
 	}
+	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {
+		if cure := bound(list[0].process); cure != "" {
+			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: processName(list[0].process) + ": " + cure, Cost: "more work for a garbage collector"})
+		}
+	}
 	return []report.Finding{r}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/memwhy/memwhy/internal/says"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/trend"
 )
 
 // Report explains the target of s. The only error is ledger.ErrNoUsage: without
@@ -63,10 +64,16 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	}
 	r.Advisories = advisories(judged)
 	r.Findings = diagnose.Find(s, w, node, judged)
+	over := trend.Of(s, w.Bound)
+	r.Trend = trendOf(over)
+	if s.Watch != nil {
+		r.Doubts = append(r.Doubts, s.Watch.Doubts...)
+	}
 	r.Suspicions = diagnose.Suspicions(s, w, r.Findings)
 	r.Verdict = verdict(w, r.Findings)
 	missing := &missingList{}
 	r.Children = children(s, w, missing)
+	missing.activity(over)
 	r.NotSeen = append(notSeen(s, w, r), missing.rows...)
 	return r, nil
 }

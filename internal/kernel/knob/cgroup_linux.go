@@ -169,7 +169,9 @@ func (c *Cgroup) put(name string, v int64) error {
 // EINVAL before that: ErrSwappiness.
 //
 // EAGAIN after 16 rounds without any progress: ErrLess, what was reclaimed until then
-// stays so. EINTR on a signal: ErrInterrupted, as above. Dirty pages are not written
+// stays so. EINTR on a signal: ErrInterrupted, as above; signals are seen between rounds
+// only, so that up to 6.1 not even SIGKILL ends a write before it is done (tried on 6.1:
+// 256 MiB went after the signal), and what is asked has to be small. Dirty pages are not written
 // out by it but marked, and freed when they are clean.
 //
 // Nothing has to be put back.
