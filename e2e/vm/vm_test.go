@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/kernels.md and the captures 
 
 // elsewhere are the live tests that need more than these machines have: a shell,
 // FUSE, or a processor that is not emulated. TestLabs is what the machines do.
-const elsewhere = "TestLabs|TestDoctor|TestTreeOfAnUntouchedNode|TestStuck|TestBudget|TestLargeHeap|TestMany|TestChurningContainer"
+const elsewhere = "TestLabs|TestDoctor|TestTreeOfAnUntouchedNode|TestStuck|TestBudget|TestLargeHeap|TestMany|TestChurningContainer|TestWatch|TestReclaim|TestHeaps|TestRuntimes"
 
 const (
 	repository = "../.."

@@ -78,6 +78,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return lab.Hold(args[1:], stdin, stdout)
 	}
 	a := &app{stdout: stdout, stderr: stderr}
+	a.warnPending()
 	cmd := a.root(stdin)
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
@@ -175,7 +176,7 @@ func (a *app) root(stdin io.Reader) *cobra.Command {
 		Short: "Why is this container's memory high?",
 		Long: `memwhy says why a container's memory stays high: every byte that the kernel
 charges to its memory cgroup, in accounts that sum to its usage, and what of it
-can be taken back. It only reads.
+can be taken back. It only reads, but for memwhy reclaim --yes.
 
 ` + exitHelp,
 		SilenceErrors: true, SilenceUsage: true,
@@ -188,7 +189,7 @@ can be taken back. It only reads.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
-	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.lab(stdin), a.version())
+	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.reclaim(stdin), a.lab(stdin), a.version())
 	return root
 }
 

@@ -29,12 +29,10 @@ const (
 
 // reclaiming is what the flags of reclaim say.
 type reclaiming struct {
-	opt                   wire.ReclaimOptions
-	to                    string
-	cold, yes             bool
-	history, recover      bool
-	every, lasting        time.Duration
-	keep                  string
+	opt              wire.ReclaimOptions
+	to               string
+	cold, yes        bool
+	history, recover bool
 }
 
 func (a *app) reclaim(stdin io.Reader) *cobra.Command {
@@ -76,9 +74,6 @@ not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a 
 	f.BoolVar(&r.opt.AllowLimit, "allow-limit", false, "v1: lower the limit for moments; a burst meanwhile can be OOM-killed")
 	f.BoolVar(&r.opt.AllowForceEmpty, "allow-force-empty", false, "v1: memory.force_empty takes hot pages too")
 	f.BoolVar(&r.opt.Really, "really", false, "also a pod, a slice, a runtime")
-	f.StringVar(&r.keep, "keep", "", "hold usage at this for a while, in the foreground: bytes, or per cent of the limit")
-	f.DurationVar(&r.every, "every", 30*time.Second, "with --keep: how often to look")
-	f.DurationVar(&r.lasting, "for", 10*time.Minute, "with --keep: how long")
 	f.BoolVar(&r.history, "history", false, "print what was done before, and stop")
 	f.BoolVar(&r.recover, "recover", false, "put back what an earlier reclaim left changed, and stop")
 	f.StringVar(&r.opt.State, "record", r.opt.State, "directory of the record of what was done")
@@ -109,13 +104,10 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	}
 	a.timeout += r.opt.Observe + r.opt.Verify + 2*time.Minute // for the steps
 	r.opt.Root = a.hostRoot
-	r.opt.Guardian = []string{"/proc/self/exe", guardCommand}
-	r.opt.Writer = []string{"/proc/self/exe", writeCommand}
+	r.opt.Guardian = []string{"/proc/self/exe", guardianCommand}
+	r.opt.Writer = []string{"/proc/self/exe", writerCommand}
 	r.opt.Why = "memwhy reclaim " + strings.Join(args, " ")
 	r.opt.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
-	if r.keep != "" {
-		return a.reclaimKeep(cmd, r, target)
-	}
 	n, err := a.open(cmd.Context())
 	if err != nil {
 		return err
@@ -162,7 +154,8 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 	if !ok || a.output == "json" || a.output == "yaml" {
 		return false
 	}
-	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeCharDevice == 0 || f.Name() == os.DevNull {
+	st, err := f.Stat()
+	if null, nerr := os.Stat(os.DevNull); err != nil || nerr != nil || st.Mode()&os.ModeCharDevice == 0 || os.SameFile(st, null) {
 		return false
 	}
 	fmt.Fprintf(a.stderr, "Give back %s? [y/N] ", size.Text(bytes))
@@ -173,22 +166,18 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 // amounts reads the amounts of the flags.
 func (r *reclaiming) amounts() error {
 	one := 0
-	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "" || r.keep != "", r.cold} {
+	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.cold} {
 		if is {
 			one++
 		}
 	}
 	switch {
 	case one > 1:
-		return usageError("one of --cold, --file, --all-cache, --to, --keep")
-	case r.to != "" && r.keep != "":
-		return usageError("--to or --keep, not both")
+		return usageError("one of --cold, --file, --all-cache, --to")
 	case r.opt.Observe < 0 || r.opt.Observe > time.Hour || r.opt.Verify < 0 || r.opt.Verify > time.Hour:
 		return usageError("--observe, --verify: want up to an hour")
-	case r.every < time.Second || r.lasting <= 0:
-		return usageError("--every wants a second at least, --for more than nothing")
 	}
-	if text := r.to + r.keep; text != "" {
+	if text := r.to; text != "" {
 		to, percent, err := amount(text)
 		if err != nil {
 			return err
@@ -249,7 +238,32 @@ func (a *app) reclaimHistory(r *reclaiming) error {
 	if err != nil && len(all) == 0 {
 		return &coded{exitNotAllowed, err, ""}
 	}
-	return a.write(all, nil, func() []byte { return render.History(history(all)) }, func() []byte { return render.History(history(all)) })
+	if a.output == "json" {
+		out, err := render.JSON(all)
+		if err == nil {
+			_, err = a.stdout.Write(out)
+		}
+		return err
+	}
+	for i := range all {
+		h := &all[i]
+		freed, ended := "an unknown amount", h.Stopped
+		if h.Freed != nil {
+			freed = size.Text(*h.Freed)
+		}
+		switch {
+		case h.Ended.IsZero():
+			ended = "its end was not noted"
+		case ended == "":
+			ended = "done"
+		}
+		fmt.Fprintf(a.stdout, "%s  %9s of %9s  %s  uid %d %s  %s\n", h.Started.Format(time.RFC3339), freed, size.Text(h.Want), ended, h.UID,
+			printable.Text(h.Caller), printable.Text(h.Path))
+	}
+	if len(all) == 0 {
+		fmt.Fprintln(a.stdout, "Nothing is noted.")
+	}
+	return err
 }
 
 func (a *app) reclaimRecover(r *reclaiming) error {

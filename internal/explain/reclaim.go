@@ -100,7 +100,7 @@ func earlier(c *snapshot.Census, cgroup string, alone bool) map[fileID]*snapshot
 		if at[id] == nil {
 			at[id] = &snapshot.PageState{}
 		}
-		at[id].Add(f.PageState)
+		at[id].Add(*f.PageState)
 	}
 	return at
 }

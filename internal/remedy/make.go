@@ -225,8 +225,8 @@ func (c *Candidate) use(s *Situation) (use, why string) {
 		return "its cache grew during the window of " + window, ""
 	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
 		return "its pages were used during the window of " + window, ""
-	case a.Referenced >= a.Bytes && a.Active >= a.Bytes && !s.MGLRU:
-		return "", "not opened during " + window + "; all its pages are marked as used, and that they were used again would not show"
+	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
+		return "undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)", ""
 	}
 	return "", "no page of it was marked as used during " + window
 }
@@ -271,7 +271,9 @@ func (d *Decision) files(sel Selection) {
 	}
 }
 
-func (d *Decision) offer(format string, args ...any) { d.Offers = append(d.Offers, fmt.Sprintf(format, args...)) }
+func (d *Decision) offer(format string, args ...any) {
+	d.Offers = append(d.Offers, fmt.Sprintf(format, args...))
+}
 
 // byKnob asks the cgroup's own knob for what files alone do not give.
 func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
