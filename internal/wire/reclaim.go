@@ -216,7 +216,7 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 		}
 	}
 	for _, b := range res.Blind {
-		out.Blind = append(out.Blind, report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: string(b.State), Why: b.Err})
+		out.Blind = append(out.Blind, report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: b.State.String(), Why: b.Err})
 	}
 	if res.RecordErr != nil {
 		out.RecordError = res.RecordErr.Error()
