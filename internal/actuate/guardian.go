@@ -55,32 +55,20 @@ func startGuardian(command []string, c charge, locks []*held) (_ *guardian, err 
 		return nil, err
 	}
 	defer lifeEnd.Close()
-	g := &guardian{cmd: exec.Command(command[0], command[1:]...), pipe: pipe, life: life, ended: make(chan struct{})}
+	g := &guardian{cmd: exec.Command(command[0], command[1:]...), pipe: pipe, life: life}
 	g.cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals are not for it
-	g.cmd.Stdin = in
 	g.cmd.ExtraFiles = []*os.File{lifeEnd}
 	for _, l := range locks {
 		c.Locks = append(c.Locks, l.name)
 		g.cmd.ExtraFiles = append(g.cmd.ExtraFiles, l.file)
 	}
-	ready, out, err := os.Pipe()
+	ready, ended, err := launch(g.cmd, in)
 	if err != nil {
 		g.close()
 		return nil, err
 	}
 	defer ready.Close()
-	g.cmd.Stdout = out
-	err = g.cmd.Start()
-	out.Close()
-	if err != nil {
-		g.close()
-		return nil, err
-	}
-	go func() {
-		_ = g.cmd.Wait()
-		close(g.ended)
-	}()
+	g.ended = ended
 	if err = json.NewEncoder(pipe).Encode(c); err == nil {
 		_ = ready.SetReadDeadline(time.Now().Add(greeting))
 		_, err = bufio.NewReader(ready).ReadString('\n')
@@ -91,6 +79,29 @@ func startGuardian(command []string, c charge, locks []*held) (_ *guardian, err 
 		return nil, fmt.Errorf("the guardian did not start: %w", err)
 	}
 	return g, nil
+}
+
+// launch starts a process in a session of its own, where a terminal's signals do not
+// reach it: it reads in, answers is what it says, ended is closed when it is over.
+func launch(cmd *exec.Cmd, in *os.File) (answers *os.File, ended chan struct{}, err error) {
+	answers, out, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stdin, cmd.Stdout = in, out
+	err = cmd.Start()
+	out.Close() // so that answers end with the process
+	if err != nil {
+		answers.Close()
+		return nil, nil, err
+	}
+	ended = make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	return answers, ended, nil
 }
 
 // alive reports whether the guardian is still there.

@@ -79,30 +79,18 @@ func (w *writer) start() (*scribe, error) {
 		return nil, err
 	}
 	defer in.Close()
-	answers, out, err := os.Pipe()
-	if err != nil {
-		orders.Close()
-		return nil, err
-	}
-	c := &scribe{cmd: exec.Command(w.command[0], w.command[1:]...), orders: orders, answers: answers, replies: json.NewDecoder(answers), ended: make(chan struct{})}
+	cmd := exec.Command(w.command[0], w.command[1:]...)
 	// The runtime's own signals would end a write too.
-	c.cmd.Env = []string{"GODEBUG=asyncpreemptoff=1", "GOTRACEBACK=none"}
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a terminal's signals end steps, not writes
-	c.cmd.Stdin, c.cmd.Stdout = in, out
+	cmd.Env = []string{"GODEBUG=asyncpreemptoff=1", "GOTRACEBACK=none"}
 	if w.life != nil {
-		c.cmd.ExtraFiles = []*os.File{w.life}
+		cmd.ExtraFiles = []*os.File{w.life}
 	}
-	err = c.cmd.Start()
-	out.Close() // so that it ends with the process
+	answers, ended, err := launch(cmd, in)
 	if err != nil {
 		orders.Close()
-		answers.Close()
 		return nil, err
 	}
-	go func() {
-		_ = c.cmd.Wait()
-		close(c.ended)
-	}()
+	c := &scribe{cmd: cmd, orders: orders, answers: answers, replies: json.NewDecoder(answers), ended: ended}
 	var hello knob.Reply
 	_ = answers.SetReadDeadline(time.Now().Add(greeting))
 	if err := c.replies.Decode(&hello); err != nil {
