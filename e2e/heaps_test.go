@@ -26,22 +26,7 @@ func program(t *testing.T, dir string, env []string, args ...string) (pid int, t
 	}
 	cmd := exec.Command(os.Args[0], args[1:]...)
 	cmd.Env, cmd.Stderr = append(os.Environ(), append(env, "MEMWHY_E2E_JOIN="+dir, "MEMWHY_E2E_PROGRAM="+exe)...), os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	in, out := begin(t, cmd)
 	lines := bufio.NewReader(out)
 	ready := func() (numbers []int64) {
 		for {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -305,11 +306,22 @@ func actorIn(t *testing.T, attr *syscall.SysProcAttr, dir, role string, args ...
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "MEMWHY_E2E_ROLE="+role, "MEMWHY_E2E_JOIN="+dir)
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attr
+	_, out := begin(t, cmd)
+	buf := make([]byte, 64)
+	if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "ready") {
+		t.Fatalf("role %s: %q, %v", role, buf[:n], err)
+	}
+	return cmd
+}
+
+// begin starts a command, and ends it with the test.
+func begin(t *testing.T, cmd *exec.Cmd) (in io.WriteCloser, out io.Reader) {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,9 +333,5 @@ func actorIn(t *testing.T, attr *syscall.SysProcAttr, dir, role string, args ...
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	buf := make([]byte, 64)
-	if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "ready") {
-		t.Fatalf("role %s: %q, %v", role, buf[:n], err)
-	}
-	return cmd
+	return in, pipe
 }
