@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/render"
@@ -223,7 +222,7 @@ func reclaimError(err error) error {
 		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
 	case errors.Is(err, wire.ErrInexact):
 		return &coded{exitUsage, err, "memwhy ps -o wide has whole names"}
-	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy), errors.Is(err, explain.ErrNoFiles):
+	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, wire.ErrPending):
 		return &coded{exitNotAllowed, err, "memwhy reclaim --recover"}

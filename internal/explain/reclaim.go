@@ -1,7 +1,9 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -18,19 +20,19 @@ import (
 
 // Observed is what was seen of a target besides one look at it.
 type Observed struct {
-	ID         uint64               // inode number of its directory; 0: the census says
-	HasReclaim snapshot.State       // of memory.reclaim
-	Before     *snapshot.Census     // of an earlier look; nil when there was none
-	Window     time.Duration        // between both
-	Moved      map[string]bool      // "pid fd" whose position moved between both
-	Opens      func(fs string) bool // whether files of such a file system may be opened
+	ID         uint64                       // inode number of its directory; 0: the census says
+	HasReclaim snapshot.State               // of memory.reclaim
+	Before     *snapshot.Census             // of an earlier look; nil when there was none
+	Window     time.Duration                // between both
+	Moved      map[snapshot.Descriptor]bool // whose position moved between both
+	Opens      func(fs string) bool         // whether files of such a file system may be opened
 }
 
 // maxNeighbours bounds the cgroups that are watched.
 const maxNeighbours = 32
 
 // Situation is what a plan to give back memory of the target of s is made of. The
-// error is ErrNoFiles only when not even the target's usage is known.
+// only error is ledger.ErrNoUsage.
 func Situation(s *snapshot.Snapshot, o Observed) (*remedy.Situation, error) {
 	t := s.Target()
 	usage, ok := t.Usage.Get()
@@ -75,28 +77,19 @@ func swaps(s *snapshot.Snapshot) bool {
 	return !ok || limit != 0
 }
 
-// file identifies an inode over two looks.
-type fileID struct {
-	device     uint32
-	number     uint64
-	generation uint32
-}
-
-func idOf(in *snapshot.CensusInode) fileID { return fileID{in.Device, in.Number, in.Generation} }
-
 // earlier is what the target was charged of each file at the earlier look.
-func earlier(c *snapshot.Census, cgroup string, alone bool) map[fileID]*snapshot.PageState {
+func earlier(c *snapshot.Census, cgroup string, alone bool) map[snapshot.FileID]*snapshot.PageState {
 	if c == nil {
 		return nil
 	}
 	within := ledger.Within(c, cgroup, alone)
-	at := map[fileID]*snapshot.PageState{}
+	at := map[snapshot.FileID]*snapshot.PageState{}
 	for i := range c.Files {
 		f := &c.Files[i]
 		if f.Inode < 0 || !within[f.Group] {
 			continue
 		}
-		id := idOf(&c.Inodes[f.Inode])
+		id := c.Inodes[f.Inode].ID()
 		if at[id] == nil {
 			at[id] = &snapshot.PageState{}
 		}
@@ -125,7 +118,7 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 			continue
 		}
 		p := n.place(f)
-		cand := remedy.Candidate{Kind: string(p.Kind), State: f.sum, Before: before[idOf(f.in)], Sharers: p.Shared}
+		cand := remedy.Candidate{Kind: string(p.Kind), State: f.sum, Before: before[f.in.ID()], Sharers: p.Shared}
 		cand.Path, _ = shown(f, p)
 		if p.Kind == mounts.Volume {
 			cand.Sharers = sharers(s, f.in, t.Path)
@@ -148,7 +141,7 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 				}
 			case open:
 				cand.Opened = append(cand.Opened, who+" "+u.How)
-				if o.Moved[fmt.Sprint(u.PID, " ", fd)] {
+				if o.Moved[snapshot.Descriptor{PID: u.PID, FD: fd}] {
 					cand.Moved = who
 				}
 			}
@@ -156,19 +149,9 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 		cand.Open, cand.Cannot = opened(f, p, o.Opens)
 		si.Candidates = append(si.Candidates, cand)
 	}
-	for _, cgroup := range slices.Sorted(mapsKeys(near)) {
+	for _, cgroup := range slices.Sorted(maps.Keys(near)) {
 		if g, ok := neighbour(c, t, cgroup); ok && len(si.Neighbours) < maxNeighbours {
 			si.Neighbours = append(si.Neighbours, g)
-		}
-	}
-}
-
-func mapsKeys(m map[string]bool) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
 		}
 	}
 }
@@ -246,18 +229,18 @@ func opened(f *cached, p mounts.Place, may func(fs string) bool) (*remedy.File, 
 	return file, ""
 }
 
-// Descriptors are the open files, of anybody, that the target is charged for: "pid fd".
-func Descriptors(s *snapshot.Snapshot) [][2]string {
+// Descriptors are the open ones, of anybody, of files that the target is charged for.
+func Descriptors(s *snapshot.Snapshot) []snapshot.Descriptor {
 	if hasFiles(s) != nil {
 		return nil
 	}
 	t := s.Target()
 	n := &namer{c: s.Census.Value, names: mounts.New(s.Mounts), within: ledger.Within(s.Census.Value, t.Path, !t.Hierarchical()), all: true}
-	var found [][2]string
+	var found []snapshot.Descriptor
 	for _, list := range n.users(s, cachedFiles(n.c, n.within)) {
 		for _, u := range list {
 			if fd, ok := strings.CutPrefix(u.How, "fd "); ok && len(found) < maxDescriptors {
-				found = append(found, [2]string{fmt.Sprint(u.PID), fd})
+				found = append(found, snapshot.Descriptor{PID: u.PID, FD: fd})
 			}
 		}
 	}
@@ -275,7 +258,7 @@ func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *re
 			UsageBytes: d.Usage, WantBytes: d.Want, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
 			Knobs: []report.ReclaimKnob{}, Files: []report.ReclaimFile{}, Spared: []report.ReclaimSpared{},
 			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(s)...)),
-			Guards: guardTexts(&d.Guards),
+			Guards: guards(&d.Guards),
 		},
 		NotSeen: []report.NotSeen{},
 	}
@@ -292,7 +275,7 @@ func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *re
 	spared := map[string]*report.ReclaimSpared{}
 	for i := range d.Spared {
 		p := &d.Spared[i]
-		why := reason(p.Why)
+		why := p.Reason()
 		if spared[why] == nil {
 			spared[why] = &report.ReclaimSpared{Because: text(why)}
 			spared[why].Example, _ = name(p.Path)
@@ -304,10 +287,7 @@ func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *re
 		r.Plan.Spared = append(r.Plan.Spared, *row)
 	}
 	slices.SortFunc(r.Plan.Spared, func(a, b report.ReclaimSpared) int {
-		if a.Bytes != b.Bytes {
-			return int(min(max(b.Bytes-a.Bytes, -1), 1))
-		}
-		return strings.Compare(a.Because, b.Because)
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Because, b.Because))
 	})
 	l := &missingList{}
 	if err := hasFiles(s); err != nil {
@@ -322,22 +302,6 @@ func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *re
 	return r
 }
 
-// reason is a reason without whose it is, so that files can be counted by it.
-func reason(why string) string {
-	for _, cut := range []string{"used by ", "open by ", "read or written during the window by "} {
-		if strings.HasPrefix(why, cut) {
-			if strings.HasSuffix(why, "(--include-shared)") {
-				return "used by processes outside of the target (--include-shared)"
-			}
-			if _, rest, ok := strings.Cut(why, ": "); ok {
-				return "open: " + rest
-			}
-			return "read or written during the window"
-		}
-	}
-	return why
-}
-
 func texts(list []string) []string {
 	out := []string{}
 	for _, s := range list {
@@ -346,7 +310,7 @@ func texts(list []string) []string {
 	return out
 }
 
-func guardTexts(g *remedy.Guards) report.ReclaimGuards {
+func guards(g *remedy.Guards) report.ReclaimGuards {
 	return report.ReclaimGuards{
 		FloorBytes: g.Floor, TimeMs: g.Time.Milliseconds(), StepTimeMs: g.StepTime.Milliseconds(), StallPercent: g.Stall,
 		RefaultBytes: g.Refaults, MajorFaults: g.MajorFaults, ReadBytes: g.ReadBytes, GrowthBytes: g.Growth,

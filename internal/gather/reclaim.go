@@ -14,19 +14,12 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// Descriptor is an open file of a process.
-type Descriptor struct {
-	PID int
-	FD  string
-}
-
 // Reclaimable is what a plan to give memory back needs to know of a target.
 type Reclaimable struct {
 	*snapshot.Snapshot
 	ID         uint64         // inode number of the cgroup's directory; 0 when not known
 	HasReclaim snapshot.State // whether there is a memory.reclaim; Absent also for version 1
 	Own        string         // memwhy's own cgroup, empty when not known
-	Children   int            // cgroups right below the target; -1 when not known
 }
 
 // ForReclaim reads it, and who on the whole node uses the target's files.
@@ -35,17 +28,10 @@ func ForReclaim(src kernel.Source, target string, opt Options) (*Reclaimable, er
 	if err != nil {
 		return nil, err
 	}
-	r := &Reclaimable{Snapshot: s, HasReclaim: snapshot.Absent, Children: -1}
+	r := &Reclaimable{Snapshot: s, HasReclaim: snapshot.Absent}
 	s.Node.Swaps = kernel.Value(src, "/proc/swaps", maxFile, procfs.ParseSwaps)
 	t := s.Target()
-	a := src.Ask(kernel.Question{Op: kernel.Inodes, Path: t.Dir, Max: maxProcs})
-	for i, line := range a.Names() {
-		number, name, _ := strings.Cut(line, " ")
-		if n, err := strconv.ParseUint(number, 10, 64); err == nil && name == "." {
-			r.ID = n
-		}
-		r.Children = i
-	}
+	r.ID = inode(src, t.Dir).Value
 	if t.Version == snapshot.V2 { // it cannot be read: what matters is how that fails
 		r.HasReclaim = src.Ask(kernel.Question{Op: kernel.Read, Path: path.Join(t.Dir, "memory.reclaim"), Max: maxFile}).State
 	}
@@ -59,8 +45,8 @@ func ForReclaim(src kernel.Source, target string, opt Options) (*Reclaimable, er
 
 // Positions says where in their files descriptors are. What cannot be read is left
 // out.
-func Positions(src kernel.Source, of []Descriptor) map[Descriptor]int64 {
-	at := map[Descriptor]int64{}
+func Positions(src kernel.Source, of []snapshot.Descriptor) map[snapshot.Descriptor]int64 {
+	at := map[snapshot.Descriptor]int64{}
 	for _, d := range of {
 		file := procFile(d.PID, "fdinfo/"+d.FD)
 		if n, ok := kernel.Value(src, file, maxFile, position).Get(); ok {

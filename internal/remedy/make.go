@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -62,7 +63,17 @@ type Selection struct {
 // Pick is a candidate with what was decided of it.
 type Pick struct {
 	*Candidate
-	Why string
+	Why    string
+	reason string
+}
+
+// Reason is Why without whom it names, so that files can be counted by it.
+func (p *Pick) Reason() string { return cmp.Or(p.reason, p.Why) }
+
+// reason is why a file is left alone; empty: it is not.
+type reason struct {
+	text string
+	kind string // without whom it names; empty: text names nobody
 }
 
 // Decision is a plan with its reasons.
@@ -162,30 +173,30 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 		if len(sel.Files) > 0 && !matches(sel.Files, c.Path) {
 			continue
 		}
-		spare := func(why string) { d.Spared = append(d.Spared, Pick{c, why}) }
+		spare := func(why reason) { d.Spared = append(d.Spared, Pick{c, why.text, why.kind}) }
 		use, why := c.use(s)
 		wanted := len(sel.Files) > 0 || sel.All
 		switch blocked := c.blocked(sel); {
 		case c.State.Mapped > 0:
-			spare("mapped: what is mapped stays, whatever is advised")
-		case !wanted && use != "":
+			spare(reason{text: "mapped: what is mapped stays, whatever is advised"})
+		case !wanted && use.text != "":
 			spare(use)
-		case blocked != "":
+		case blocked.text != "":
 			spare(blocked)
 			if c.Cannot != "" && c.Others == 0 && len(c.Outside) == 0 && clean(c, sel) > 0 && reclaimable(c) {
 				rest += clean(c, sel)
 			}
 		case clean(c, sel) <= 0:
-			spare("dirty: only --sync writes it to disk first")
+			spare(reason{text: "dirty: only --sync writes it to disk first"})
 		case len(d.Picked) == maxSteps:
-			spare("beyond the first files of a plan")
+			spare(reason{text: "beyond the first files of a plan"})
 		case sel.To != nil && left <= 0:
-			spare("not needed for what was asked")
+			spare(reason{text: "not needed for what was asked"})
 		default:
-			if wanted && use != "" {
-				why = "asked for, though: " + use
+			if wanted && use.text != "" {
+				why = "asked for, though: " + use.text
 			}
-			d.Picked = append(d.Picked, Pick{c, why})
+			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why})
 			left -= clean(c, sel)
 		}
 	}
@@ -205,30 +216,31 @@ func clean(c *Candidate, sel Selection) int64 {
 }
 
 // use says why a file counts as used, or else why it does not.
-func (c *Candidate) use(s *Situation) (use, why string) {
+func (c *Candidate) use(s *Situation) (use reason, why string) {
 	if c.Moved != "" {
-		return "read or written during the window by " + c.Moved, ""
+		return reason{"read or written during the window by " + c.Moved, "read or written during the window"}, ""
 	}
 	if s.Window == 0 {
 		if len(c.Opened) > 0 {
-			return "open by " + c.Opened[0] + ": whether it is read was not observed (--observe)", ""
+			const unseen = "whether it is read was not observed (--observe)"
+			return reason{"open by " + c.Opened[0] + ": " + unseen, "open: " + unseen}, ""
 		}
-		return "", "nobody has it open or mapped; whether somebody reads and closes it was not observed (--observe)"
+		return reason{}, "nobody has it open or mapped; whether somebody reads and closes it was not observed (--observe)"
 	}
 	window := s.Window.Round(time.Second).String()
 	if c.Before == nil {
-		return "its cache appeared during the window of " + window, ""
+		return reason{text: "its cache appeared during the window of " + window}, ""
 	}
 	b, a := c.Before, &c.State
 	switch {
 	case a.Bytes > b.Bytes:
-		return "its cache grew during the window of " + window, ""
+		return reason{text: "its cache grew during the window of " + window}, ""
 	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
-		return "its pages were used during the window of " + window, ""
+		return reason{text: "its pages were used during the window of " + window}, ""
 	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
-		return "undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)", ""
+		return reason{text: "undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)"}, ""
 	}
-	return "", "no page of it was marked as used during " + window
+	return reason{}, "no page of it was marked as used during " + window
 }
 
 func more(before, after int64) bool {
@@ -236,22 +248,21 @@ func more(before, after int64) bool {
 }
 
 // blocked says why the file is left alone even when it is wanted.
-func (c *Candidate) blocked(sel Selection) string {
+func (c *Candidate) blocked(sel Selection) reason {
 	switch {
 	case c.Cannot != "":
-		return c.Cannot
+		return reason{text: c.Cannot}
 	case sel.IncludeShared:
-		return ""
 	case c.Others > 0:
-		return "other cgroups are charged for part of it (--include-shared)"
+		return reason{text: "other cgroups are charged for part of it (--include-shared)"}
 	case len(c.Outside) > 0:
-		return "used by " + c.Outside[0] + " (--include-shared)"
+		return reason{"used by " + c.Outside[0] + " (--include-shared)", "used by processes outside of the target (--include-shared)"}
 	case c.Sharers > 1 && c.Kind == "image-layer":
-		return fmt.Sprintf("of an image layer that %d containers have (--include-shared)", c.Sharers)
+		return reason{text: fmt.Sprintf("of an image layer that %d containers have (--include-shared)", c.Sharers)}
 	case c.Sharers > 1:
-		return fmt.Sprintf("on a volume that %d containers mount (--include-shared)", c.Sharers)
+		return reason{text: fmt.Sprintf("on a volume that %d containers mount (--include-shared)", c.Sharers)}
 	}
-	return ""
+	return reason{}
 }
 
 // files makes a step of every picked file.

@@ -150,6 +150,16 @@ type CensusInode struct {
 	Partial    bool // Path lacks directories above
 }
 
+// FileID identifies a file over several looks.
+type FileID struct {
+	Device     uint32 // the kernel's s_dev
+	Number     uint64
+	Generation uint32
+}
+
+// ID is the same in every census.
+func (in *CensusInode) ID() FileID { return FileID{in.Device, in.Number, in.Generation} }
+
 // CensusFile is what one group is charged of one inode.
 type CensusFile struct {
 	Group, Inode int // in Groups, Inodes; an Inode of -1 could not be read

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
@@ -50,7 +50,7 @@ type Reclaiming struct {
 	node     *Node
 	opt      ReclaimOptions
 	decision *remedy.Decision
-	target   string
+	pids     []int // of the target
 }
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
@@ -65,7 +65,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 	}
 	seen := explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable}
 	last := first
-	if opt.Observe > 0 && !n.Origin().Replay && first.Census.State == snapshot.Present {
+	if opt.Observe > 0 && first.Census.State == snapshot.Present {
 		if last, err = n.observe(first, opt, &seen); err != nil {
 			return nil, n.late(err)
 		}
@@ -88,18 +88,13 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, target: last.Target().Path,
+		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, pids: last.PIDs,
 	}, nil
 }
 
 // observe looks again after a while.
 func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *explain.Observed) (*gather.Reclaimable, error) {
-	descriptors := []gather.Descriptor{}
-	for _, d := range explain.Descriptors(first.Snapshot) {
-		if pid, err := strconv.Atoi(d[0]); err == nil {
-			descriptors = append(descriptors, gather.Descriptor{PID: pid, FD: d[1]})
-		}
-	}
+	descriptors := explain.Descriptors(first.Snapshot)
 	before := gather.Positions(n.Source, descriptors)
 	start := time.Now()
 	if opt.Progress != nil {
@@ -117,20 +112,20 @@ func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *expl
 	if last.ID != first.ID {
 		return nil, fmt.Errorf("%s was removed and made again meanwhile", first.Target().Path)
 	}
-	seen.Before, seen.Window, seen.Moved = first.Census.Value, time.Since(start), map[string]bool{}
+	seen.Before, seen.Window, seen.Moved = first.Census.Value, time.Since(start), map[snapshot.Descriptor]bool{}
 	for d, at := range gather.Positions(n.Source, descriptors) {
 		if was, ok := before[d]; ok && was != at {
-			seen.Moved[fmt.Sprint(d.PID, " ", d.FD)] = true
+			seen.Moved[d] = true
 		}
 	}
 	return last, nil
 }
 
 // recount is the same node, whose pages are counted once more.
-func (n *Node) recount() *counting {
+func (n *Node) recount() kernel.Source {
 	c, ok := n.Source.(*counting)
 	if !ok {
-		return nil
+		return n.Source
 	}
 	return &counting{named: c.named, ctx: c.ctx, opt: c.opt, mode: c.mode}
 }
@@ -253,25 +248,19 @@ func (r *Reclaiming) verify(ctx context.Context) {
 		return
 	case <-time.After(r.opt.Verify):
 	}
-	again, err := gather.ForReclaim(r.node.recount(), r.target, r.node.opt)
-	if err != nil || again.Census.State != snapshot.Present {
+	c, ok := kernel.Census(r.node.recount(), r.pids).Get()
+	if !ok {
 		return
 	}
-	c := again.Census.Value
-	type key struct {
-		device     uint32
-		number     uint64
-		generation uint32
-	}
-	now := map[key]int64{}
+	now := map[snapshot.FileID]int64{}
 	for i := range c.Files {
 		if in := c.Files[i].Inode; in >= 0 {
-			now[key{c.Inodes[in].Device, c.Inodes[in].Number, c.Inodes[in].Generation}] += c.Files[i].Bytes
+			now[c.Inodes[in].ID()] += c.Files[i].Bytes
 		}
 	}
 	var sum int64
 	for i, p := range r.decision.Picked {
-		n := now[key{p.Open.Device, p.Open.Inode, p.Open.Generation}]
+		n := now[snapshot.FileID{Device: p.Open.Device, Number: p.Open.Inode, Generation: p.Open.Generation}]
 		sum += n
 		if i < len(r.Report.Plan.Files) {
 			r.Report.Plan.Files[i].RereadBytes = &n
