@@ -401,7 +401,7 @@ func (r *runner) act(s *remedy.Step, asked int64) (snapshot.Reading[int64], erro
 		f := s.File
 		o.File = &knob.File{
 			Root: knob.Path(r.o.Root), PID: f.PID, Path: knob.Path(f.Path), FS: f.FS,
-			Device: f.Device, Inode: f.Inode, Generation: f.Generation, Sync: s.Sync,
+			Device: f.Device, Inode: f.Inode, Generation: f.Generation, Sync: s.Sync, Most: f.Most,
 		}
 	case remedy.Reclaim:
 		o.Bytes, o.Swappiness = asked, s.Swappiness

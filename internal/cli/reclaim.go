@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,17 @@ const (
 	exitMissed  = 6
 	exitStopped = 7
 )
+
+// longestAnswer is how long a plan holds that somebody is asked about.
+const longestAnswer = 10 * time.Minute
+
+// untilActing is a context that ends with ctx until acting is called. Steps that are
+// under way when somebody interrupts are seen to their end, and looked at.
+func untilActing(ctx context.Context) (until context.Context, acting func(), cancel context.CancelFunc) {
+	until, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return until, func() { stop() }, cancel
+}
 
 // reclaiming is what the flags of reclaim say.
 type reclaiming struct {
@@ -102,16 +114,22 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return err
 	}
 	a.timeout += r.opt.Observe + r.opt.Verify + 2*time.Minute // for the steps
+	if !r.yes {
+		a.timeout += longestAnswer
+	}
 	r.opt.Root = a.hostRoot
 	r.opt.Guardian = []string{"/proc/self/exe", guardianCommand}
 	r.opt.Writer = []string{"/proc/self/exe", writerCommand}
 	r.opt.Why = "memwhy reclaim " + strings.Join(args, " ")
 	r.opt.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
-	n, err := a.open(cmd.Context())
+	ctx, acting, cancel := untilActing(cmd.Context())
+	defer cancel()
+	n, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
+	planned := time.Now()
 	p, err := n.PlanReclaim(target, r.opt)
 	if err != nil {
 		return reclaimError(err)
@@ -126,7 +144,11 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		if err := show(); err != nil || !a.asks(stdin, p.Report.Plan.ExpectBytes) {
 			return err
 		}
+		if time.Since(planned) > r.opt.Observe+longestAnswer {
+			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), "plan again"}
+		}
 	}
+	acting()
 	if err := p.Apply(cmd.Context()); err != nil {
 		return reclaimError(err)
 	}

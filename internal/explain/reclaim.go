@@ -118,7 +118,7 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 			continue
 		}
 		p := n.place(f)
-		cand := remedy.Candidate{Kind: string(p.Kind), State: f.sum, Before: before[f.in.ID()], Sharers: p.Shared}
+		cand := remedy.Candidate{ID: f.in.ID(), Kind: string(p.Kind), State: f.sum, Before: before[f.in.ID()], Sharers: p.Shared}
 		cand.Path, _ = shown(f, p)
 		if p.Kind == mounts.Volume {
 			cand.Sharers = sharers(s, f.in, t.Path)

@@ -15,6 +15,7 @@ import (
 
 // Candidate is a file that the target is charged for.
 type Candidate struct {
+	ID     snapshot.FileID
 	Path   string // as the container sees it, or a label
 	Kind   string // of mounts.Kind
 	Open   *File  // how it is opened; nil when it cannot be
@@ -64,6 +65,7 @@ type Selection struct {
 type Pick struct {
 	*Candidate
 	Why    string
+	cold   bool // picked because nobody uses it, not because somebody wants it back
 	reason string
 }
 
@@ -109,6 +111,7 @@ const (
 	large      = 64 << 20 // one write of memory.reclaim where the kernel does not overshoot
 	maxBytes   = 1 << 56
 	leastGuard = 32 << 20
+	grain      = 64 << 10 // two counts of one file may differ by so much
 )
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
@@ -173,7 +176,7 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 		if len(sel.Files) > 0 && !matches(sel.Files, c.Path) {
 			continue
 		}
-		spare := func(why reason) { d.Spared = append(d.Spared, Pick{c, why.text, why.kind}) }
+		spare := func(why reason) { d.Spared = append(d.Spared, Pick{Candidate: c, Why: why.text, reason: why.kind}) }
 		use, why := c.use(s)
 		wanted := len(sel.Files) > 0 || sel.All
 		switch blocked := c.blocked(sel); {
@@ -196,7 +199,7 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 			if wanted && use.text != "" {
 				why = "asked for, though: " + use.text
 			}
-			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why})
+			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why, cold: !wanted})
 			left -= clean(c, sel)
 		}
 	}
@@ -271,9 +274,14 @@ func (d *Decision) files(sel Selection) {
 		Knob: FileCache, Why: "file by file: only these files lose their cache, whoever else is charged for nothing of them",
 		Undo: "nothing is changed that has to be put back; reading a file again brings it back",
 	}
-	for _, p := range d.Picked {
+	for i := range d.Picked {
+		p := &d.Picked[i]
 		n := clean(p.Candidate, sel)
-		d.Steps = append(d.Steps, Step{Knob: FileCache, Group: d.Target, Bytes: n, File: p.Open, Sync: sel.Sync && p.State.Dirty > 0})
+		open := *p.Open
+		if p.cold && p.Others == 0 {
+			open.Most = p.State.Bytes + max(p.State.Bytes/100, grain)
+		}
+		d.Steps = append(d.Steps, Step{Knob: FileCache, Group: d.Target, Bytes: n, File: &open, Sync: sel.Sync && p.State.Dirty > 0})
 		u.Steps, u.Bytes = u.Steps+1, u.Bytes+n
 	}
 	d.Expect += u.Bytes
@@ -288,12 +296,7 @@ func (d *Decision) offer(format string, args ...any) {
 
 // byKnob asks the cgroup's own knob for what files alone do not give.
 func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
-	var shared int64
-	for i := range s.Candidates {
-		if c := &s.Candidates[i]; c.Others > 0 || len(c.Outside) > 0 || c.Sharers > 1 {
-			shared += c.State.Bytes
-		}
-	}
+	shared := s.Shared()
 	there := rest
 	if s.Cache != snapshot.Unknown {
 		there = min(rest, max(0, s.Cache+s.Slab-d.Expect))

@@ -111,6 +111,9 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 	}
 	for _, f := range res.Failures {
 		line := fmt.Sprintf("failed %s, %s: %s", steps(f.Steps), size.Text(f.Bytes), f.Because)
+		if f.Skipped {
+			line = fmt.Sprintf("%s, %s, %s", steps(f.Steps), size.Text(f.Bytes), f.Because)
+		}
 		if f.Example != "" {
 			line += ", such as " + f.Example
 		}

@@ -97,12 +97,13 @@ type ReclaimResult struct {
 	RecordError      string           `json:"recordError,omitempty"`
 }
 
-// ReclaimFailure counts steps that failed for one reason.
+// ReclaimFailure counts steps that failed, or were not tried, for one reason.
 type ReclaimFailure struct {
 	Because string `json:"because"`
 	Steps   int    `json:"steps"`
 	Bytes   int64  `json:"bytes"`
 	Example string `json:"example,omitempty"`
+	Skipped bool   `json:"skipped,omitempty"` // not tried: a last look spoke against it
 }
 
 // ReclaimBlind is a guard without its signal.

@@ -49,8 +49,12 @@ type Reclaiming struct {
 	Report   *report.Reclaim
 	node     *Node
 	opt      ReclaimOptions
+	sel      remedy.Selection
 	decision *remedy.Decision
-	pids     []int // of the target
+	pids     []int                // of the target
+	opens    func(fs string) bool // whether files of such a file system may be opened
+	src      kernel.Source        // its census is that of the plan
+	counted  time.Time            // when that was taken
 }
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
@@ -64,11 +68,13 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	seen := explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable}
-	last := first
+	last, src, counted := first, n.Source, time.Now()
 	if opt.Observe > 0 && first.Census.State == snapshot.Present {
-		if last, err = n.observe(first, opt, &seen); err != nil {
+		src = n.recount()
+		if last, err = n.observe(src, first, opt, &seen); err != nil {
 			return nil, n.late(err)
 		}
+		counted = time.Now()
 	}
 	situation, err := explain.Situation(last.Snapshot, seen)
 	if err != nil {
@@ -88,12 +94,13 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, pids: last.PIDs,
+		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, sel: sel, decision: d, pids: last.PIDs,
+		opens: seen.Opens, src: src, counted: counted,
 	}, nil
 }
 
-// observe looks again after a while.
-func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *explain.Observed) (*gather.Reclaimable, error) {
+// observe looks again after a while, at src.
+func (n *Node) observe(src kernel.Source, first *gather.Reclaimable, opt ReclaimOptions, seen *explain.Observed) (*gather.Reclaimable, error) {
 	descriptors := explain.Descriptors(first.Snapshot)
 	before := gather.Positions(n.Source, descriptors)
 	start := time.Now()
@@ -105,7 +112,7 @@ func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *expl
 		return nil, n.ctx.Err()
 	case <-time.After(opt.Observe):
 	}
-	last, err := gather.ForReclaim(n.recount(), first.Target().Path, n.opt)
+	last, err := gather.ForReclaim(src, first.Target().Path, n.opt)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +184,7 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 	opt := r.opt
 	res, err := actuate.Run(ctx, &r.decision.Plan, actuate.Options{
 		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
-		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why,
+		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
 	})
 	if err != nil {
 		return err
@@ -228,7 +235,7 @@ func fail(out *report.ReclaimResult, d *actuate.Done) {
 	i := slices.IndexFunc(out.Failures, func(f report.ReclaimFailure) bool { return f.Because == why })
 	if i < 0 {
 		i = len(out.Failures)
-		f := report.ReclaimFailure{Because: why}
+		f := report.ReclaimFailure{Because: why, Skipped: errors.Is(d.Err, remedy.ErrNotNow) || errors.Is(d.Err, knob.ErrGrown)}
 		if d.Step.File != nil {
 			f.Example = strings.ToValidUTF8(d.Step.File.Path, "\ufffd")
 		}
