@@ -54,14 +54,18 @@ func (f *files) stall(file string) snapshot.Reading[time.Duration] {
 func (f *files) Read(g remedy.Group) (Sample, error) {
 	names := map[snapshot.Version]string{snapshot.V1: "memory.usage_in_bytes", snapshot.V2: "memory.current"}
 	s := Sample{At: time.Now()}
-	s.Usage = kernel.Value(f.src, path.Join(g.Dir, names[g.Version]), maxFile, cgroupfs.ParseNumber)
-	if s.Usage.State != snapshot.Present {
-		return s, fmt.Errorf("%s: %s", s.Usage.Source, s.Usage.Err)
-	}
 	stat := kernel.Value(f.src, path.Join(g.Dir, "memory.stat"), maxFile, func(b []byte) (*snapshot.Stat, error) {
 		st := &snapshot.Stat{}
 		return st, cgroupfs.ParseStat(b, st)
 	})
+	if g.Version == snapshot.V2 && g.Path == "/" {
+		s.Usage = rootUsage(&stat)
+	} else {
+		s.Usage = kernel.Value(f.src, path.Join(g.Dir, names[g.Version]), maxFile, cgroupfs.ParseNumber)
+	}
+	if s.Usage.State != snapshot.Present {
+		return s, fmt.Errorf("%s: %s", s.Usage.Source, s.Usage.Err)
+	}
 	f.fill(&s, &stat, g.Version)
 	if g.Version == snapshot.V2 {
 		s.Stall = f.stall(path.Join(g.Dir, "memory.pressure"))
@@ -78,6 +82,30 @@ func (f *files) Read(g remedy.Group) (Sample, error) {
 		s.ReadBytes = kernel.Value(f.src, b.reads, maxFile, cgroupfs.ParseReadBytes)
 	}
 	return s, nil
+}
+
+// rootUsage stands for memory.current, which the root of version 2 has not.
+func rootUsage(stat *snapshot.Reading[*snapshot.Stat]) snapshot.Reading[int64] {
+	r := snapshot.Reading[int64]{State: stat.State, Source: stat.Source, At: stat.At, Err: stat.Err}
+	if stat.State != snapshot.Present {
+		return r
+	}
+	for _, key := range []string{"anon", "file"} {
+		n, ok := stat.Value.Get(key)
+		if !ok || n < 0 {
+			r.State, r.Err = snapshot.Absent, "no "+key
+		}
+		r.Value += n
+	}
+	parts := []string{"kernel", "sock"}
+	if _, ok := stat.Value.Get("kernel"); !ok { // before 5.18
+		parts = []string{"slab", "kernel_stack", "pagetables", "percpu", "sock"}
+	}
+	for _, key := range parts {
+		n, _ := stat.Value.Get(key)
+		r.Value += max(0, n)
+	}
+	return r
 }
 
 // fill takes what memory.stat knows. Counters of the workingset are pages in both

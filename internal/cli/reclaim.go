@@ -43,6 +43,7 @@ type reclaiming struct {
 	opt              wire.ReclaimOptions
 	to               string
 	cold, yes        bool
+	dying            bool
 	history, recover bool
 }
 
@@ -83,6 +84,8 @@ not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a 
 	f.BoolVar(&r.opt.IncludeShared, "include-shared", false, "also what others use or are charged for")
 	f.BoolVar(&r.opt.AllowSwap, "allow-swap", false, "the kernel may swap")
 	f.BoolVar(&r.opt.AllowLimit, "allow-limit", false, "v1: lower the limit for moments; a burst meanwhile can be OOM-killed")
+	f.BoolVar(&r.dying, "dying", false, "release removed cgroups that the kernel still keeps: of the node, or below TARGET")
+	f.BoolVar(&r.opt.AllowAncestor, "allow-ancestor", false, "--dying: also by a knob of a cgroup above, though living ones lose by it")
 	f.BoolVar(&r.opt.AllowForceEmpty, "allow-force-empty", false, "v1: memory.force_empty takes hot pages too")
 	f.BoolVar(&r.opt.Really, "really", false, "also a pod, a slice, a runtime")
 	f.BoolVar(&r.history, "history", false, "print what was done before, and stop")
@@ -105,6 +108,9 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return usageError("reclaim acts on the running node: it takes no --from")
 	case a.redact:
 		return usageError("reclaim has nothing to redact: it takes no --redact")
+	}
+	if r.dying && len(args) == 0 {
+		args = []string{"/"}
 	}
 	target, err := a.target(args)
 	if err != nil {
@@ -129,13 +135,17 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return err
 	}
 	defer n.Close()
+	plan, as := n.PlanReclaim, render.Reclaim
+	if r.dying {
+		plan, as = n.PlanRelease, render.Release
+	}
 	planned := time.Now()
-	p, err := n.PlanReclaim(target, r.opt)
+	p, err := plan(target, r.opt)
 	if err != nil {
 		return reclaimError(err)
 	}
 	show := func() error {
-		return a.write(p.Report, nil, func() []byte { return render.Reclaim(p.Report, false) }, func() []byte { return render.Reclaim(p.Report, true) })
+		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
 	if p.Empty() {
 		return show()
@@ -195,6 +205,10 @@ func (r *reclaiming) amounts() error {
 	switch {
 	case one > 1:
 		return usageError("one of --cold, --file, --all-cache, --to")
+	case r.dying && r.to != "":
+		return usageError("--dying releases what is removed: it takes no --to")
+	case r.opt.AllowAncestor && !r.dying:
+		return usageError("--allow-ancestor: of --dying alone")
 	case r.opt.Observe < 0 || r.opt.Observe > time.Hour || r.opt.Verify < 0 || r.opt.Verify > time.Hour:
 		return usageError("--observe, --verify: want up to an hour")
 	}
@@ -244,6 +258,8 @@ func reclaimError(err error) error {
 		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
 	case errors.Is(err, wire.ErrInexact):
 		return &coded{exitUsage, err, "memwhy ps -o wide has whole names"}
+	case errors.Is(err, wire.ErrNoDying):
+		return &coded{exitNotAllowed, err, "memwhy doctor says what a census needs"}
 	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, wire.ErrPending):

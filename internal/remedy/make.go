@@ -59,6 +59,7 @@ type Selection struct {
 	AllowLimit      bool
 	AllowForceEmpty bool
 	AllowSwap       bool
+	AllowAncestor   bool // of removed cgroups: also by a knob that living ones lose by
 }
 
 // Pick is a candidate with what was decided of it.
@@ -84,6 +85,7 @@ type Decision struct {
 	Knobs   []KnobUse
 	Picked  []Pick
 	Spared  []Pick
+	Losers  []Loser  // living cgroups that may lose by it, when removed ones are released
 	Offers  []string // what else could be done, and by which flag
 	Doubts  []string
 	Reaches int64 // the lowest usage that any of this can come down to, roughly: without file cache and known slab
@@ -329,10 +331,10 @@ func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: High, Why: "this kernel has no memory.reclaim (since 5.19); memory.high is lowered in small steps and put back, tasks that allocate meanwhile are throttled",
 			Undo: "memory.high is put back after every step, by a guardian when memwhy dies",
-		}, Step{Knob: High, Group: d.Target}, there, squeeze)
+		}, Step{Knob: High, Group: s.Target}, there, squeeze)
 		return
 	}
-	step, at := Step{Knob: Reclaim, Group: d.Target}, int64(squeeze)
+	step, at := Step{Knob: Reclaim, Group: s.Target}, int64(squeeze)
 	why := "memory.reclaim: the kernel takes the coldest of its lists"
 	switch {
 	case since(s, 6, 11):
@@ -364,7 +366,7 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: Limit, Why: "memory.limit_in_bytes is lowered by at most 16 MiB below usage and put back, step by step: cgroup v1 has no memory.reclaim. A burst inside of a step can be OOM-killed",
 			Undo: "memory.limit_in_bytes is put back after every step, by a guardian when memwhy dies",
-		}, Step{Knob: Limit, Group: d.Target}, there, squeeze)
+		}, Step{Knob: Limit, Group: s.Target}, there, squeeze)
 	case sel.AllowForceEmpty:
 		all := there
 		if s.Cache != snapshot.Unknown {
@@ -373,7 +375,7 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: ForceEmpty, Why: "memory.force_empty: all page cache goes, hot and mapped too",
 			Undo: "nothing is changed that has to be put back; what is used faults back from disk",
-		}, Step{Knob: ForceEmpty, Group: d.Target}, all, all)
+		}, Step{Knob: ForceEmpty, Group: s.Target}, all, all)
 	default:
 		d.offer("%s more by lowering the limit for moments: a burst meanwhile can be OOM-killed (--allow-limit)", size.Text(there))
 		d.offer("all page cache, hot and mapped too, by memory.force_empty (--allow-force-empty)")

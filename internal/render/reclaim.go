@@ -32,13 +32,27 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	if r.Result != nil {
 		reclaimResult(p, r.Result)
 	}
+	reclaimKnobs(p, plan, wide)
+	reclaimFiles(p, plan, wide)
+	reclaimSpared(p, plan, wide)
+	if r.Result == nil && len(plan.Knobs) > 0 {
+		p.fold("  ", 4, guardsText(&plan.Guards))
+	}
+	reclaimNotes(p, r)
+	return p.Bytes()
+}
+
+// reclaimKnobs says by what, and why by that.
+func reclaimKnobs(p *page, plan *report.ReclaimPlan, wide bool) {
 	for _, k := range plan.Knobs {
 		p.fold("    ", 4, fmt.Sprintf("BY %s, %s in %s: %s", k.Knob, size.Text(k.Bytes), steps(k.Steps), k.Because))
 		if wide || k.Knob != "fadvise" {
 			p.fold("    ", 3, "   undo: "+k.Undo)
 		}
 	}
-	reclaimFiles(p, plan, wide)
+}
+
+func reclaimSpared(p *page, plan *report.ReclaimPlan, wide bool) {
 	for _, s := range plan.Spared {
 		line := fmt.Sprintf("left alone %9s in %s: %s", size.Text(s.Bytes), fileCount(s.Files), s.Because)
 		if wide {
@@ -46,20 +60,22 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 		}
 		p.fold("    ", 2, line)
 	}
-	if r.Result == nil && len(plan.Knobs) > 0 {
-		p.fold("  ", 4, guardsText(&plan.Guards))
-	}
-	for _, o := range plan.Offers {
+}
+
+// reclaimNotes are what else could be done, and what is not certain.
+func reclaimNotes(p *page, r *report.Reclaim) {
+	for _, o := range r.Plan.Offers {
 		p.fold("  ", 3, "> "+o)
 	}
-	for _, d := range plan.Doubts {
+	for _, d := range r.Plan.Doubts {
 		p.fold("  ", 2, "- "+d)
 	}
 	for _, m := range r.NotSeen {
 		p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 	}
-	return p.Bytes()
 }
+
+func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 func steps(n int) string {
 	if n == 1 {

@@ -13,6 +13,7 @@ type Reclaim struct {
 	Target    Target         `json:"target"`
 	Plan      ReclaimPlan    `json:"plan"`
 	Result    *ReclaimResult `json:"result" jsonschema:"nullable"` // null: nothing was done
+	Dying     *ReclaimDying  `json:"dying,omitempty"`              // when removed cgroups below the target are released; usage is what they hold then
 	NotSeen   []NotSeen      `json:"notSeen"`
 }
 
@@ -95,6 +96,26 @@ type ReclaimResult struct {
 	VerifyMs         int64            `json:"verifyMs"`
 	RereadBytes      *int64           `json:"rereadBytes,omitempty"` // of the files, in memory again after verifyMs
 	RecordError      string           `json:"recordError,omitempty"`
+}
+
+// ReclaimDying is about removed cgroups that the kernel keeps.
+type ReclaimDying struct {
+	Count     int            `json:"count"` // before
+	Bytes     int64          `json:"bytes"` // that they are charged for
+	Releases  int            `json:"releases"`
+	Went      *int           `json:"went,omitempty"`      // of them, as counted afterwards
+	BytesLeft *int64         `json:"bytesLeft,omitempty"` // that those of them which are left are charged for
+	Losers    []ReclaimLoser `json:"losers"`              // living cgroups that the kernel may take from as well
+	Rest      []DyingGroup   `json:"rest"`                // those that stay, the largest first
+	Omitted   Omitted        `json:"omitted"`
+	Inherited []Charge       `json:"inherited"` // by living cgroups, on kernels that hand memory on (7.1)
+}
+
+// ReclaimLoser is a living cgroup that may lose by a plan.
+type ReclaimLoser struct {
+	Cgroup      string `json:"cgroup"`
+	MostBytes   int64  `json:"mostBytes"`
+	ExpectBytes int64  `json:"expectBytes"`
 }
 
 // ReclaimFailure counts steps that failed, or were not tried, for one reason.

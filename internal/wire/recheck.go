@@ -34,7 +34,7 @@ type recheck struct {
 }
 
 func newRecheck(r *Reclaiming) *recheck {
-	c := &recheck{r: r, src: r.src, counted: r.counted, pick: map[*remedy.File]*remedy.Pick{}}
+	c := &recheck{r: r, src: r.seen.src, counted: r.seen.counted, pick: map[*remedy.File]*remedy.Pick{}}
 	for i := range r.decision.Picked {
 		c.pick[r.decision.Steps[i].File] = &r.decision.Picked[i]
 	}
@@ -61,17 +61,14 @@ func (c *recheck) look() {
 	start := time.Now()
 	if start.Sub(c.counted) > max(pagesAge, looking*c.counting) {
 		c.src = c.r.node.recount()
-		kernel.Census(c.src, c.r.pids)
+		kernel.Census(c.src, c.r.seen.PIDs)
 		c.counted, c.counting = time.Now(), time.Since(start)
 		start = c.counted
 	}
 	c.situation, c.now, c.err = nil, map[snapshot.FileID]*remedy.Candidate{}, nil
-	g, err := c.r.read(c.src)
-	if err == nil && g.ID != c.r.decision.Target.ID {
-		err = fmt.Errorf("%s was removed and made again meanwhile", c.r.decision.Target.Path)
-	}
+	g, err := c.r.again(c.src)
 	if err == nil {
-		c.situation, err = explain.Situation(g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.opens})
+		c.situation, err = c.r.plan(g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
 	}
 	if c.err = err; err == nil {
 		for i := range c.situation.Candidates {
@@ -83,7 +80,12 @@ func (c *recheck) look() {
 	c.cost = c.looked.Sub(start)
 }
 
-// read reads the target of the plan, and who uses its files, from src.
-func (r *Reclaiming) read(src kernel.Source) (*gather.Reclaimable, error) {
-	return gather.ForReclaim(src, r.decision.Target.Path, r.node.opt)
+// again reads the target of the plan, and who uses its files, from src.
+func (r *Reclaiming) again(src kernel.Source) (*gather.Reclaimable, error) {
+	t := r.decision.Target
+	g, err := gather.ForReclaim(src, t.Path, r.node.opt)
+	if err == nil && g.ID != t.ID {
+		err = fmt.Errorf("%s was removed and made again meanwhile", t.Path)
+	}
+	return g, err
 }

@@ -27,6 +27,7 @@ type ReclaimOptions struct {
 	Observe   time.Duration // between two looks; 0: one look
 	Verify    time.Duration // after which to look what was read again
 	Really    bool          // also what should not be touched
+	Dying     bool          // not the target, but removed cgroups below it
 	Guardian  []string      // commands that run ServeGuardian and ServeWriter
 	Writer    []string
 	Root      string // of the node
@@ -51,38 +52,35 @@ type Reclaiming struct {
 	opt      ReclaimOptions
 	sel      remedy.Selection
 	decision *remedy.Decision
-	pids     []int                // of the target
-	opens    func(fs string) bool // whether files of such a file system may be opened
-	src      kernel.Source        // its census is that of the plan
-	counted  time.Time            // when that was taken
+	seen     *seen
+	plan     planner
 }
+
+// seen is a look at a target, or two, before a plan is made.
+type seen struct {
+	*gather.Reclaimable
+	explain.Observed
+	src     kernel.Source // its census is that of the last look
+	counted time.Time     // when that was taken
+}
+
+// planner makes a situation of a look: of what a target is charged for, or of what
+// removed cgroups below it are.
+type planner func(*snapshot.Snapshot, explain.Observed) (*remedy.Situation, error)
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
 func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, error) {
-	n.askNames()
-	first, err := gather.ForReclaim(n.Source, target, n.opt)
+	at, err := n.see(target, opt)
 	if err != nil {
-		return nil, n.late(err)
-	}
-	if err := refused(target, first, opt.Really); err != nil {
 		return nil, err
 	}
-	seen := explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable}
-	last, src, counted := first, n.Source, time.Now()
-	if opt.Observe > 0 && first.Census.State == snapshot.Present {
-		src = n.recount()
-		if last, err = n.observe(src, first, opt, &seen); err != nil {
-			return nil, n.late(err)
-		}
-		counted = time.Now()
-	}
-	situation, err := explain.Situation(last.Snapshot, seen)
+	situation, err := explain.Situation(at.Snapshot, at.Observed)
 	if err != nil {
 		return nil, err
 	}
 	sel := opt.Selection
 	if opt.ToPercent > 0 {
-		limit, ok := last.Target().Limit.Get()
+		limit, ok := at.Target().Limit.Get()
 		if !ok || limit <= 0 || limit >= 1<<56 {
 			return nil, ErrNoLimit
 		}
@@ -94,9 +92,32 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, sel: sel, decision: d, pids: last.PIDs,
-		opens: seen.Opens, src: src, counted: counted,
+		Report: explain.Reclaim(at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: explain.Situation,
 	}, nil
+}
+
+// see looks at a target that may be acted on, and again after opt.Observe.
+func (n *Node) see(target string, opt ReclaimOptions) (*seen, error) {
+	n.askNames()
+	first, err := gather.ForReclaim(n.Source, target, n.opt)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	if err := refused(target, first, opt); err != nil {
+		return nil, err
+	}
+	at := &seen{
+		Reclaimable: first, src: n.Source, counted: time.Now(),
+		Observed: explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable},
+	}
+	if opt.Observe > 0 && first.Census.State == snapshot.Present {
+		at.src = n.recount()
+		if at.Reclaimable, err = n.observe(at.src, first, opt, &at.Observed); err != nil {
+			return nil, n.late(err)
+		}
+		at.counted = time.Now()
+	}
+	return at, nil
 }
 
 // observe looks again after a while, at src.
@@ -143,7 +164,7 @@ var runtimes = []string{
 }
 
 // refused says why a target is not touched.
-func refused(typed string, r *gather.Reclaimable, really bool) error {
+func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 	if r.Replayed {
 		return ErrReplayed
 	}
@@ -154,26 +175,30 @@ func refused(typed string, r *gather.Reclaimable, really bool) error {
 			return fmt.Errorf("%w: %s is only the beginning of %s", ErrInexact, typed, id)
 		}
 	}
-	if really {
-		return nil
-	}
-	base := path.Base(t.Path)
-	guarded := func(why string) error { return fmt.Errorf("%w: %s", ErrGuarded, why) }
-	switch {
-	case t.Root():
-		return guarded("the root is the whole node")
-	case who.Kind == identity.Pod:
-		return guarded("a pod: its containers are targets of their own")
-	case strings.HasPrefix(base, "kubepods"):
-		return guarded("all pods of a class are in it")
-	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
-		return guarded("the services of the node are in it")
-	case slices.Contains(runtimes, base):
-		return guarded("a container runtime, or the kubelet")
-	case r.Own != "" && (r.Own == t.Path || strings.HasPrefix(r.Own, strings.TrimSuffix(t.Path, "/")+"/")):
-		return guarded("memwhy itself runs in it")
+	if why := guarded(r, t.Path, who.Kind); why != "" && !opt.Really && !opt.Dying {
+		return fmt.Errorf("%w: %s", ErrGuarded, why)
 	}
 	return nil
+}
+
+// guarded says why the knobs of a cgroup are not turned by mistake.
+func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
+	base := path.Base(cgroup)
+	switch {
+	case cgroup == "/":
+		return "the root is the whole node"
+	case kind == identity.Pod:
+		return "a pod: its containers are targets of their own"
+	case strings.HasPrefix(base, "kubepods"):
+		return "all pods of a class are in it"
+	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
+		return "the services of the node are in it"
+	case slices.Contains(runtimes, base):
+		return "a container runtime, or the kubelet"
+	case r.Own != "" && (r.Own == cgroup || strings.HasPrefix(r.Own, strings.TrimSuffix(cgroup, "/")+"/")):
+		return "memwhy itself runs in it"
+	}
+	return ""
 }
 
 // Empty reports a plan without steps.
@@ -190,6 +215,9 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 		return err
 	}
 	r.Report.Result = r.result(res)
+	if opt.Dying {
+		r.released(ctx)
+	}
 	if opt.Verify > 0 && res.Stopped == "" {
 		r.verify(ctx)
 	}
@@ -255,7 +283,7 @@ func (r *Reclaiming) verify(ctx context.Context) {
 		return
 	case <-time.After(r.opt.Verify):
 	}
-	c, ok := kernel.Census(r.node.recount(), r.pids).Get()
+	c, ok := kernel.Census(r.node.recount(), r.seen.PIDs).Get()
 	if !ok {
 		return
 	}
