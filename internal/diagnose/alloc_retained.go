@@ -118,6 +118,6 @@ func retained(f *facts) []report.Finding {
 			})
 		}
 	}
-	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: runtimes by process", Cost: "none"})
+	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy explain " + f.typed() + " -o wide: runtimes by process", Cost: "none"})
 	return []report.Finding{r}
 }

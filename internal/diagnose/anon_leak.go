@@ -59,7 +59,7 @@ func leaks(f *facts) []report.Finding {
 	r := f.cause(codeLeak, l.Change(), confidence, title+when, e...)
 	r.Severity = severity
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " --watch 10m: whether it goes on", Cost: "none"},
+		{Kind: "look", Command: "memwhy explain " + f.typed() + " --watch 10m: whether it goes on", Cost: "none"},
 		{Kind: "app", Command: "a heap profile now and after it has grown; what only the second one has", Cost: "a short pause, with most profilers"},
 	}
 	return []report.Finding{r}

@@ -69,7 +69,7 @@ func liveAnon(f *facts) []report.Finding {
 		r.Evidence = append(r.Evidence, managedBy(p.process)...)
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: by process and kind of mapping; again after some minutes", Cost: "none"},
+		{Kind: "look", Command: "memwhy explain " + f.typed() + " -o wide: by process and kind of mapping; again after some minutes", Cost: "none"},
 		{Kind: "app", Command: "a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)", Cost: "more work for a garbage collector"},
 	}
 	if len(list) > 0 {

@@ -48,7 +48,7 @@ func tight(f *facts) []report.Finding {
 	}
 	r.Evidence = append(f.limitEvidence(l), f.counters("what it is", "anon", "shmem", "sock", "slab_unreclaimable", "kernel"))
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: the causes below, and who holds them", Cost: "none"},
+		{Kind: "look", Command: "memwhy explain " + f.typed() + " -o wide: the causes below, and who holds them", Cost: "none"},
 		{Kind: "limit", Command: "raise the limit, or bound the program below it", Cost: "memory of the node"},
 	}
 	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {

@@ -53,7 +53,7 @@ func misread(f *facts) []report.Finding {
 			f.counters("in the working set, and yet to be freed", "active_file", "slab_reclaimable"),
 		},
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + ": who says what, and what cannot be freed", Cost: "none"},
+			{Kind: "look", Command: "memwhy explain " + f.typed() + ": who says what, and what cannot be freed", Cost: "none"},
 			{Kind: "configure", Command: "alert on what cannot be freed: anon + shmem + sock + kernel - slab_reclaimable, against the limit", Cost: "none"},
 		},
 	}

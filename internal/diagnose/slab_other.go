@@ -43,7 +43,7 @@ func otherSlab(f *facts) []report.Finding {
 		title += ", most of it " + list[0].name
 	}
 	r := f.cause(codeSlab, rows, medium, title, append(e, counters)...)
-	r.Remedies = []report.Remedy{{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: the slab caches among the holders", Cost: "none"}}
+	r.Remedies = []report.Remedy{{Kind: "look", Command: "memwhy explain " + f.typed() + " -o wide: the slab caches among the holders", Cost: "none"}}
 	return []report.Finding{r}
 }
 

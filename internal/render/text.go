@@ -75,6 +75,7 @@ func Text(r *report.Report) []byte {
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, "Kill risk "+r.Risks.Kill.Level+": "+r.Risks.Kill.Because+".")
+	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := who(r.Target); len(who) > 0 {
 		p.line("%s", strings.Join(who, ", "))
