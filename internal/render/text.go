@@ -252,7 +252,11 @@ func doubts(p *page, r *report.Report, room int) {
 func (p *page) doubts(all []string, room int) {
 	for i, d := range all {
 		if room == 1 && i < len(all)-1 {
-			p.line("- and %d more: see -o wide", len(all)-i)
+			more := " more"
+			if i == 0 {
+				more = " things that are strange or not seen"
+			}
+			p.line("- and %d%s: see -o wide", len(all)-i, more)
 			return
 		}
 		// A doubt may take a second line while the others keep theirs.
