@@ -16,6 +16,7 @@ const module = "github.com/memwhy/memwhy/"
 // Paths without a leading slash are below internal/.
 var arrows = map[string]string{
 	"size":             "",
+	"words":            "",
 	"printable":        "",
 	"identity":         "snapshot",
 	"snapshot":         "",
@@ -26,7 +27,7 @@ var arrows = map[string]string{
 	"kernel/census":    "kernel kernel/cgroupfs snapshot",
 	"gather":           "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs printable size snapshot",
 	"capture":          "identity kernel kernel/kmsg snapshot",
-	"ledger":           "size snapshot",
+	"ledger":           "size snapshot words",
 	"mapping":          "size snapshot",
 	"mounts":           "snapshot",
 	"kversion":         "",
@@ -34,11 +35,11 @@ var arrows = map[string]string{
 	"says":             "ledger mapping size snapshot",
 	"report":           "",
 	"oom":              "identity printable report size snapshot",
-	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot",
-	"render":           "advisory diagnose printable report size",
-	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot",
-	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot",
+	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot words",
+	"render":           "advisory diagnose printable report size words",
+	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot words",
+	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire words /lab",
+	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot words",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",
@@ -62,6 +63,7 @@ var importers = map[string]string{
 	"github.com/cilium/ebpf/btf":               "kernel/census",
 	"github.com/cilium/ebpf/rlimit":            "kernel/census",
 	"golang.org/x/sys/unix":                    "kernel kernel/census /lab",
+	"golang.org/x/text/width":                  "render",
 	"syscall":                                  "kernel kernel/cgroupfs names /cmd/memwhy /lab",
 	"os":                                       "capture cli kernel kernel/census names /cmd/memwhy /lab",
 	"os/exec":                                  "archtest kernel /lab",
@@ -72,7 +74,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "words", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
 
 type pkg struct {
 	ImportPath                         string

@@ -31,7 +31,7 @@ var allocLazyfree = Rule{
 
 func lazyfree(f *facts) []report.Finding {
 	bytes := f.account(ledger.AnonLazyFree)
-	e := []report.Evidence{f.counters("file lists that are longer than the page cache without shared memory", "active_file", "inactive_file", "file", "shmem")}
+	e := []report.Evidence{f.counters(f.Say("file lists that are longer than the page cache without shared memory"), "active_file", "inactive_file", "file", "shmem")}
 	confidence := medium
 	var sum int64
 	for i := range f.s.Processes {
@@ -41,7 +41,7 @@ func lazyfree(f *facts) []report.Finding {
 			continue
 		}
 		if sum = min(sum+n, maxSum); len(e) < 4 {
-			e = append(e, report.Evidence{Statement: processName(p) + " gave back", Source: fmt.Sprintf("/proc/%d/smaps", p.PID), Value: fmt.Sprintf("LazyFree %d", n)})
+			e = append(e, report.Evidence{Statement: f.Say("%s gave back", f.processName(p)), Source: fmt.Sprintf("/proc/%d/smaps", p.PID), Value: fmt.Sprintf("LazyFree %d", n)})
 		}
 	}
 	if anon := bytes + f.account(ledger.AnonOther); sum > bytes { // mlocked files hide some of it from the lists
@@ -53,9 +53,9 @@ func lazyfree(f *facts) []report.Finding {
 	if !f.matters(bytes) {
 		return nil
 	}
-	r := f.cause(codeLazy, bytes, confidence, "memory that its owner gave back with MADV_FREE: the kernel takes it when it needs it", e...)
+	r := f.cause(codeLazy, bytes, confidence, f.Say("memory that its owner gave back with MADV_FREE: the kernel takes it when it needs it"), e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "app", Command: "Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0", ExpectBytes: ptr(bytes), Cost: "page faults when it is used again"},
+		{Kind: "app", Command: f.Say("Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0"), ExpectBytes: ptr(bytes), Cost: f.Say("page faults when it is used again")},
 	}
 	return []report.Finding{r}
 }

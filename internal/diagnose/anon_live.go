@@ -43,22 +43,22 @@ func liveAnon(f *facts) []report.Finding {
 	if 10*sum >= 9*bytes { // nobody else can hold it
 		confidence = high
 	}
-	r := f.cause(codeAnon, bytes, confidence, "anonymous memory, which only its processes can give back", f.counters("anonymous memory in the counters", "anon"))
+	r := f.cause(codeAnon, bytes, confidence, f.Say("anonymous memory, which only its processes can give back"), f.counters(f.Say("anonymous memory in the counters"), "anon"))
 	for i, p := range list[:min(len(list), 3)] {
 		what := ""
 		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {
-			what = ", mostly " + parts[0].Name
+			what = f.Say(", mostly %s", parts[0].Name)
 		}
 		if i == 0 && 2*p.bytes > bytes {
-			r.Title += "; most of it is held by " + processName(p.process) + what
+			r.Title += f.Say("; most of it is held by %s%s", f.processName(p.process), what)
 		}
 		r.Evidence = append(r.Evidence, report.Evidence{
-			Statement: processName(p.process) + " holds" + what, Source: fmt.Sprintf("/proc/%d/%s", p.process.PID, p.how), Value: fmt.Sprint(p.bytes),
+			Statement: f.Say("%s holds%s", f.processName(p.process), what), Source: fmt.Sprintf("/proc/%d/%s", p.process.PID, p.how), Value: fmt.Sprint(p.bytes),
 		})
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: by process and kind of mapping; again after some minutes", Cost: "none"},
-		{Kind: "app", Command: "a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)", Cost: "more work for a garbage collector"},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", quoted(f.target().Path)), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	return []report.Finding{r}
 }

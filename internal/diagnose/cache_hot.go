@@ -34,9 +34,9 @@ func hot(f *facts) []report.Finding {
 	if !d.counted {
 		confidence = low
 	}
-	r := f.cause(codeHot, d.mapped, confidence, "page cache of files that processes have mapped"+d.most(codeHot, d.mapped),
-		f.counters("mapped by processes, shared memory included", "file_mapped", "shmem"))
-	r.Evidence = append(r.Evidence, d.files(codeHot)...)
-	r.Remedies = []report.Remedy{f.lookAtFiles(" --sort mapped")}
+	r := f.cause(codeHot, d.mapped, confidence, f.Say("page cache of files that processes have mapped%s", f.most(codeHot, d.mapped)),
+		f.counters(f.Say("mapped by processes, shared memory included"), "file_mapped", "shmem"))
+	r.Evidence = append(r.Evidence, f.files(codeHot)...)
+	r.Remedies = []report.Remedy{f.lookAtFiles(f.Say(" --sort mapped"))}
 	return []report.Finding{r}
 }

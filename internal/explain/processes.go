@@ -1,13 +1,12 @@
 package explain
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // states are the lines of status that a process holder has.
@@ -89,7 +88,7 @@ func notAttributed(s *snapshot.Snapshot, l *ledger.Ledger, procs []report.Holder
 
 // processDoubts are the contradictions between what processes map and what is
 // charged here.
-func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
+func processDoubts(p words.Printer, s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	var doubts []string
 	var sum, lazy, huge int64
 	shares, seen := true, false
@@ -110,17 +109,17 @@ func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	}
 	anon, known := anonOf(l)
 	if known && shares && sum > anon+slack(l) {
-		doubts = append(doubts, fmt.Sprintf("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
+		doubts = append(doubts, p.Say("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
 	}
 	account, known := l.Account(ledger.AnonLazyFree)
 	if known && seen && lazy > account.Bytes+slack(l) {
-		doubts = append(doubts, fmt.Sprintf("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
+		doubts = append(doubts, p.Say("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
 	}
 	other, _ := l.Account(ledger.AnonOther)
 	thp, counted := other.State["thp"]
 	mapped := min(huge-max(0, sum-anon), other.Bytes) // but for what is charged elsewhere
 	if counted && shares && mapped > thp+max(slack(l), 4<<20, other.Bytes/4) {
-		doubts = append(doubts, fmt.Sprintf("huge pages: the counter says %s, its processes map %s: before 5.12 each CPU keeps up to 32 huge pages to itself", size.Text(thp), size.Text(mapped)))
+		doubts = append(doubts, p.Say("huge pages: the counter says %s, its processes map %s: before 5.12 each CPU keeps up to 32 huge pages to itself", size.Text(thp), size.Text(mapped)))
 	}
 	return doubts
 }

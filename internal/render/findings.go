@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // findings names what is above info and no part of another: the gravest in two
@@ -78,34 +79,34 @@ func suspicions(p *page, r *report.Report) {
 }
 
 // Codes lists what findings there are.
-func Codes(rules []diagnose.Rule) []byte {
-	p := &page{width: Width}
+func Codes(say words.Printer, rules []diagnose.Rule) []byte {
+	p := &page{Printer: say, width: Width}
 	for _, r := range rules {
 		code := r.Code
 		if strings.HasSuffix(code, "/") {
 			code += "ID"
 		}
-		p.line("%-20s %s", code, r.Title)
+		p.line("%-20s %s", code, p.Of(r.Title))
 	}
 	return p.Bytes()
 }
 
 // Code is the page about one.
-func Code(r diagnose.Rule) []byte {
-	p := &page{width: Width}
-	p.fold("  ", 20, r.Code+": "+r.Title)
-	p.fold("", 60, r.Doc.Means)
+func Code(say words.Printer, r diagnose.Rule) []byte {
+	p := &page{Printer: say, width: Width}
+	p.fold("  ", 20, r.Code+": "+p.Of(r.Title))
+	p.fold("", 60, p.Of(r.Doc.Means))
 	section := func(title string, lines ...string) {
 		p.line("%s", title)
 		for _, l := range lines {
-			p.fold("    ", 20, "  - "+l)
+			p.fold("    ", 20, "  - "+p.Of(l))
 		}
 	}
-	section("GRADES", r.Doc.Grades)
-	section("NEEDS", r.Doc.Needs...)
-	section("HOW TO SEE IT BY HAND", r.Doc.Verify...)
-	section("WHAT TO DO", r.Doc.Do...)
-	section("WHOSE CURE", r.Doc.Owner)
-	section("WHERE THE STORY IS WRONG", r.Doc.Stories)
+	section(p.Say("GRADES"), r.Doc.Grades)
+	section(p.Say("NEEDS"), r.Doc.Needs...)
+	section(p.Say("HOW TO SEE IT BY HAND"), r.Doc.Verify...)
+	section(p.Say("WHAT TO DO"), r.Doc.Do...)
+	section(p.Say("WHOSE CURE"), r.Doc.Owner)
+	section(p.Say("WHERE THE STORY IS WRONG"), r.Doc.Stories)
 	return p.Bytes()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The width and height that the text form keeps to: one screen.
@@ -23,14 +24,15 @@ const (
 // page collects lines.
 type page struct {
 	bytes.Buffer
+	words.Printer
 	width int // 0: as long as they get
 }
 
 // line prints one line, made safe and cut to the width of the page.
 func (p *page) line(format string, args ...any) {
-	s := strings.TrimRight(printable.Text(fmt.Sprintf(format, args...)), " ")
-	if p.width > 0 && len([]rune(s)) > p.width {
-		s = string([]rune(s)[:p.width-2]) + ".."
+	s := strings.TrimRight(printable.Text(p.Say(format, args...)), " ")
+	if p.width > 0 && columns(s) > p.width {
+		s = s[:within(s, p.width-2)] + ".."
 	}
 	p.WriteString(s + "\n")
 }
@@ -44,15 +46,11 @@ func (p *page) fold(indent string, max int, s string) {
 		width = 1 << 20
 	}
 	for n := 1; ; n++ {
-		r := []rune(s)
-		if len(r) <= width || n == max {
+		if columns(s) <= width || n == max {
 			p.line("%s", s)
 			return
 		}
-		cut := strings.LastIndex(string(r[:width+1]), " ")
-		if cut <= len(indent) {
-			cut = len(string(r[:width]))
-		}
+		cut := breakAt(s, len(indent), width)
 		p.line("%s", s[:cut])
 		s = indent + strings.TrimLeft(s[cut:], " ")
 	}
@@ -60,7 +58,7 @@ func (p *page) fold(indent string, max int, s string) {
 
 // Text renders r for one screen of 80 x 24.
 func Text(r *report.Report) []byte {
-	p := &page{width: Width}
+	p := &page{Printer: words.In(r.Lang), width: Width}
 	head(p, r)
 	findings(p, r)
 	figures(p, r)

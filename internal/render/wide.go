@@ -9,11 +9,12 @@ import (
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Wide renders all of r.
 func Wide(r *report.Report) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	wideHead(p, r)
 	allFindings(p, r)
 	suspicions(p, r)
