@@ -91,8 +91,5 @@ func (f *facts) noKillCounted() []report.Finding {
 }
 
 func (f *facts) timesText(n int64) string {
-	if n == 1 {
-		return "once"
-	}
-	return f.Say("%d times", n)
+	return f.Count(n, "once", "%d times")
 }

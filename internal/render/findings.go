@@ -1,7 +1,6 @@
 package render
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -20,7 +19,7 @@ func findings(p *page, r *report.Report) {
 	for i, f := range list[:min(len(list), 2)] {
 		more := ""
 		if i == 1 && len(list) > 2 {
-			more = fmt.Sprintf(" (and %d more: -o wide)", len(list)-2)
+			more = p.Say(" (and %d more: -o wide)", len(list)-2)
 		}
 		lines := 2 - i
 		if len(list) == 1 {
@@ -46,12 +45,12 @@ func allFindings(p *page, r *report.Report) {
 	}
 	p.line("FINDINGS")
 	for _, f := range r.Findings {
-		about := f.Confidence + " confidence"
+		about := p.Say("%s confidence", f.Confidence)
 		if f.Bytes != nil {
 			about += ", " + size.Text(*f.Bytes)
 		}
 		if f.PartOf != "" {
-			about += ", part of " + f.PartOf
+			about += p.Say(", part of %s", f.PartOf)
 		}
 		p.line("  %-8s %s (%s): %s", f.Severity, f.Code, about, f.Title)
 		for _, e := range f.Evidence {
@@ -60,7 +59,7 @@ func allFindings(p *page, r *report.Report) {
 		for _, d := range f.Remedies {
 			back := ""
 			if d.ExpectBytes != nil {
-				back = ", gives back " + size.Text(*d.ExpectBytes)
+				back = p.Say(", gives back %s", size.Text(*d.ExpectBytes))
 			}
 			p.line("    > %s: %s (costs %s%s)", d.Kind, d.Command, d.Cost, back)
 		}
