@@ -137,8 +137,8 @@ func (f *facts) before(l *snapshot.LogRecord) bool {
 }
 
 // told is a record in words and numbers.
-func told(l *snapshot.LogRecord) report.OOMRecord {
-	return oom.Report(&snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil, nil).Records[0]
+func (f *facts) told(l *snapshot.LogRecord) report.OOMRecord {
+	return oom.Report(f.Printer, &snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil, nil).Records[0]
 }
 
 // finding begins one about records: the newest is the title.
@@ -148,7 +148,7 @@ func (f *facts) finding(code string, list []*snapshot.LogRecord, severity string
 	if last.Truncated || last.Interleaved {
 		r.Confidence = medium
 	}
-	t := told(last)
+	t := f.told(last)
 	r.Bytes = t.UsageBytes
 	same := 0
 	for _, l := range list {
@@ -161,7 +161,7 @@ func (f *facts) finding(code string, list []*snapshot.LogRecord, severity string
 		r.Title += f.Say("; and %d more at other limits", others)
 	}
 	for i := len(list) - 1; i >= 0 && len(list)-i <= 3; i-- {
-		t := told(list[i])
+		t := f.told(list[i])
 		r.Evidence = append(r.Evidence, report.Evidence{Statement: t.Summary, Source: f.s.Log.Source, Value: f.moment(t)})
 		if i == len(list)-1 {
 			if c := f.composition(t); c != "" {
@@ -198,7 +198,7 @@ func (f *facts) shorten(t report.OOMRecord, more string) string {
 	s := t.Summary
 	if t.LimitOwner != "" {
 		s = strings.Replace(s, f.Say(" of %s", t.LimitOwner), f.Say(" of %s", f.place(t.LimitOwner)), 1)
-		for _, aside := range []string{f.Say(" (the pod, not one of its containers)"), f.Say(" (above the victim's own cgroup)")} {
+		for _, aside := range []string{f.Say(" (the pod%s, not one of its containers)", ""), f.Say(" (above the victim's own cgroup)")} {
 			s = strings.Replace(s, aside, "", 1)
 		}
 	}
@@ -342,16 +342,13 @@ func (f *facts) countersOnly(code string) []report.Finding {
 	if c.sure {
 		r.Confidence = medium
 	}
-	whose := map[string]string{codeContainer: "its own limit", codeNode: "no limit on the path: the node's memory"}[code]
+	whose := map[string]string{codeContainer: f.Say("its own limit"), codeNode: f.Say("no limit on the path: the node's memory")}[code]
 	if c.owner != nil {
 		whose = f.Say("the limit of %s", f.place(c.owner.Path))
 	}
 	r.Title = f.Say("%s of it OOM-killed since it was made, by the counters at %s; the kernel's log has no record of it", f.Count(c.kills, "1 process", "%d processes"), whose)
-	if c.kills > 1 {
-		r.Title = strings.Replace(r.Title, "processs", "processes", 1)
-	}
 	if f.s.Log.State != snapshot.Present {
-		r.Title = strings.Replace(r.Title, "the kernel's log has no record of it", "the kernel's log was not read", 1)
+		r.Title = f.Say("%s of it OOM-killed since it was made, by the counters at %s; the kernel's log was not read", f.Count(c.kills, "1 process", "%d processes"), whose)
 	}
 	return []report.Finding{r}
 }

@@ -48,7 +48,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 			r.Doubts = append(r.Doubts, p.Say("%s are unexplained, more than the kernel's batching allows (%s)", size.Text(b), size.Text(w.Bound)))
 		}
 	}
-	r.Says = saying(s, w)
+	r.Says = saying(p, s, w)
 	if inactiveKmem(s.Target()) {
 		r.Doubts = append(r.Doubts, p.Say("kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)"))
 	}
@@ -73,9 +73,9 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	return r, nil
 }
 
-func saying(s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
+func saying(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
 	rows := []report.Says{}
-	for _, n := range says.All(s, w.Usage) {
+	for _, n := range says.All(p, s, w.Usage) {
 		row := report.Says{Tool: n.Tool, Formula: n.Formula(), Terms: []report.Term{}, Note: n.Note}
 		for _, t := range n.Terms {
 			row.Terms = append(row.Terms, report.Term{Sign: string(t.Sign), Name: t.Name, Bytes: t.Bytes})

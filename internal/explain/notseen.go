@@ -143,11 +143,11 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 		source(l, s.Host.MGLRU, l.Say("which page reclaim engine is in charge"))
 	}
 	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
-		l.add("", c.Source, c.State, c.Err, snapshot.CensusGain)
+		l.add("", c.Source, c.State, c.Err, l.Of(snapshot.CensusGain))
 	}
 	if c, ok := s.Census.Get(); ok && c != nil {
 		for _, r := range c.Refused {
-			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, snapshot.CensusGain)
+			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, l.Of(snapshot.CensusGain))
 		}
 	}
 	source(l, s.Host.Kernel, l.Say("the kernel's release"))

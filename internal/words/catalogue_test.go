@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/memwhy/memwhy/internal/diagnose"
+	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/words"
 )
 
@@ -59,6 +60,7 @@ func sources(t *testing.T) (keys []key) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys = append(keys, key{snapshot.CensusGain, "snapshot"})
 	for _, r := range diagnose.Rules() {
 		room := "diagnose: " + r.Code
 		d := r.Doc
