@@ -60,7 +60,7 @@ func advisories(f *facts) []report.Finding {
 func (f *facts) known(j advisory.Judgement) report.Finding {
 	r := report.Finding{
 		Code: advisoryCode + j.ID, Severity: advisorySeverity(j), Confidence: high, PartOf: parts[j.ID],
-		Title: j.Title, Evidence: evidence(j.Evidence),
+		Title: f.Of(j.Title), Evidence: evidence(j.Evidence),
 		Remedies: []report.Remedy{{Kind: "look", Command: f.Say("memwhy advisories show ") + j.ID, Cost: f.Say("none")}},
 	}
 	if j.Verdict == advisory.EvidenceDespiteVersion || r.PartOf == codeDying {
@@ -89,7 +89,7 @@ func (f *facts) known(j advisory.Judgement) report.Finding {
 		}
 	}
 	for _, w := range j.Fix { // workarounds are on the fault's page, with what they do to others
-		r.Remedies = append(r.Remedies, report.Remedy{Kind: "upgrade", Command: w, Cost: f.Say("see the page of the fault")})
+		r.Remedies = append(r.Remedies, report.Remedy{Kind: "upgrade", Command: f.Of(w), Cost: f.Say("see the page of the fault")})
 	}
 	return r
 }

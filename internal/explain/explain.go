@@ -63,7 +63,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Advisories = advisories(judged)
+	r.Advisories = advisories(p, judged)
 	r.Findings = diagnose.Find(p, s, w, node, judged)
 	r.Suspicions = diagnose.Suspicions(p, s, w, r.Findings)
 	r.Verdict = verdict(p, w, r.Findings)

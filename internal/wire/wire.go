@@ -175,7 +175,7 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain.Advisories(s)
+	return explain.Advisories(n.words, s)
 }
 
 // Whole says where the node's memory is, and which removed cgroups it still keeps.
