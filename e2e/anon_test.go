@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,6 +114,9 @@ func replays(t *testing.T, cgroup string, secrets ...string) {
 		if a.Bytes != b.Bytes || a.Kind != b.Kind || a.How != b.How || len(a.Parts) != len(b.Parts) || a.AtMost != b.AtMost {
 			t.Errorf("%+v\nredacted: %+v", a, b)
 			continue
+		}
+		if x, y := fmt.Sprint(a.Runtimes), fmt.Sprint(b.Runtimes); x != y {
+			t.Errorf("%s, redacted %s", x, y)
 		}
 		for k := range a.Parts {
 			if x, y := a.Parts[k], b.Parts[k]; x.Kind != y.Kind || x.Bytes != y.Bytes {

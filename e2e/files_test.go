@@ -202,6 +202,9 @@ func TestFilesAsProfile(t *testing.T) {
 	if !strings.Contains(folded, want) || !strings.HasPrefix(folded, "node;") {
 		t.Errorf("no %q in:\n%s", want, folded)
 	}
+	if node := run(t, "files", "--node", "-o", "folded").want(t, 0).out; !strings.Contains(node, want) {
+		t.Errorf("no %q of the node", want)
+	}
 	file := filepath.Join(t.TempDir(), "profile")
 	if err := os.WriteFile(file, []byte(run(t, "files", cgroup, "-o", "pprof").want(t, 0).out), 0o600); err != nil {
 		t.Fatal(err)

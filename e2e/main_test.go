@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,12 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("MEMWHY_E2E_JOIN"); dir != "" {
 		must(os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0))
 		must(os.Unsetenv("MEMWHY_E2E_JOIN"))
-		must(syscall.Exec(os.Args[0], os.Args, os.Environ()))
+		program := os.Args[0]
+		if other := os.Getenv("MEMWHY_E2E_PROGRAM"); other != "" {
+			program = other
+			must(os.Unsetenv("MEMWHY_E2E_PROGRAM"))
+		}
+		must(syscall.Exec(program, append([]string{program}, os.Args[1:]...), os.Environ()))
 	}
 	if bin := os.Getenv("MEMWHY_E2E_LESS"); bin != "" {
 		lessen()
@@ -122,6 +128,7 @@ type holder struct {
 	PID                            int
 	State                          map[string]int64
 	Parts                          []part
+	Runtimes                       []manager
 	UsedBy                         []struct {
 		PID int
 		How string
@@ -133,6 +140,15 @@ type part struct {
 	Bytes           int64
 	Count           int
 	State           map[string]int64
+}
+
+// manager is a runtime or an allocator.
+type manager struct {
+	Name, Version, How, Unknown, Cure string
+	Settings                          map[string]string
+	Heap                              map[string]int64
+	Arenas                            int
+	AtLeast                           bool
 }
 
 // process is the holder that a process is.
@@ -290,11 +306,22 @@ func actorIn(t *testing.T, attr *syscall.SysProcAttr, dir, role string, args ...
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "MEMWHY_E2E_ROLE="+role, "MEMWHY_E2E_JOIN="+dir)
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, attr
+	_, out := begin(t, cmd)
+	buf := make([]byte, 64)
+	if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "ready") {
+		t.Fatalf("role %s: %q, %v", role, buf[:n], err)
+	}
+	return cmd
+}
+
+// begin starts a command, and ends it with the test.
+func begin(t *testing.T, cmd *exec.Cmd) (in io.WriteCloser, out io.Reader) {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,9 +333,5 @@ func actorIn(t *testing.T, attr *syscall.SysProcAttr, dir, role string, args ...
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	buf := make([]byte, 64)
-	if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "ready") {
-		t.Fatalf("role %s: %q, %v", role, buf[:n], err)
-	}
-	return cmd
+	return in, pipe
 }

@@ -45,12 +45,17 @@ func play(role string) {
 		makeMappings(number(os.Args[1]))
 	case "heap":
 		touch(mapAnon(number(os.Args[1])<<20, syscall.MADV_NOHUGEPAGE))
+	case "go-keeper":
+		keepGo()
+		return
 	case "kinds":
 		plantKinds(os.Args[1])
 	case "forks":
 		forkAfter(number(os.Args[1])<<20, number(os.Args[2]))
 	case "churn":
 		go churn()
+	case "moving":
+		go move(os.Args[1], os.Args[2])
 	case "container":
 		beContainer(os.Args[1], os.Args[2])
 	case "apart":

@@ -39,7 +39,7 @@ func Machines() []Machine {
 func (m Machine) String() string { return m.Suite + "-" + m.Arch + "-" + m.Cgroup }
 
 // Files are where things are on the host: kernels as scripts/kernels leaves
-// them, and Bin/{memwhy,guest,e2e.test,census.test}-ARCH.
+// them, and Bin/{memwhy,guest,e2e.test,census.test,actuate.test}-ARCH.
 type Files struct{ Kernels, Bin string }
 
 // Release is the kernel's, as uname -r without what Debian appends for the
@@ -129,7 +129,7 @@ func disks(m Machine, f Files, dir string) error {
 	if err := os.MkdirAll(filepath.Join(tree, "tmp"), 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"memwhy", "e2e.test", "census.test"} {
+	for _, name := range []string{"memwhy", "e2e.test", "census.test", "actuate.test"} {
 		b, err := os.ReadFile(filepath.Join(f.Bin, name+"-"+m.Arch))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(tree, name), b, 0o755)

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/kernels.md and the captures 
 
 // elsewhere are the live tests that need more than these machines have: a shell,
 // FUSE, or a processor that is not emulated. TestLabs is what the machines do.
-const elsewhere = "TestLabs|TestDoctor|TestTreeOfAnUntouchedNode|TestStuck|TestBudget|TestLargeHeap|TestMany|TestChurningContainer"
+const elsewhere = "TestLabs|TestDoctor|TestTreeOfAnUntouchedNode|TestStuck|TestBudget|TestLargeHeap|TestMany|TestChurningContainer|TestWatch|TestReclaim|TestHeaps|TestRuntimes"
 
 const (
 	repository = "../.."
@@ -81,6 +81,21 @@ func TestCensus(t *testing.T) {
 			run := boots(t, c.Machine, f, only)
 			t.Logf("%s", run.Files["census"])
 			passes(t, c.Machine, f, run, "census", only)
+		})
+	}
+}
+
+// TestActs boots every machine once more, for what writes to the kernel: each knob that
+// it has, and processes that are killed while they do.
+func TestActs(t *testing.T) {
+	f, columns := matrix(t)
+	for _, c := range columns {
+		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			const only = "memwhy.only=acts"
+			run := boots(t, c.Machine, f, only)
+			t.Logf("%s", run.Files["acts"])
+			passes(t, c.Machine, f, run, "acts", only)
 		})
 	}
 }

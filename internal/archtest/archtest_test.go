@@ -20,7 +20,8 @@ var arrows = map[string]string{
 	"printable":        "",
 	"identity":         "snapshot",
 	"snapshot":         "",
-	"kernel":           "snapshot",
+	"kernel":           "identity kernel/heaps kernel/procfs snapshot",
+	"kernel/heaps":     "snapshot",
 	"kernel/procfs":    "snapshot",
 	"kernel/cgroupfs":  "kernel size snapshot",
 	"kernel/kmsg":      "size snapshot",
@@ -29,24 +30,29 @@ var arrows = map[string]string{
 	"capture":          "identity kernel kernel/kmsg snapshot",
 	"ledger":           "size snapshot words",
 	"mapping":          "size snapshot",
+	"runtimes":         "size snapshot words",
+	"check":            "printable report size",
+	"trend":            "ledger mapping size snapshot",
 	"mounts":           "snapshot",
 	"kversion":         "",
 	"advisory":         "kversion size snapshot",
 	"says":             "ledger mapping size snapshot words",
 	"report":           "",
 	"oom":              "identity printable report size snapshot words",
-	"explain":          "advisory diagnose identity ledger mapping mounts printable report says size snapshot words",
+	"explain":          "advisory diagnose identity kversion ledger mapping mounts printable remedy report runtimes says size snapshot trend words",
 	"render":           "advisory diagnose printable report size words",
-	"wire":             "capture explain gather identity kernel kernel/census kernel/kmsg names oom report snapshot words",
-	"cli":              "advisory diagnose explain gather kernel/cgroupfs ledger printable render report size wire words /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report says size snapshot words",
+	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report snapshot words",
+	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable remedy render report size wire words /lab",
+	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend words",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",
 	"identity/cri":     "identity snapshot",
 	"identity/engine":  "identity snapshot",
 	"identity/kubelet": "identity snapshot",
-	"remedy":           "snapshot",
+	"remedy":           "size snapshot",
+	"kernel/knob":      "kernel kernel/cgroupfs size snapshot",
+	"actuate":          "kernel kernel/cgroupfs kernel/knob remedy size snapshot",
 	"names":            "identity/cri identity/engine identity/kubelet snapshot",
 }
 
@@ -62,11 +68,11 @@ var importers = map[string]string{
 	"github.com/cilium/ebpf":                   "kernel/census",
 	"github.com/cilium/ebpf/btf":               "kernel/census",
 	"github.com/cilium/ebpf/rlimit":            "kernel/census",
-	"golang.org/x/sys/unix":                    "kernel kernel/census /lab",
+	"golang.org/x/sys/unix":                    "kernel kernel/census kernel/knob /lab",
 	"golang.org/x/text/width":                  "render",
-	"syscall":                                  "kernel kernel/cgroupfs names /cmd/memwhy /lab",
-	"os":                                       "capture cli kernel kernel/census names /cmd/memwhy /lab",
-	"os/exec":                                  "archtest kernel /lab",
+	"syscall":                                  "actuate kernel kernel/cgroupfs names /cmd/memwhy /lab",
+	"os":                                       "actuate capture cli kernel kernel/census kernel/knob names /cmd/memwhy /lab",
+	"os/exec":                                  "actuate archtest kernel /lab",
 	"net":                                      "names",
 	"net/http":                                 "names",
 	"google.golang.org/protobuf/encoding/protowire": "identity/cri",
@@ -74,7 +80,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "words", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "words", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy", "runtimes", "check", "trend"}
 
 type pkg struct {
 	ImportPath                         string

@@ -22,6 +22,9 @@
 // The fields of a header: operation (meta, or an Op of package kernel), state,
 // length in bytes, Unix time in nanoseconds, path on the node and error, both as
 // quoted Go strings. `end` counts the sections, so a truncated file is seen.
+//
+// A capture of a watch has the answers of its last look first, as any other, then
+// those of the earlier ones: `section look` with the path /0, /1, ... begins each.
 package capture
 
 import (
@@ -76,6 +79,7 @@ type Recorder struct {
 
 	mu      sync.Mutex
 	answers map[key]kernel.Answer
+	looks   []*Recorder
 }
 
 // NewRecorder starts a recording of src.
@@ -130,6 +134,11 @@ func (r *Recorder) Archive(m Meta) *Archive {
 	for k, v := range r.answers {
 		a.answers[k] = v
 	}
+	for _, look := range r.looks {
+		earlier := look.Archive(m)
+		earlier.Meta.Generated = earlier.at()
+		a.looks = append(a.looks, earlier)
+	}
 	return a
 }
 
@@ -137,12 +146,13 @@ func (r *Recorder) Archive(m Meta) *Archive {
 type Archive struct {
 	Meta    Meta
 	answers map[key]kernel.Answer
+	looks   []*Archive // earlier ones, oldest first
 }
 
 // Origin implements kernel.Source.
 func (a *Archive) Origin() kernel.Origin {
 	m := a.Meta
-	return kernel.Origin{Replay: true, Generated: m.Generated, PageSize: m.PageSize, Target: m.Target, Cost: m.Cost}
+	return kernel.Origin{Replay: true, Generated: m.Generated, PageSize: m.PageSize, Target: m.Target, Cost: m.Cost, Looks: len(a.looks)}
 }
 
 // Ask implements kernel.Source. What was not asked when the capture was taken
@@ -169,6 +179,24 @@ func (a *Archive) Write(w io.Writer) error {
 	var b bytes.Buffer
 	b.WriteString(magic)
 	section(&b, key{"meta", ""}, kernel.Answer{Data: meta, State: snapshot.Present})
+	n := 1
+	for i, part := range append([]*Archive{a}, a.looks...) {
+		if i > 0 {
+			section(&b, key{lookOp, "/" + strconv.Itoa(i-1)}, kernel.Answer{State: snapshot.Present, At: part.Meta.Generated})
+			n++
+		}
+		if err := part.write(&b, w); err != nil {
+			return err
+		}
+		n += len(part.answers)
+	}
+	fmt.Fprintf(&b, "end %d\n", n)
+	_, err = b.WriteTo(w)
+	return err
+}
+
+// write writes the answers of one look.
+func (a *Archive) write(b *bytes.Buffer, w io.Writer) error {
 	keys := make([]key, 0, len(a.answers))
 	for k := range a.answers {
 		keys = append(keys, k)
@@ -177,16 +205,14 @@ func (a *Archive) Write(w io.Writer) error {
 		return cmp.Or(cmp.Compare(x.path, y.path), cmp.Compare(x.op, y.op))
 	})
 	for _, k := range keys {
-		section(&b, k, a.answers[k])
+		section(b, k, a.answers[k])
 		if b.Len() > 1<<20 {
 			if _, err := b.WriteTo(w); err != nil {
 				return err
 			}
 		}
 	}
-	fmt.Fprintf(&b, "end %d\n", len(keys)+1)
-	_, err = b.WriteTo(w)
-	return err
+	return nil
 }
 
 func section(b *bytes.Buffer, k key, a kernel.Answer) {
@@ -248,6 +274,7 @@ func Parse(b []byte) (*Archive, error) {
 		return nil, errors.New("not a memwhy capture")
 	}
 	a := &Archive{answers: map[key]kernel.Answer{}}
+	look := a
 	for n := 0; n <= maxSections; n++ {
 		at := len(b) - len(rest)
 		line, tail, ok := bytes.Cut(rest, []byte("\n"))
@@ -274,7 +301,14 @@ func Parse(b []byte) (*Archive, error) {
 			return nil, fmt.Errorf("section at byte %d: no newline after its %d bytes", at, size)
 		}
 		ans.Data, rest = tail[:size:size], tail[size+1:]
-		if err := a.add(n, k, ans); err != nil {
+		switch {
+		case n > 0 && k.op == lookOp && k.path == "/"+strconv.Itoa(len(a.looks)) && len(a.looks) < maxLooks && size == 0:
+			look = a.begin(ans.At)
+			continue
+		case n > 0 && k.op == lookOp:
+			return nil, fmt.Errorf("section at byte %d: look %q out of turn", at, k.path)
+		}
+		if err := look.add(n, k, ans); err != nil {
 			return nil, fmt.Errorf("section at byte %d: %w", at, err)
 		}
 	}
@@ -315,7 +349,7 @@ func parseHeader(line []byte) (k key, a kernel.Answer, size int, err error) {
 		return k, a, 0, fmt.Errorf("%.80q is not one", line)
 	}
 	switch k.op = kernel.Op(op); k.op {
-	case "meta", censusKey.op, kernel.Read, kernel.List, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers:
+	case "meta", censusKey.op, lookOp, kernel.Read, kernel.List, kernel.Inodes, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers, kernel.Environ, kernel.Heaps:
 	default:
 		return k, a, 0, fmt.Errorf("unknown operation %q", op)
 	}

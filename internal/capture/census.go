@@ -98,7 +98,7 @@ func encodeCensus(c *snapshot.Census) []byte {
 	}
 	for i := range c.Files {
 		f := &c.Files[i]
-		w.line('f', "", []uint64{uint64(f.Group), uint64(f.Inode + 1)}, stateNumbers(&f.PageState))
+		w.line('f', "", []uint64{uint64(f.Group), uint64(f.Inode + 1)}, stateNumbers(f.PageState))
 	}
 	for i := range c.Slabs {
 		s := &c.Slabs[i]
@@ -185,8 +185,8 @@ func (r *censusReader) line(c *snapshot.Census) {
 		in.Type, in.Path, _ = strings.Cut(r.name(), "\x00")
 		c.Inodes = append(c.Inodes, in)
 	case "f":
-		f := snapshot.CensusFile{Group: int(r.id(31)), Inode: int(r.id(31)) - 1}
-		r.amounts(stateNumbers(&f.PageState))
+		f := snapshot.CensusFile{Group: int(r.id(31)), Inode: int(r.id(31)) - 1, PageState: &snapshot.PageState{}}
+		r.amounts(stateNumbers(f.PageState))
 		r.name()
 		c.Files = append(c.Files, f)
 	case "s":
@@ -254,7 +254,7 @@ func valid(c *snapshot.Census) error {
 		if f.Group >= len(c.Groups) || f.Inode >= len(c.Inodes) {
 			return fmt.Errorf("file %d of the census is of nobody", i)
 		}
-		add(stateNumbers(&f.PageState))
+		add(stateNumbers(f.PageState))
 	}
 	for i := range c.Slabs {
 		if c.Slabs[i].Group >= len(c.Groups) {

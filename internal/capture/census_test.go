@@ -21,16 +21,16 @@ type counted struct {
 func (c counted) Census([]int) snapshot.Reading[*snapshot.Census] { return c.census }
 
 func census() *snapshot.Census {
-	state := func(n int64) snapshot.PageState {
-		return snapshot.PageState{Bytes: n, Active: snapshot.Unknown, Dirty: n / 2, Mapped: n, Large: 4096, Huge: 1}
+	state := func(n int64) *snapshot.PageState {
+		return &snapshot.PageState{Bytes: n, Active: snapshot.Unknown, Dirty: n / 2, Mapped: n, Large: 4096, Huge: 1}
 	}
 	return &snapshot.Census{
 		Engine: snapshot.EngineBPF, Complete: true, Walked: true, Start: time.Unix(7, 0).UTC(), Wall: time.Second, PageSize: 4096, Frames: 9,
 		Doubts: []string{"a \"b\"\n"}, Refused: []snapshot.CensusRefusal{{Engine: snapshot.EngineKcore, State: snapshot.Denied, Why: "no"}},
 		Groups: []snapshot.CensusGroup{
-			{Parent: -1, File: state(8192)},
+			{Parent: -1, File: *state(8192)},
 			{ID: 1, Path: "/", Parent: -1, Usage: 5},
-			{ID: 1 << 63, Path: "/acme\xff\n\x1b[31m", Parent: 1, Dying: true, Usage: snapshot.Unknown, Anon: state(4096), Slab: 3, Inherited: 2},
+			{ID: 1 << 63, Path: "/acme\xff\n\x1b[31m", Parent: 1, Dying: true, Usage: snapshot.Unknown, Anon: *state(4096), Slab: 3, Inherited: 2},
 		},
 		Inodes: []snapshot.CensusInode{
 			{Type: "ext4", Magic: 0xef53, Device: 8<<20 | 1, Number: 12, Generation: 3, Links: 1, Size: 1<<63 - 1, Mode: 0o100644, Path: "/home/acme/\xfe\n<script>"},

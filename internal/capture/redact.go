@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/identity"
@@ -32,12 +33,21 @@ func (a *Archive) Prepare(redact, withArgs bool) (*Archive, error) {
 	if redact {
 		out.Meta.Target = p.r.Path(a.Meta.Target)
 	}
-	for k, v := range a.answers {
-		if nk, nv, keep := p.section(k, v); keep {
-			out.answers[nk] = nv
-		}
+	out.take(a, p)
+	for _, look := range a.looks {
+		prepared := out.begin(look.Meta.Generated)
+		prepared.take(look, p)
 	}
 	return out, nil
+}
+
+// take takes over the answers of one look.
+func (a *Archive) take(from *Archive, p *preparer) {
+	for k, v := range from.answers {
+		if nk, nv, keep := p.section(k, v); keep {
+			a.answers[nk] = nv
+		}
+	}
 }
 
 type preparer struct {
@@ -52,7 +62,7 @@ var (
 	openFile    = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
 	namespace   = regexp.MustCompile(`^/proc/[0-9]+/ns/[a-z]+$`)
 	zram        = regexp.MustCompile(`^/sys/block/zram[0-9]+/mm_stat$`)
-	cgroupFile  = regexp.MustCompile(`^(memory|cgroup)\.[a-z._]+$`)
+	cgroupFile  = regexp.MustCompile(`^(memory|cgroup|cpu|cpuacct|io|blkio)\.[a-z._]+$`)
 )
 
 // numeric files of the node hold keys and numbers that the kernel chose.
@@ -188,6 +198,13 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 		return p.mountinfo(data)
 	case "cmdline":
 		return p.cmdline(data)
+	case "environ": // whoever wrote the archive
+		return identity.MemoryEnviron(data)
+	case "mem":
+		if op == kernel.Heaps { // numbers, and words of runtimes
+			return data
+		}
+		return nil
 	}
 	if p.r == nil {
 		return data
@@ -197,6 +214,10 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 		return p.status(data)
 	case "cgroup":
 		return p.membership(data)
+	case "stat":
+		return p.times(data)
+	case "io":
+		return data
 	case "comm":
 		return []byte(p.r.Name(strings.TrimSuffix(string(data), "\n")) + "\n")
 	case "exe":
@@ -291,6 +312,15 @@ func (p *preparer) cmdline(data []byte) []byte {
 		return nil
 	}
 	return []byte(strings.Join(args, "\x00") + "\x00")
+}
+
+// times hides the name, which ends with the last parenthesis.
+func (p *preparer) times(data []byte) []byte {
+	begin, end := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
+	if begin < 0 || end < begin {
+		return nil
+	}
+	return slices.Concat(data[:begin+1], []byte(p.r.Name(string(data[begin+1:end]))), data[end:])
 }
 
 // status keeps the lines that are read, the name among them as its hash.

@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
@@ -93,7 +94,10 @@ func (t *Tree) answer(q kernel.Question, name string) ([]byte, error) {
 			b, err = t.read("dmesg", q.Max)
 		}
 		return b, err
-	case kernel.Stat, kernel.BuildInfo, kernel.Marks: // nothing that people copy says it
+	case kernel.Environ:
+		b, err := t.read(name, q.Max)
+		return identity.MemoryEnviron(b), err
+	case kernel.Stat, kernel.BuildInfo, kernel.Marks, kernel.Heaps: // nothing that people copy says it
 		return nil, os.ErrNotExist
 	}
 	return nil, fmt.Errorf("no such question: %q", q.Op)

@@ -37,8 +37,12 @@ const (
 const exitHelp = `Exit codes: 0 done, 2 usage or target not found, 3 not permitted or not supported
 here, 4 an answer with sources missing (--strict only), 5 internal error.`
 
-// readerCommand is a hidden first argument: another life of this executable.
-const readerCommand = "__reads"
+// Hidden first arguments: other lives of this executable.
+const (
+	readerCommand   = "__reads"
+	guardianCommand = "__guard"
+	writerCommand   = "__write"
+)
 
 // coded is an error with its exit code and a hint.
 type coded struct {
@@ -59,6 +63,8 @@ type app struct {
 	strict, redact bool
 	census         string
 	lang           string
+	watch          time.Duration
+	since          string
 
 	patience                                 time.Duration
 	state                                    string
@@ -68,22 +74,42 @@ type app struct {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) > 1 && args[0] == readerCommand {
-		if wire.ServeReads(args[1], stdin, stdout) != nil {
-			return exitInternal
-		}
-		return exitDone
+	if code, ok := otherLife(args, stdin, stdout); ok {
+		return code
 	}
 	if len(args) > 0 && args[0] == lab.HolderCommand {
 		return lab.Hold(args[1:], stdin, stdout)
 	}
 	a := &app{stdout: stdout, stderr: stderr}
+	a.warnPending()
 	cmd := a.root(stdin)
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
+	if code, answered := a.checkFailed(args, err); answered {
+		return code
+	}
 	return a.report(err)
+}
+
+// otherLife serves another process of this executable, if that is what args ask for.
+func otherLife(args []string, stdin io.Reader, stdout io.Writer) (code int, served bool) {
+	var err error
+	switch {
+	case len(args) > 1 && args[0] == readerCommand:
+		err = wire.ServeReads(args[1], stdin, stdout)
+	case len(args) == 1 && args[0] == guardianCommand:
+		err = wire.ServeGuardian(stdin, stdout)
+	case len(args) == 1 && args[0] == writerCommand:
+		err = wire.ServeWriter(stdin, stdout)
+	default:
+		return exitDone, false
+	}
+	if err != nil {
+		return exitInternal, true
+	}
+	return exitDone, true
 }
 
 // report says what went wrong, for people, and picks the exit code.
@@ -153,7 +179,7 @@ func (a *app) root(stdin io.Reader) *cobra.Command {
 		Short: "Why is this container's memory high?",
 		Long: `memwhy says why a container's memory stays high: every byte that the kernel
 charges to its memory cgroup, in accounts that sum to its usage, and what of it
-can be taken back. It only reads.
+can be taken back. It only reads, but for memwhy reclaim --yes.
 
 ` + exitHelp,
 		SilenceErrors: true, SilenceUsage: true,
@@ -167,7 +193,7 @@ can be taken back. It only reads.
 	}
 	root.PersistentFlags().StringVar(&a.lang, "lang", "", "of explanations: "+strings.Join(words.Languages(), "|")+" (default: that of LC_ALL, LC_MESSAGES, LANG)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
-	root.AddCommand(a.explain(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.lab(stdin), a.version())
+	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.reclaim(stdin), a.lab(stdin), a.version())
 	return root
 }
 
@@ -192,6 +218,12 @@ func (a *app) counting(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// watching adds the flag of commands that can look at a target for a while.
+func (a *app) watching(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().DurationVar(&a.watch, "watch", 0, "look for so long (1s to 1h), to tell what grows, what is busy and what is idle")
+	return cmd
+}
+
 // open opens the node that the flags choose.
 func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if a.timeout <= 0 {
@@ -199,6 +231,14 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	}
 	if a.census != "" && !slices.Contains(wire.CensusModes(), a.census) {
 		return nil, usageError("--census %q: want one of %s", a.census, strings.Join(wire.CensusModes(), ", "))
+	}
+	switch {
+	case a.watch != 0 && (a.watch < time.Second || a.watch > time.Hour):
+		return nil, usageError("--watch %s: want 1s to 1h", a.watch)
+	case a.watch != 0 && a.from != "":
+		return nil, usageError("--watch: a capture stands still; one of a watch has its looks")
+	case a.since != "" && a.from == "":
+		return nil, usageError("--since: compares two captures, say the later one with --from")
 	}
 	whom, err := a.names()
 	if err != nil {
@@ -209,7 +249,7 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 		return nil, err
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Words: say,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Words: say, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

@@ -28,7 +28,8 @@ func (a *app) ps() *cobra.Command {
 		Short: "Rank the containers by memory",
 		Long: `Rank the containers, with what is below each; with -A, or where there is none,
 all memory cgroups that hold processes. % is what cannot be taken back of the
-limit nearest to killing, siblings under that limit included.
+limit nearest to killing, siblings under that limit included. With -o wide, COLD<=
+is how much file cache may be cold at most: inactive, clean and not mapped.
 
 ` + exitHelp,
 		Example: `  memwhy ps

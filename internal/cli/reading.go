@@ -48,7 +48,7 @@ func (a *app) target(args []string) (string, error) {
 }
 
 func (a *app) explain() *cobra.Command {
-	return a.counting(a.reading(&cobra.Command{
+	cmd := a.watching(a.counting(a.reading(&cobra.Command{
 		Use:               "explain TARGET",
 		Short:             "Explain the memory of one container or pod",
 		ValidArgsFunction: a.complete,
@@ -72,7 +72,9 @@ func (a *app) explain() *cobra.Command {
 			}
 			return a.write(r, r.NotSeen, func() []byte { return render.Text(r) }, func() []byte { return render.Wide(r) })
 		},
-	}, "text", "wide", "json", "yaml"))
+	}, "text", "wide", "json", "yaml")))
+	cmd.Flags().StringVar(&a.since, "since", "", "with --from: an earlier capture of the same target, to compare with")
+	return cmd
 }
 
 func (a *app) format(known ...string) error {
@@ -121,7 +123,7 @@ func (a *app) write(doc any, notSeen []report.NotSeen, text, wide func() []byte)
 func (a *app) capture() *cobra.Command {
 	var opt wire.CaptureOptions
 	var file string
-	cmd := a.counting(a.reading(&cobra.Command{
+	cmd := a.watching(a.counting(a.reading(&cobra.Command{
 		ValidArgsFunction: a.complete,
 		Use:               "capture TARGET -o FILE",
 		Short:             "Record what explain and ps read, to replay it anywhere with --from",
@@ -164,7 +166,7 @@ not kept.
 			fmt.Fprintf(a.stderr, "wrote %s, %d KiB; explain it with: memwhy explain --from %s\n", file, (st.Size()+1023)>>10, file)
 			return nil
 		},
-	}))
+	})))
 	cmd.Flags().StringVarP(&file, "output", "o", "", "file to write; - for standard output")
 	cmd.Flags().BoolVar(&opt.Redact, "redact", false, "replace names and path parts by keyed hashes")
 	cmd.Flags().BoolVar(&opt.WithArgs, "with-args", false, "keep whole command lines, which may hold secrets")

@@ -6,6 +6,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/runtimes"
 )
 
 var allocLazyfree = Rule{
@@ -33,12 +34,18 @@ func lazyfree(f *facts) []report.Finding {
 	bytes := f.account(ledger.AnonLazyFree)
 	e := []report.Evidence{f.counters(f.Say("file lists that are longer than the page cache without shared memory"), "active_file", "inactive_file", "file", "shmem")}
 	confidence := medium
-	var sum int64
+	cure := f.Say("Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0")
+	var sum, most int64
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
 		n, ok := mapping.LazyFree(p)
 		if !ok || n <= 0 {
 			continue
+		}
+		for _, r := range runtimes.Of(f.Printer, p) {
+			if lazy := r.Lazy(f.Printer); lazy != "" && n > most {
+				cure, most = lazy, n
+			}
 		}
 		if sum = min(sum+n, maxSum); len(e) < 4 {
 			e = append(e, report.Evidence{Statement: f.Say("%s gave back", f.processName(p)), Source: fmt.Sprintf("/proc/%d/smaps", p.PID), Value: fmt.Sprintf("LazyFree %d", n)})
@@ -55,7 +62,7 @@ func lazyfree(f *facts) []report.Finding {
 	}
 	r := f.cause(codeLazy, bytes, confidence, f.Say("memory that its owner gave back with MADV_FREE: the kernel takes it when it needs it"), e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "app", Command: f.Say("Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0"), ExpectBytes: ptr(bytes), Cost: f.Say("page faults when it is used again")},
+		{Kind: "app", Command: cure, ExpectBytes: ptr(bytes), Cost: f.Say("page faults when it is used again")},
 	}
 	return []report.Finding{r}
 }

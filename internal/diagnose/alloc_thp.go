@@ -2,7 +2,9 @@ package diagnose
 
 import (
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/runtimes"
 	"github.com/memwhy/memwhy/internal/size"
 )
 
@@ -35,6 +37,15 @@ func hugePages(f *facts) []report.Finding {
 	remedies := []report.Remedy{
 		{Kind: "look", Command: "grep AnonHugePages /proc/PID/smaps_rollup", Cost: f.Say("none")},
 		{Kind: "configure", Command: "transparent_hugepage=madvise, khugepaged/max_ptes_none=0", Cost: f.Say("more TLB misses: a few per cent of CPU")},
+	}
+	for i := range f.s.Processes {
+		p := &f.s.Processes[i]
+		n, ok := mapping.Huge(p)
+		for _, r := range runtimes.Of(f.Printer, p) {
+			if ok && r.Holes() && f.matters(n) {
+				remedies = append(remedies, report.Remedy{Kind: "app", Command: f.Say("Go 1.21.4 or later for %s: khugepaged fills again what %s gave back", f.processName(p), r.Version), Cost: f.Say("none")})
+			}
+		}
 	}
 	switch {
 	case f.matters(unmapped):

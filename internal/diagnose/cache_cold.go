@@ -26,6 +26,7 @@ var cacheCold = Rule{
 		Do: []string{
 			"nothing, where no limit or eviction is near: it makes the next read fast",
 			"the program: posix_fadvise(POSIX_FADV_DONTNEED) after writing, RWF_DONTCACHE (since 6.14), O_DIRECT for what is read once",
+			"double buffering: what reads whole files into its heap holds them twice, in the cache and in anon, and both grow together: posix_fadvise(POSIX_FADV_DONTNEED) behind what was read, O_DIRECT, or mmap instead of a copy",
 			"the platform: a limit near the request bounds it; memory.reclaim (v2, since 5.19) takes it at once, and later reads go to the disk",
 		},
 		Owner: "app for what it reads and writes; platform for alerts and limits",
@@ -36,7 +37,7 @@ var cacheCold = Rule{
 
 func cold(f *facts) []report.Finding {
 	d := f.divide()
-	if !f.matters(d.rest) {
+	if _, _, idle := f.idle(); idle || !f.matters(d.rest) {
 		return nil
 	}
 	confidence, seen := f.coldness()

@@ -37,6 +37,9 @@ func hot(f *facts) []report.Finding {
 	r := f.cause(codeHot, d.mapped, confidence, f.Say("page cache of files that processes have mapped%s", f.most(codeHot, d.mapped)),
 		f.counters(f.Say("mapped by processes, shared memory included"), "file_mapped", "shmem"))
 	r.Evidence = append(r.Evidence, f.files(codeHot)...)
-	r.Remedies = []report.Remedy{f.lookAtFiles(f.Say(" --sort mapped"))}
+	r.Remedies = []report.Remedy{
+		f.lookAtFiles(f.Say(" --sort mapped")),
+		{Kind: "app", Command: f.Say("madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then"), ExpectBytes: ptr(d.mapped), Cost: f.Say("reading it again goes to the disk")},
+	}
 	return []report.Finding{r}
 }

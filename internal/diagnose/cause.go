@@ -160,7 +160,7 @@ func (f *facts) countFiles() (d cached, ok bool) {
 			if files[row.Inode] == nil {
 				files[row.Inode] = &snapshot.PageState{}
 			}
-			files[row.Inode].Add(row.PageState)
+			files[row.Inode].Add(*row.PageState)
 		}
 	}
 	for i, st := range files {

@@ -52,7 +52,7 @@ func censused(s *snapshot.Snapshot, files []snapshot.CensusInode, states []snaps
 		{Path: "/elsewhere", Parent: 0},
 	}, Inodes: files, Slabs: slabs}
 	for i, st := range states {
-		c.Files = append(c.Files, snapshot.CensusFile{Group: 1, Inode: i, PageState: st})
+		c.Files = append(c.Files, snapshot.CensusFile{Group: 1, Inode: i, PageState: &st})
 	}
 	s.Census = snapshot.Reading[*snapshot.Census]{Value: c, State: snapshot.Present, Source: snapshot.CensusSource}
 	return s
@@ -106,29 +106,40 @@ func causes() map[string]fixture {
 		return s
 	}
 	return map[string]fixture{
-		codeCold:    {censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(90, 0, 0)}), charged(200, "file", 90, "anon", 10, "file_mapped", 90), medium, 90, "most of it is /var/log/app.log"},
-		codeHot:     {censused(charged(200, "file", 90, "anon", 10, "file_mapped", 90), log, []snapshot.PageState{pages(90, 0, 80)}), charged(200, "file", 90, "anon", 10, "shmem", 60, "file_mapped", 60), medium, 80, "/var/log/app.log"},
-		codeDirty:   {charged(200, "file", 90, "anon", 10, "file_dirty", 30, "file_writeback", 10), charged(200, "file", 90, "anon", 10, "file_dirty", 1), high, 40, "written to disk"},
-		codeDeleted: {running(censused(charged(200, "file", 90, "anon", 10), gone, []snapshot.PageState{pages(80, 0, 0)}), stat(), openLog), running(censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(80, 0, 0)}), stat(), openLog), high, 80, "which app (pid 7) still has open; most of it is /var/log/app.log"},
-		codeTmpfs:   {censused(charged(200, "file", 90, "shmem", 80, "anon", 10), memfd, []snapshot.PageState{pages(80, 0, 0)}), charged(200, "file", 90, "anon", 10), high, 80, "memfd; most of it is memfd:x"},
-		codeKept:    {swap, swapAlone, low, 50, "beside 90.0 MiB"},
-		codeDentry:  {censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(1, "dentry", 30), slabOf(1, "kmalloc-rcl-512", 50)), censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(2, "dentry", 80), slabOf(1, "kmalloc-512", 80)), high, 80, "temporary files"},
-		codeInode:   {censused(charged(200, "kernel", 90, "slab_unreclaimable", 90), nil, nil, slabOf(1, "shmem_inode_cache", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "sock_inode_cache", 80)), high, 80, "files on tmpfs"},
-		codeSlab:    {censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "kmalloc-1k", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "dentry", 80)), medium, 80, "kmalloc-1k"},
-		codeSock:    {charged(200, "sock", 60, "anon", 40), charged(200, "sock", 0, "anon", 100), high, 60, "received and not read"},
-		codeStacks:  {charged(200, "kernel", 60, "kernel_stack", 50), charged(200, "kernel", 60, "kernel_stack", 1), high, 50, "threads"},
-		codeTables:  {running(charged(200, "kernel", 60, "pagetables", 50), stat("VmPTE", 49*mib)), charged(200, "kernel", 60), high, 50, "most of them of app (pid 7)"},
-		codeKernel:  {charged(200, "kernel", 60, "vmalloc", 50), charged(200, "kernel", 60, "slab_unreclaimable", 60), medium, 60, "BPF"},
-		codeAnon:    {running(charged(200, "anon", 90, "file", 10), stat("RssAnon", 88*mib)), charged(200, "anon", 1, "file", 99), high, 90, "held by app (pid 7)"},
-		codeLazy:    {lazy(charged(200, "anon", 90, "inactive_file", 60, "inactive_anon", 30), 60), charged(200, "anon", 90), high, 60, "MADV_FREE"},
-		codeTHP:     {charged(200, "anon", 40, "inactive_anon", 90), charged(200, "anon", 90), medium, 50, "split"},
-		codeTight:   {charged(110, "anon", 100), charged(110, "file", 80, "anon", 20), high, 100, "10.0 MiB to go"},
-		codeParent:  {parent(200), parent(400), high, 80, "80.0 MiB of it of others"},
-		codeMisread: {charged(110, "file", 80, "active_file", 80, "anon", 20), charged(110, "anon", 90, "file", 10, "active_file", 10), high, 80, "cannot be freed: an alert on it is wrong"},
+		codeCold:     {censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(90, 0, 0)}), charged(200, "file", 90, "anon", 10, "file_mapped", 90), medium, 90, "most of it is /var/log/app.log"},
+		codeHot:      {censused(charged(200, "file", 90, "anon", 10, "file_mapped", 90), log, []snapshot.PageState{pages(90, 0, 80)}), charged(200, "file", 90, "anon", 10, "shmem", 60, "file_mapped", 60), medium, 80, "/var/log/app.log"},
+		codeDirty:    {charged(200, "file", 90, "anon", 10, "file_dirty", 30, "file_writeback", 10), charged(200, "file", 90, "anon", 10, "file_dirty", 1), high, 40, "written to disk"},
+		codeDeleted:  {running(censused(charged(200, "file", 90, "anon", 10), gone, []snapshot.PageState{pages(80, 0, 0)}), stat(), openLog), running(censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(80, 0, 0)}), stat(), openLog), high, 80, "which app (pid 7) still has open; most of it is /var/log/app.log"},
+		codeTmpfs:    {censused(charged(200, "file", 90, "shmem", 80, "anon", 10), memfd, []snapshot.PageState{pages(80, 0, 0)}), charged(200, "file", 90, "anon", 10), high, 80, "memfd; most of it is memfd:x"},
+		codeKept:     {swap, swapAlone, low, 50, "beside 90.0 MiB"},
+		codeDentry:   {censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(1, "dentry", 30), slabOf(1, "kmalloc-rcl-512", 50)), censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(2, "dentry", 80), slabOf(1, "kmalloc-512", 80)), high, 80, "temporary files"},
+		codeInode:    {censused(charged(200, "kernel", 90, "slab_unreclaimable", 90), nil, nil, slabOf(1, "shmem_inode_cache", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "sock_inode_cache", 80)), high, 80, "files on tmpfs"},
+		codeSlab:     {censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "kmalloc-1k", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "dentry", 80)), medium, 80, "kmalloc-1k"},
+		codeSock:     {charged(200, "sock", 60, "anon", 40), charged(200, "sock", 0, "anon", 100), high, 60, "received and not read"},
+		codeStacks:   {charged(200, "kernel", 60, "kernel_stack", 50), charged(200, "kernel", 60, "kernel_stack", 1), high, 50, "threads"},
+		codeTables:   {running(charged(200, "kernel", 60, "pagetables", 50), stat("VmPTE", 49*mib)), charged(200, "kernel", 60), high, 50, "most of them of app (pid 7)"},
+		codeKernel:   {charged(200, "kernel", 60, "vmalloc", 50), charged(200, "kernel", 60, "slab_unreclaimable", 60), medium, 60, "BPF"},
+		codeAnon:     {running(charged(200, "anon", 90, "file", 10), stat("RssAnon", 88*mib)), charged(200, "anon", 1, "file", 99), high, 90, "held by app (pid 7)"},
+		codeLazy:     {lazy(charged(200, "anon", 90, "inactive_file", 60, "inactive_anon", 30), 60), charged(200, "anon", 90), high, 60, "MADV_FREE"},
+		codeRetained: {keeping(charged(200, "anon", 90, "file", 10), 60), keeping(charged(200, "anon", 90, "file", 10), 5), high, 60, "most of it by malloc of glibc in app (pid 7)"},
+		codeTHP:      {charged(200, "anon", 40, "inactive_anon", 90), charged(200, "anon", 90), medium, 50, "split"},
+		codeTight:    {charged(110, "anon", 100), charged(110, "file", 80, "anon", 20), high, 100, "10.0 MiB to go"},
+		codeParent:   {parent(200), parent(400), high, 80, "80.0 MiB of it of others"},
+		codeMisread:  {charged(110, "file", 80, "active_file", 80, "anon", 20), charged(110, "anon", 90, "file", 10, "active_file", 10), high, 80, "cannot be freed: an alert on it is wrong"},
+		codeChurn:    {watched(charged(200, "anon", 90, "file", 10), nil, "pgfault", 30_000, "pgpgin", 30_000), watched(charged(200, "anon", 90, "file", 10), []int{60, 65, 70, 75, 80, 85, 90}, "pgfault", 8_000, "pgpgin", 8_000), high, -1, "freed again"},
+		codeLeak:     {watched(charged(200, "anon", 90, "file", 10), []int{60, 65, 70, 75, 80, 85, 90}), watched(charged(200, "anon", 90, "file", 10), []int{60, 75, 90, 90, 90, 90, 90}), medium, 30, "most of it is of app (pid 7), in heap"},
+		codeIdle:     {watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 3), watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 30_000, "pgpgin", 0), high, 90, "did not touch within 6.0 s"},
 
 		codeThrottle:  {atHigh(98, 3), atHigh(200, 3), high, 100, "slows its processes down, 3 times so far"},
 		codeWatermark: {free(15), free(25), high, -1, "few free pages"},
 	}
+}
+
+// keeping adds a process whose malloc keeps so many mebibytes.
+func keeping(s *snapshot.Snapshot, idle int64) *snapshot.Snapshot {
+	s = running(s, stat("RssAnon", 90*mib))
+	s.Processes[0].Heaps = read(snapshot.Heaps{Libraries: []string{"libc.so.6"}, Glibc: &snapshot.GlibcHeap{Arenas: 9, System: 90 * mib, Free: (idle + 1) * mib, Idle: idle * mib}})
+	return s
 }
 
 func lazy(s *snapshot.Snapshot, n int) *snapshot.Snapshot {

@@ -18,6 +18,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/trend"
 	"github.com/memwhy/memwhy/internal/words"
 )
 
@@ -45,12 +46,16 @@ type Doc struct {
 // The codes.
 const (
 	codeLazy      = "alloc.lazyfree"
+	codeRetained  = "alloc.retained"
 	codeTHP       = "alloc.thp"
+	codeChurn     = "anon.churn"
+	codeLeak      = "anon.leak"
 	codeAnon      = "anon.live"
 	codeCold      = "cache.cold"
 	codeDeleted   = "cache.deleted-open"
 	codeDirty     = "cache.dirty"
 	codeHot       = "cache.hot"
+	codeIdle      = "cache.idle-held"
 	codeDying     = "cgroup.dying"
 	codeIDs       = "cgroup.ids"
 	codeKernel    = "kernel.other"
@@ -97,8 +102,8 @@ var (
 // Rules are all of them, in the order of their codes.
 func Rules() []Rule {
 	return []Rule{
-		allocLazyfree, allocTHP, anonLive,
-		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cgroupDying, cgroupIDs,
+		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
 		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
@@ -125,15 +130,17 @@ type facts struct {
 	judged []advisory.Judgement
 	kills  kills
 
-	divided *cached // see divide, once asked for
-	within  []bool  // of the census's groups, see census
+	divided *cached  // see divide, once asked for
+	within  []bool   // of the census's groups, see census
+	kept    []keeper // see keepers, once asked for
+	trend   *trend.Trend
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }
 
 // Find applies all rules.
 func Find(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, node *advisory.Facts, judged []advisory.Judgement) []report.Finding {
-	f := &facts{Printer: p, s: s, w: w, node: node, judged: judged}
+	f := &facts{Printer: p, s: s, w: w, node: node, judged: judged, trend: trend.Of(s, w.Bound)}
 	f.kills = f.link()
 	all := []report.Finding{}
 	for _, r := range Rules() {

@@ -60,6 +60,7 @@ func otherKernel(f *facts) []report.Finding {
 	r := f.cause(codeKernel, bytes, confidence, what, e)
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: f.Say("ss -xm (unix sockets), bpftool map show (BPF), ls -l /proc/PID/fd (pipes)"), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("close pipes and sockets that nobody reads; smaller BPF maps, with BPF_F_NO_PREALLOC where they are sparse"), Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
 }

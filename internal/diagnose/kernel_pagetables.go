@@ -44,6 +44,7 @@ func tables(f *facts) []report.Finding {
 	}
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: "grep VmPTE /proc/*/status | sort -k2 -n | tail", Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("fewer processes that map the same memory (a pool of connections); munmap what is not used"), ExpectBytes: ptr(bytes), Cost: f.Say("a pool to run")},
 		{Kind: "configure", Command: f.Say("huge pages for shared memory that many processes map"), ExpectBytes: ptr(bytes), Cost: f.Say("they are set apart on the node")},
 	}
 	return []report.Finding{r}

@@ -38,6 +38,7 @@ func sockets(f *facts) []report.Finding {
 	}
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: f.Say("nsenter -t PID -n ss -tmn: the sockets with large r or w in skmem"), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("read what was received before more is asked for; bound what may wait to be sent, by SO_SNDBUF and SO_RCVBUF too"), ExpectBytes: r.Bytes, Cost: f.Say("slower over long distances")},
 		{Kind: "configure", Command: f.Say("net.ipv4.tcp_rmem, net.ipv4.tcp_wmem of the network namespace: a lower maximum"), Cost: f.Say("slower over long distances")},
 	}
 	return []report.Finding{r}

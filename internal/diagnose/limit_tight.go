@@ -50,6 +50,11 @@ func tight(f *facts) []report.Finding {
 		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the causes below, and who holds them", quoted(f.target().Path)), Cost: f.Say("none")},
 		{Kind: "limit", Command: f.Say("raise the limit, or bound the program below it"), Cost: f.Say("memory of the node")},
 	}
+	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {
+		if cure := f.bound(list[0].process); cure != "" {
+			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: f.processName(list[0].process) + ": " + cure, Cost: f.Say("more work for a garbage collector")})
+		}
+	}
 	return []report.Finding{r}
 }
 

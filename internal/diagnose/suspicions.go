@@ -9,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/says"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/trend"
 	"github.com/memwhy/memwhy/internal/words"
 )
 
@@ -24,7 +25,7 @@ const (
 // Suspicions answers the five that everybody has first: churn, leak, allocator,
 // metric, mechanism. What needs two looks says so.
 func Suspicions(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, found []report.Finding) []report.Suspicion {
-	f := &facts{Printer: p, s: s, w: w}
+	f := &facts{Printer: p, s: s, w: w, trend: trend.Of(s, w.Bound)}
 	if w.Usage == 0 {
 		var all []report.Suspicion
 		for _, id := range []string{"churn", "leak", "allocator", "metric", "mechanism"} {
@@ -33,7 +34,7 @@ func Suspicions(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, found []
 		all[len(all)-1] = f.mechanism(found)
 		return all
 	}
-	return []report.Suspicion{f.churn(), f.leaking(), f.allocator(found), f.metric(found), f.mechanism(found)}
+	return []report.Suspicion{f.churn(found), f.leaking(found), f.allocator(found), f.metric(found), f.mechanism(found)}
 }
 
 // anon is the anonymous memory, and what of the usage it is.
@@ -43,7 +44,12 @@ func (f *facts) anon() (bytes int64, share string, known bool) {
 	return bytes, f.Say("%s, %s of the usage", size.Text(bytes), size.Percent(bytes, f.w.Usage)), known
 }
 
-func (f *facts) churn() report.Suspicion {
+func (f *facts) churn(found []report.Finding) report.Suspicion {
+	if f.trend != nil {
+		if answer, ok := f.churning(found); ok {
+			return answer
+		}
+	}
 	bytes, share, known := f.anon()
 	if known && 10*bytes < f.w.Usage {
 		return report.Suspicion{ID: "churn", Answer: unlikely, Because: f.Say("allocations cannot hold more than anonymous memory: %s", share)}
@@ -52,8 +58,13 @@ func (f *facts) churn() report.Suspicion {
 }
 
 // leaking: what only the owner frees can leak, be it the program's or the kernel's.
-func (f *facts) leaking() report.Suspicion {
+func (f *facts) leaking(found []report.Finding) report.Suspicion {
 	const id = "leak"
+	if f.trend != nil {
+		if answer, ok := f.growing(found); ok {
+			return answer
+		}
+	}
 	held := f.w.UnreclaimableMax + f.w.ReclaimableSlab
 	if f.w.ReclaimKnown && 10*held < f.w.Usage {
 		return report.Suspicion{ID: id, Answer: unlikely, Because: f.Say("what could leak is %s, %s of the usage; the rest is page cache", size.Text(held), size.Percent(held, f.w.Usage))}
@@ -64,13 +75,39 @@ func (f *facts) leaking() report.Suspicion {
 func (f *facts) allocator(found []report.Finding) report.Suspicion {
 	const id = "allocator"
 	anon, share, known := f.anon()
-	for _, x := range [][2]string{{codeLazy, confirmed}, {codeTHP, likely}} {
+	for _, x := range [][2]string{{codeRetained, confirmed}, {codeLazy, confirmed}, {codeTHP, likely}} {
 		if r, ok := of(found, x[0]); ok && r.Confidence != low && 10*bytes(r) >= anon {
 			return report.Suspicion{ID: id, Answer: x[1], Because: r.Title}
 		}
 	}
 	if known && 10*anon < f.w.Usage {
 		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("allocators hold anonymous memory: %s", share)}
+	}
+	if !known {
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("how much anonymous memory there is, is not known")}
+	}
+	// What the accounts of runtimes cover, and whose do not.
+	var managed, idle, pieces int64
+	silent := ""
+	for _, k := range f.keepers() {
+		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
+		for _, r := range k.all {
+			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
+				silent = f.processName(k.process) + ": " + r.Unknown
+			}
+		}
+	}
+	if anon > 0 && 4*pieces >= anon && f.matters(pieces) {
+		return report.Suspicion{ID: id, Answer: likely, Because: f.Say("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
+	}
+	because := f.Say("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
+	switch {
+	case 10*managed >= 8*anon && 10*idle < anon && silent == "":
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: because}
+	case silent != "":
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: silent}
+	case 2*managed >= anon:
+		return report.Suspicion{ID: id, Answer: unlikely, Because: because}
 	}
 	return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("what a heap holds and does not use only its runtime knows: %s, is mapped", share)}
 }

@@ -35,7 +35,7 @@ func cachedFiles(c *snapshot.Census, within []bool) []cached {
 		at := &files[f.Inode+1]
 		at.charges = append(at.charges, charge{f.Group, f.Bytes})
 		if within == nil || within[f.Group] {
-			at.sum.Add(f.PageState)
+			at.sum.Add(*f.PageState)
 		}
 	}
 	for i := range c.Inodes {
@@ -54,6 +54,7 @@ type namer struct {
 	c      *snapshot.Census
 	names  *mounts.Names
 	within []bool
+	all    bool // every user of a file, not only the first
 }
 
 // place locates a file as the one who is charged most for it sees it, of those

@@ -10,11 +10,14 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func present[T any](v T) snapshot.Reading[T] {
 	return snapshot.Reading[T]{State: snapshot.Present, Value: v, Source: "test"}
 }
+
+func alike(n, dirty int64) *snapshot.PageState { m := pages(n, dirty); return &m }
 
 func pages(n, dirty int64) snapshot.PageState { return snapshot.PageState{Bytes: n, Dirty: dirty} }
 
@@ -46,13 +49,13 @@ func counted() *snapshot.Snapshot {
 			{Type: "bdev", Device: 3, Number: disk},
 		},
 		Files: []snapshot.CensusFile{
-			{Group: 3, Inode: 0, PageState: pages(15, 0)},
-			{Group: 4, Inode: 0, PageState: pages(50, 0)},
-			{Group: 3, Inode: 1, PageState: pages(25, 25)},
-			{Group: 3, Inode: 2, PageState: pages(20, 0)},
-			{Group: 5, Inode: 3, PageState: pages(10, 0)},
-			{Group: 0, Inode: 4, PageState: pages(8, 0)},
-			{Group: 4, Inode: -1, PageState: pages(1, 0)},
+			{Group: 3, Inode: 0, PageState: alike(15, 0)},
+			{Group: 4, Inode: 0, PageState: alike(50, 0)},
+			{Group: 3, Inode: 1, PageState: alike(25, 25)},
+			{Group: 3, Inode: 2, PageState: alike(20, 0)},
+			{Group: 5, Inode: 3, PageState: alike(10, 0)},
+			{Group: 0, Inode: 4, PageState: alike(8, 0)},
+			{Group: 4, Inode: -1, PageState: alike(1, 0)},
 		},
 		Slabs: []snapshot.CensusSlab{{Group: 3, Cache: "dentry", Objects: 2, Bytes: 5, Reclaimable: true}, {Group: 3, Cache: "kmalloc-8", Objects: 1, Bytes: 2}},
 	})
@@ -162,7 +165,7 @@ func TestCensusHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	got := map[string]int64{}
 	for _, h := range all {
 		got[h.Kind+" "+h.Account+" "+h.Name] = h.Bytes
@@ -217,13 +220,13 @@ func TestCrowdedDirectory(t *testing.T) {
 	c := s.Census.Value
 	for i := range 6 {
 		c.Inodes = append(c.Inodes, snapshot.CensusInode{Type: "ext4", Device: disk, Number: uint64(100 + i), Links: 1, Path: "/srv/many/f" + string(rune('0'+i))})
-		c.Files = append(c.Files, snapshot.CensusFile{Group: 3, Inode: len(c.Inodes) - 1, PageState: pages(4, 0)})
+		c.Files = append(c.Files, snapshot.CensusFile{Group: 3, Inode: len(c.Inodes) - 1, PageState: alike(4, 0)})
 	}
 	w, err := ledger.Explain(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	var got []report.Holder
 	for _, h := range all {
 		if h.Kind == "directory" {

@@ -123,7 +123,7 @@ func (p *pinned) of(group int) []report.Pin {
 	pins := []report.Pin{}
 	for _, i := range files[:min(len(files), report.MaxPins)] {
 		row := &p.c.Files[i]
-		f := cached{sum: row.PageState, charges: []charge{{group, row.Bytes}}}
+		f := cached{sum: *row.PageState, charges: []charge{{group, row.Bytes}}}
 		if row.Inode >= 0 {
 			f.in = &p.c.Inodes[row.Inode]
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/memwhy/memwhy/internal/says"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/trend"
 	"github.com/memwhy/memwhy/internal/words"
 )
 
@@ -52,7 +53,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	if inactiveKmem(s.Target()) {
 		r.Doubts = append(r.Doubts, p.Say("kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)"))
 	}
-	r.Holders, r.Omitted = holders(s, w.Ledger)
+	r.Holders, r.Omitted = holders(p, s, w.Ledger)
 	r.Census = agreement(s)
 	r.Cost.Census = censusCost(s)
 	r.Doubts = append(r.Doubts, processDoubts(p, s, w.Ledger)...)
@@ -65,10 +66,16 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	}
 	r.Advisories = advisories(p, judged)
 	r.Findings = diagnose.Find(p, s, w, node, judged)
+	over := trend.Of(s, w.Bound)
+	r.Trend = trendOf(over)
+	if s.Watch != nil {
+		r.Doubts = append(r.Doubts, s.Watch.Doubts...)
+	}
 	r.Suspicions = diagnose.Suspicions(p, s, w, r.Findings)
 	r.Verdict = verdict(p, w, r.Findings)
 	missing := &missingList{Printer: p}
 	r.Children = children(s, w, missing)
+	missing.activity(over)
 	r.NotSeen = append(notSeen(p, s, w, r), missing.rows...)
 	return r, nil
 }

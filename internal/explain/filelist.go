@@ -212,7 +212,7 @@ func (n *namer) users(s *snapshot.Snapshot, files []cached) map[*snapshot.Census
 
 func (n *namer) use(users map[*snapshot.CensusInode][]report.User, in *snapshot.CensusInode, u *snapshot.FileUser, how string) {
 	list := users[in]
-	if len(list) >= report.MaxUsers {
+	if len(list) >= report.MaxUsers && !n.all {
 		return
 	}
 	row := report.User{PID: u.PID, How: how}

@@ -72,7 +72,7 @@ func TestNotAttributed(t *testing.T) {
 		"charged before":  {30 << 20, 0, "charged elsewhere"},
 	} {
 		w := ledgerOf(0, 0, acc(ledger.AnonLazyFree, 10<<20), acc(ledger.AnonOther, c.charged-10<<20))
-		all, _ := holders(s, w.Ledger)
+		all, _ := holders(words.Printer{}, s, w.Ledger)
 		last := all[len(all)-1]
 		if got := last.Kind == "not-attributed"; got != (c.row > 0) || got && last.Bytes != c.row {
 			t.Errorf("%s: %+v", name, last)

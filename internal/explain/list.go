@@ -132,7 +132,7 @@ func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, se
 		c := largest(w.Ledger)
 		l.Containers = append(l.Containers, report.Listed{
 			Target: t, Numbers: numbers(s, w), Risk: risk(words.Printer{}, w, true),
-			Largest: report.Largest{Account: c.name, Bytes: c.bytes},
+			Largest: report.Largest{Account: c.name, Bytes: c.bytes}, ColdMaxBytes: coldMax(w.Ledger),
 		})
 	}
 	slices.SortStableFunc(l.Containers, func(a, b report.Listed) int {
@@ -147,6 +147,26 @@ func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, se
 	missing.names(base, containers || sel.Namespace != "" || len(sel.Labels) > 0)
 	l.NotSeen = missing.rows
 	return l
+}
+
+// coldMax bounds the file cache that is inactive, clean and not mapped: memory.stat
+// tells these three apart, not how they overlap. What is mapped may be shared memory.
+func coldMax(l *ledger.Ledger) *int64 {
+	bytes := map[string]int64{}
+	var st map[string]int64
+	for _, a := range l.Accounts {
+		bytes[a.Path] = a.Bytes
+		if a.Path == ledger.File {
+			st = a.State
+		}
+	}
+	cold, ok := st["inactive"]
+	if !ok {
+		return nil
+	}
+	file := bytes[ledger.File]
+	cold = min(cold, file-st["dirty"]-st["writeback"], file+bytes[ledger.Shmem]-st["mapped"])
+	return ptr(max(cold, 0))
 }
 
 // called is what a row is called: its name, or its path where it has none.

@@ -111,6 +111,7 @@ func (l *missingList) listNulls(rows []report.Listed) {
 		{"numbers.reclaimableBytes", func(r *report.Listed) bool { return r.Numbers.ReclaimableBytes == nil }, l.Say("the LRU lists are not all there")},
 		{"numbers.limitBytes", func(r *report.Listed) bool { return r.Numbers.LimitBytes == nil }, l.Say("no limit on the path to the root")},
 		{"numbers.peakBytes", func(r *report.Listed) bool { return r.Numbers.PeakBytes == nil }, l.Say("a list does not read it")},
+		{"coldMaxBytes", func(r *report.Listed) bool { return r.ColdMaxBytes == nil }, l.Say("no list of inactive file cache")},
 		{"risk.marginBytes", func(r *report.Listed) bool { return r.Risk.MarginBytes == nil }, l.Say("no limit on the path to the root")},
 	} {
 		i := slices.IndexFunc(rows, func(r report.Listed) bool { return v.isNull(&r) })
@@ -206,6 +207,8 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
 		l.mappings(p, note)
 		note(p.PID, l.Say("the Go heap"), p.GoVersion.Source, p.GoVersion.Err, p.GoVersion.State)
+		note(p.PID, l.Say("what runtimes and allocators hold and do not use"), p.Heaps.Source, p.Heaps.Err, p.Heaps.State)
+		note(p.PID, l.Say("settings in the environment"), p.Environ.Source, p.Environ.Err, p.Environ.State)
 		note(p.PID, l.Say("deleted open files"), p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
 		for _, f := range p.OpenFiles.Value {
 			note(p.PID, l.Say("sizes of deleted open files"), f.Stat.Source, f.Stat.Err, f.Stat.State)

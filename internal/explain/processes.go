@@ -4,6 +4,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/runtimes"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/words"
@@ -14,7 +15,7 @@ var states = map[string]string{"rss": "VmRSS", "rssAnon": "RssAnon", "rssFile": 
 
 // processHolders lists processes by their anonymous memory, shared pages once
 // where the kernel was asked for shares.
-func processHolders(s *snapshot.Snapshot) []report.Holder {
+func processHolders(w words.Printer, s *snapshot.Snapshot) []report.Holder {
 	var list []report.Holder
 	for i := range s.Processes {
 		p := &s.Processes[i]
@@ -28,6 +29,7 @@ func processHolders(s *snapshot.Snapshot) []report.Holder {
 		}
 		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, How: how, PID: p.PID, State: map[string]int64{}, Parts: parts(p)}
 		h.Name, _ = name(st.Name)
+		h.Runtimes = managers(w, p)
 		for key, field := range states {
 			if v, ok := st.Fields.Get(field); ok && size.Plausible(v) {
 				h.State[key] = v
@@ -56,6 +58,30 @@ func parts(p *snapshot.Process) []report.Part {
 	for _, part := range mapping.Parts(p, report.MaxParts) {
 		row := report.Part{Kind: part.Kind, How: part.How, Bytes: part.Bytes, Count: part.Count, State: part.State}
 		row.Name, _ = name(part.Name)
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// managers are the runtimes and allocators of a process.
+func managers(w words.Printer, p *snapshot.Process) []report.Runtime {
+	var rows []report.Runtime
+	for _, r := range runtimes.Of(w, p) {
+		row := report.Runtime{Name: r.Name, How: r.How, Settings: map[string]string{}, Heap: map[string]int64{}, Arenas: r.Heap.Arenas, AtLeast: r.Heap.AtLeast, Cure: r.Cure}
+		row.Version, _ = name(r.Version)
+		row.How, _ = name(r.How)
+		row.Unknown, _ = name(r.Unknown)
+		for _, s := range r.Settings {
+			key, _ := name(s.Name)
+			row.Settings[key], _ = name(s.Value)
+		}
+		for key, bytes := range map[string]int64{
+			"reservedBytes": r.Heap.Reserved, "committedBytes": r.Heap.Committed, "usedBytes": r.Heap.Used, "idleBytes": r.Heap.Idle, "limitBytes": r.Heap.Limit, "metaspaceBytes": r.Heap.Classes,
+		} {
+			if bytes >= 0 {
+				row.Heap[key] = bytes
+			}
+		}
 		rows = append(rows, row)
 	}
 	return rows

@@ -38,7 +38,7 @@ func Stacks(s *snapshot.Snapshot) ([]report.Stack, error) {
 		if owners[f.Group] == nil {
 			owners[f.Group] = ownerFrames(&c.Groups[f.Group], s.Names)
 		}
-		one := cached{sum: f.PageState, charges: []charge{{f.Group, f.Bytes}}}
+		one := cached{sum: *f.PageState, charges: []charge{{f.Group, f.Bytes}}}
 		if f.Inode >= 0 {
 			one.in = &c.Inodes[f.Inode]
 		}

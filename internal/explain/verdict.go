@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -141,16 +140,6 @@ func unwritten(p words.Printer, l *ledger.Ledger) string {
 		return p.Say(", %s of it once written to disk", size.Text(dirty))
 	}
 	return ""
-}
-
-func count(n int64, what string) string {
-	switch {
-	case n == 1:
-		return "1 " + what
-	case strings.HasSuffix(what, "s"):
-		return fmt.Sprintf("%d %ses", n, what)
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // upper begins a sentence.

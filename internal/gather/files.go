@@ -46,7 +46,11 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	s.Node.Vmstat = kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat)
 	if s.Census.State == snapshot.Present { // else there are no files to name
 		users(src, h, s, everybody)
-		s.Mounts = mountTables(src, viewers(s))
+		see := viewers(s)
+		if target == nil && !everybody {
+			see = residents(src, h)
+		}
+		s.Mounts = mountTables(src, see)
 	}
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
@@ -61,6 +65,29 @@ func viewers(s *snapshot.Snapshot) []member {
 		if u.Namespace != "" {
 			list = append(list, member{u.PID, u.Cgroup, u.Namespace})
 		}
+	}
+	return list
+}
+
+// residents are one process of each mount namespace of the node.
+func residents(src kernel.Source, h cgroupfs.Hierarchy) []member {
+	var list []member
+	seen := map[string]bool{"": true}
+	for _, name := range src.Ask(kernel.Question{Op: kernel.List, Path: "/proc", Max: maxProcs}).Names() {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		ns := namespace(src, pid)
+		if seen[ns] {
+			continue
+		}
+		seen[ns] = true
+		m := member{pid: pid, namespace: ns}
+		if lines, ok := kernel.Value(src, procFile(pid, "cgroup"), maxFile, cgroupfs.ParseMembership).Get(); ok {
+			m.cgroup, _ = h.Membership(lines)
+		}
+		list = append(list, m)
 	}
 	return list
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/kernel"
@@ -32,7 +33,8 @@ const (
 
 // Options are what the caller knows beyond the target.
 type Options struct {
-	ForeignRoot bool // the node's root is not this process's own
+	ForeignRoot bool          // the node's root is not this process's own
+	Watch       time.Duration // how long to look at a target that Explain explains; 0: one look
 }
 
 // Explain reads everything about target, its ancestors, its processes and its
@@ -48,6 +50,9 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	if err != nil {
 		return nil, err
 	}
+	if s.Watch, err = watch(src, h, cgroup, opt); err != nil {
+		return nil, err
+	}
 	detail(src, s.Names, identity.Of(cgroup, s.Names))
 	for i, p := range h.Ancestors(cgroup) {
 		c := cgroupfs.Read(src, h, p)
@@ -59,6 +64,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 		c.Slabs = slabs(src, &c, src.Origin().PageSize)
 		s.Path = append(s.Path, c)
 	}
+	s.Target().Inode = inode(src, s.Target().Dir)
 	members(src, s)
 	children(src, h, s)
 	if s.Census = kernel.Census(src, s.PIDs); s.Census.State == snapshot.Present {
@@ -68,6 +74,11 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	s.Node = node(src, s.Host.PageSize)
 	nodeOfTarget(src, h, s)
 	processes(src, s)
+	if s.Watch != nil {
+		if err := last(src, h, s, opt); err != nil {
+			return nil, err
+		}
+	}
 	s.Log = Log(src)
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
@@ -176,6 +187,7 @@ func host(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Host {
 		CPUs:       kernel.Value(src, "/sys/devices/system/cpu/online", maxFile, procfs.ParseOnline),
 		PageSize:   src.Origin().PageSize,
 		Nested:     nested(src),
+		Boot:       kernel.Value(src, "/proc/sys/kernel/random/boot_id", maxFile, one),
 	}
 	if v.Distro.State != snapshot.Present {
 		if r := kernel.Value(src, "/usr/lib/os-release", maxFile, procfs.ParseOSRelease); r.State == snapshot.Present {
@@ -244,6 +256,7 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 		}
 	}
 	readMappings(src, s, bySize)
+	readHeaps(src, bySize)
 	readOpenFiles(src, bySize)
 }
 

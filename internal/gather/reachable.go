@@ -400,7 +400,7 @@ func (r *reach) add(v *reachView, f *kernel.CachedFile, m *snapshot.Mount, text 
 	if in.Magic == magicTmpfs { // has nowhere to be written to
 		state.Dirty, state.Writeback = 0, 0
 	}
-	r.c.Files = append(r.c.Files, snapshot.CensusFile{Group: v.group, Inode: r.inodes[id], PageState: state})
+	r.c.Files = append(r.c.Files, snapshot.CensusFile{Group: v.group, Inode: r.inodes[id], PageState: &state})
 }
 
 const magicTmpfs = 0x01021994

@@ -114,31 +114,15 @@ func (l *Live) lookAt(p string) (int, error) {
 	if below == "" {
 		below = "."
 	}
-	return beneath(root, below, flags|unix.O_NOFOLLOW, unix.RESOLVE_IN_ROOT)
-}
-
-// beneath opens a path that no link leads away from.
-func beneath(dir int, name string, flags int, resolve uint64) (int, error) {
-	how := unix.OpenHow{Flags: uint64(flags), Resolve: resolve | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS}
-	for range 4 {
-		fd, err := unix.Openat2(dir, name, &how)
-		switch {
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR): // something was renamed meanwhile
-			continue
-		case errors.Is(err, unix.ENOSYS):
-			return -1, errors.New("needs openat2, of Linux 5.6")
-		}
-		return fd, err
-	}
-	return -1, unix.EAGAIN
+	return Beneath(root, below, flags|unix.O_NOFOLLOW, unix.RESOLVE_IN_ROOT)
 }
 
 // file looks at a regular file that is open for looking.
 func (k *looker) file(look int, st *unix.Stat_t, name string) error {
 	f := CachedFile{
-		Device: sdev(st.Dev), Inode: st.Ino, Links: uint32(st.Nlink), Mode: uint16(st.Mode), Size: st.Size, Dirty: -1, Writeback: -1, Path: name,
+		Device: SDev(st.Dev), Inode: st.Ino, Links: uint32(st.Nlink), Mode: uint16(st.Mode), Size: st.Size, Dirty: -1, Writeback: -1, Path: name,
 	}
-	fd, err := k.reopen(look)
+	fd, err := Reopen(k.fds, look)
 	if err != nil {
 		return err
 	}
@@ -156,21 +140,6 @@ func (k *looker) file(look int, st *unix.Stat_t, name string) error {
 		k.out = appendCachedLine(k.out, 'f', f.numbers(), name)
 	}
 	return nil
-}
-
-// sdev is the kernel's own form of a device number (linux
-// include/linux/kdev_t.h, MKDEV).
-func sdev(dev uint64) uint32 { return unix.Major(dev)<<20 | unix.Minor(dev) }
-
-// reopen opens what a descriptor for looking names, without a path. O_NOATIME is
-// for owners.
-func (k *looker) reopen(look int) (int, error) {
-	name := strconv.Itoa(look)
-	fd, err := unix.Openat(k.fds, name, openFlags|unix.O_NOATIME, 0)
-	if errors.Is(err, unix.EPERM) {
-		fd, err = unix.Openat(k.fds, name, openFlags, 0)
-	}
-	return fd, err
 }
 
 func (k *looker) magic(fd int, dev uint64) (uint32, error) {
@@ -299,9 +268,9 @@ func (k *looker) walk(top int) error {
 // anywhere.
 func (k *looker) directory(top int, below string) (*os.File, error) {
 	flags := openFlags | unix.O_DIRECTORY | unix.O_NOFOLLOW
-	fd, err := beneath(top, below, flags|unix.O_NOATIME, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	fd, err := Beneath(top, below, flags|unix.O_NOATIME, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
 	if errors.Is(err, unix.EPERM) {
-		fd, err = beneath(top, below, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+		fd, err = Beneath(top, below, flags, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
 	}
 	if err != nil {
 		return nil, err
@@ -342,7 +311,7 @@ func (k *looker) read(dir *os.File, each func(name string, isDir bool)) {
 }
 
 func (k *looker) entry(dir int, name, below string) {
-	look, err := beneath(dir, name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
+	look, err := Beneath(dir, name, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV)
 	if err != nil {
 		k.failed(err)
 		return

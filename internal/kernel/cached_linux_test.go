@@ -56,7 +56,7 @@ func TestCachedOpenFile(t *testing.T) {
 	foreign.own = false
 	for name, l := range map[string]*Live{"own root": own, "foreign root": foreign} {
 		c := askCached(t, l, fdPath(f), 200)
-		if len(c.Files) != 1 || c.Files[0].Bytes != 1<<20 || c.Files[0].Inode != st.Ino || c.Files[0].Device != sdev(st.Dev) || c.Files[0].Size != 1<<20 || c.Stopped != "" {
+		if len(c.Files) != 1 || c.Files[0].Bytes != 1<<20 || c.Files[0].Inode != st.Ino || c.Files[0].Device != SDev(st.Dev) || c.Files[0].Size != 1<<20 || c.Stopped != "" {
 			t.Errorf("%s: %+v", name, c)
 		}
 	}

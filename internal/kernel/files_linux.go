@@ -170,7 +170,7 @@ func (l *Live) stat(q Question) ([]byte, error) {
 	defer unix.Close(dir)
 	var st unix.Statx_t
 	name := path.Base(q.Path)
-	if err := statx(dir, name, &st); err != nil {
+	if err := Statx(dir, name, unix.AT_NO_AUTOMOUNT, &st); err != nil {
 		return nil, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
@@ -192,22 +192,6 @@ func (l *Live) stat(q Question) ([]byte, error) {
 		line(snapshot.FileSystem, uint64(uint32(fs.Type)))
 	}
 	return out, nil
-}
-
-// statx is statx(2), or what kernels before 4.11 have of it.
-func statx(dir int, name string, st *unix.Statx_t) error {
-	err := unix.Statx(dir, name, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS, st)
-	if !errors.Is(err, unix.ENOSYS) {
-		return err
-	}
-	var old unix.Stat_t
-	if err := unix.Fstatat(dir, name, &old, unix.AT_NO_AUTOMOUNT); err != nil {
-		return err
-	}
-	st.Mode, st.Nlink, st.Ino = uint16(old.Mode), uint32(old.Nlink), old.Ino
-	st.Size, st.Blocks = uint64(old.Size), uint64(old.Blocks)
-	st.Dev_major, st.Dev_minor = unix.Major(uint64(old.Dev)), unix.Minor(uint64(old.Dev))
-	return nil
 }
 
 // buildInfo opens what a process executes and reads a few pages of it, without

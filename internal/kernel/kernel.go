@@ -4,8 +4,9 @@
 // and to a plain directory tree, and the answers look the same.
 //
 // It must not know the format or the meaning of any file, but for executables,
-// which are too large to be handed on: where an ELF file keeps a section, and
-// whether a text is in it. It never writes.
+// which are too large to be handed on (where an ELF file keeps a section, and
+// whether a text is in it), and for the environment and the memory of processes,
+// which are secret: only what is about memory is ever handed on. It never writes.
 package kernel
 
 import (
@@ -55,6 +56,14 @@ const (
 	// at the moment, one record a line as the device prints it. Who keeps answers
 	// may give a log in another dress, or what package kmsg made of one.
 	Log Op = "log"
+	// Environ is asked of /proc/PID/environ alone: of the variables that it started
+	// with, those about its memory, as identity.MemoryEnviron leaves them, each
+	// followed by a NUL. Others, which may be secrets, are never handed on.
+	Environ Op = "environ"
+	// Heaps is asked of /proc/PID/mem alone: snapshot.Heaps in JSON, what package
+	// heaps finds in the memory of that process. Nothing else of it is handed on.
+	// Max is how many bytes of maps it may have.
+	Heaps Op = "heaps"
 	// Containers is what the container runtimes of the node say: snapshot.Names in
 	// JSON. Asked of "/" it is the list, of "/ID" more of one of the list: of the
 	// container of that id, or of the pod of that UID. Kernels do not know: who
@@ -133,6 +142,22 @@ func Census(src Source, pids []int) snapshot.Reading[*snapshot.Census] {
 	return snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, Err: "nothing here takes one"}
 }
 
+// Last is the look that a source itself is, after all earlier ones.
+const Last = -1
+
+// Look gives the source of the n-th earlier look at the same node, from 0 on, and
+// of the Last. A running node is asked then: not before after has passed since the
+// first look. A recording has those that were recorded, whenever they were. Other
+// sources, and those whose time is up, have none.
+func Look(src Source, n int, after time.Duration) (Source, bool) {
+	if w, ok := src.(interface {
+		Look(n int, after time.Duration) (Source, bool)
+	}); ok {
+		return w.Look(n, after)
+	}
+	return src, n == Last
+}
+
 // Origin says where answers come from.
 type Origin struct {
 	Replay    bool
@@ -140,6 +165,8 @@ type Origin struct {
 	PageSize  int64         // bytes
 	Target    string        // what a capture was taken of; empty otherwise
 	Cost      snapshot.Cost // so far, or as recorded
+	Looks     int           // earlier ones that a recording has
+	Since     bool          // its one earlier look is another recording
 }
 
 // Fault turns an error of the operating system into the state and the words of

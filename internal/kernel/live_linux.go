@@ -80,6 +80,10 @@ func (l *Live) Ask(q Question) Answer {
 		a.Data, err = l.cached(q)
 	case Inodes:
 		a.Data, err = l.inodes(q)
+	case Environ:
+		a.Data, err = l.environ(q)
+	case Heaps:
+		a.Data, err = l.heaps(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

@@ -121,6 +121,9 @@ func (p *page) held(h report.Holder) string {
 
 // largestPart names the kind that most of a process is, in few words.
 func (p *page) largestPart(h report.Holder) string {
+	if text := p.largestHeap(h); text != "" {
+		return text
+	}
 	if len(h.Parts) == 0 || 2*h.Parts[0].Bytes < h.Bytes {
 		return ""
 	}
@@ -135,6 +138,24 @@ func (p *page) largestPart(h report.Holder) string {
 		word = printable.Fit(printable.Text(x.Name), 20)
 	}
 	return p.Say("of it %s %s", word, size.Text(x.Bytes))
+}
+
+// largestHeap names the runtime that keeps half of a process and does not use it, or
+// has half of it as its heap.
+func (p *page) largestHeap(h report.Holder) string {
+	titles := map[string]string{"go": "Go", "jvm": "JVM", "glibc-malloc": "malloc"}
+	for _, x := range h.Runtimes {
+		idle, known := x.Heap["idleBytes"]
+		title, ok := titles[x.Name]
+		switch resident := idle + x.Heap["usedBytes"]; {
+		case !known || !ok:
+		case 2*idle >= h.Bytes:
+			return p.Say("of it free in %s %s", title, size.Text(min(idle, h.Bytes)))
+		case 2*resident >= h.Bytes && x.Name == "jvm":
+			return p.Say("of it JVM heap %s", size.Text(min(resident, h.Bytes)))
+		}
+	}
+	return ""
 }
 
 func classSum(r *report.Report, class string) (sum int64, found bool) {

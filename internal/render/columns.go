@@ -45,15 +45,6 @@ func within(s string, most int) int {
 	return len(s)
 }
 
-// pad fills s with spaces up to so many columns; below 0 they go before it.
-func pad(s string, to int) string {
-	fill := strings.Repeat(" ", max(0, max(to, -to)-columns(s)))
-	if to < 0 {
-		return fill + s
-	}
-	return s + fill
-}
-
 // What may not begin a line, and what may not end one.
 const (
 	closing = "，。、；：！？）》」』】”’…—%,.;:!?)]"

@@ -20,7 +20,7 @@ func List(l *report.List, wide bool) []byte {
 	const row = "%8s %8s %9s %5s %8s %-7s %s"
 	heading := "NAME, sizes in MiB"
 	if wide {
-		heading = "KILL     NAME, sizes in MiB"
+		heading = "  COLD<= KILL     NAME, sizes in MiB"
 	}
 	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
 	for _, c := range l.Containers {
@@ -34,7 +34,7 @@ func List(l *report.List, wide bool) []byte {
 		}
 		who := listed(c.Target)
 		if wide {
-			who = fmt.Sprintf("%-8s %s", c.Risk.Level, p.listedWide(c.Target))
+			who = fmt.Sprintf("%8s %-8s %s", mib(c.ColdMaxBytes, "unknown"), c.Risk.Level, p.listedWide(c.Target))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot, share,
 			mib(n.LimitBytes, "none"), c.Largest.Account, who)

@@ -18,6 +18,7 @@ func Wide(r *report.Report) []byte {
 	wideHead(p, r)
 	allFindings(p, r)
 	suspicions(p, r)
+	overTime(p, r)
 	figures(p, r)
 	bar(p, r)
 	p.line("LEDGER, in bytes")
@@ -191,6 +192,37 @@ func counted(p *page, r *report.Report) {
 	}
 }
 
+// managed is a runtime or an allocator of a process.
+func managed(p *page, x report.Runtime) {
+	arenas := ""
+	if x.Arenas > 0 {
+		arenas = fmt.Sprintf("  arenas=%d", x.Arenas)
+	}
+	p.line("    runtime      %s (%s)%s%s%s", strings.TrimSpace(x.Name+" "+x.Version), x.How, arenas, after(state(x.Heap)), after(settings(x.Settings)))
+	if x.Unknown != "" {
+		p.line("      what it keeps and does not use is not known: %s", x.Unknown)
+	}
+}
+
+func after(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "  " + s
+}
+
+func settings(all map[string]string) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if all[key] == "" {
+			list = append(list, key)
+			continue
+		}
+		list = append(list, key+"="+all[key])
+	}
+	return strings.Join(list, ", ")
+}
+
 func holders(p *page, r *report.Report) {
 	p.line("HOLDERS")
 	for _, h := range r.Holders {
@@ -225,6 +257,9 @@ func holders(p *page, r *report.Report) {
 				how = " (" + x.How + ")"
 			}
 			p.line("    %-12s %10s  %d x %s%s  %s", x.Kind, size.Text(x.Bytes), x.Count, x.Name, how, state(nonZero(x.State)))
+		}
+		for _, x := range h.Runtimes {
+			managed(p, x)
 		}
 	}
 	for _, o := range r.Omitted {

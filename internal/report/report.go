@@ -49,10 +49,11 @@ type Report struct {
 	Census      *Census     `json:"census,omitempty"` // of the target; absent without one
 	Omitted     []Omitted   `json:"omitted"`
 	Risks       Risks       `json:"risks"`
-	Findings    []Finding   `json:"findings"`   // the most dangerous first
-	Suspicions  []Suspicion `json:"suspicions"` // what everybody suspects first, each answered
-	Advisories  []Advisory  `json:"advisories"` // with evidence; of kernel memory of removed containers also what is mitigated or unknown
-	Doubts      []string    `json:"doubts"`     // what was seen and is strange
+	Findings    []Finding   `json:"findings"`        // the most dangerous first
+	Trend       *Trend      `json:"trend,omitempty"` // absent with one look
+	Suspicions  []Suspicion `json:"suspicions"`      // what everybody suspects first, each answered
+	Advisories  []Advisory  `json:"advisories"`      // with evidence; of kernel memory of removed containers also what is mitigated or unknown
+	Doubts      []string    `json:"doubts"`          // what was seen and is strange
 	NotSeen     []NotSeen   `json:"notSeen"`
 	Cost        Cost        `json:"cost"`
 }
@@ -213,6 +214,7 @@ type Holder struct {
 	PathBytes string           `json:"pathBytes,omitempty"` // base64, when path is not UTF-8
 	Command   []string         `json:"command,omitempty"`   // argv[0] and memory-related flags; nothing else of the command line
 	Parts     []Part           `json:"parts,omitempty"`     // of a process: what its bytes are, the largest first; they sum to bytes
+	Runtimes  []Runtime        `json:"runtimes,omitempty"`  // of a process: who manages its memory, languages before allocators
 	UsedBy    []User           `json:"usedBy,omitempty"`    // of a file: who keeps it open
 
 	// Of a file that a census found.
@@ -230,6 +232,19 @@ type Part struct {
 	Bytes int64            `json:"bytes"`
 	Count int              `json:"count"` // mappings
 	State map[string]int64 `json:"state"`
+}
+
+// Runtime is a language runtime or an allocator that manages memory of a process.
+type Runtime struct {
+	Name     string            `json:"name" jsonschema:"enum=go,enum=jvm,enum=node,enum=python,enum=glibc-malloc,enum=jemalloc,enum=tcmalloc"`
+	Version  string            `json:"version,omitempty"`
+	How      string            `json:"how"`               // it was recognised
+	Settings map[string]string `json:"settings"`          // about memory: from the environment and the command line, or as they are in force
+	Heap     map[string]int64  `json:"heap"`              // reservedBytes, committedBytes, usedBytes, idleBytes, limitBytes, metaspaceBytes: those that the runtime tells
+	Arenas   int               `json:"arenas,omitempty"`  // of malloc
+	AtLeast  bool              `json:"atLeast,omitempty"` // idleBytes is a lower bound
+	Unknown  string            `json:"unknown,omitempty"` // why idleBytes is not there
+	Cure     string            `json:"cure,omitempty"`    // what gives idle memory back, or bounds the heap
 }
 
 // User is a process that keeps a file open or mapped.
@@ -326,6 +341,8 @@ type Listed struct {
 	Numbers Numbers `json:"numbers"`
 	Largest Largest `json:"largest"`
 	Risk    Risk    `json:"risk"` // of being killed
+	// file cache that may be cold, at most: inactive, clean, not mapped; with MGLRU also what is read again and again
+	ColdMaxBytes *int64 `json:"coldMaxBytes" jsonschema:"nullable"`
 }
 
 // Largest is the largest class of a row.

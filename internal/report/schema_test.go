@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the published schemas")
 
-var published = map[string]any{"report": &Report{}, "list": &List{}, "files": &Files{}, "node": &Node{}, "oom": &OOM{}, "advisories": &Advisories{}, "doctor": &Doctor{}}
+var published = map[string]any{"report": &Report{}, "list": &List{}, "files": &Files{}, "node": &Node{}, "oom": &OOM{}, "advisories": &Advisories{}, "doctor": &Doctor{}, "reclaim": &Reclaim{}}
 
 // schema makes the JSON Schema of a message from its Go types and comments.
 // Strict forbids fields that the schema does not name: readers must not, tests

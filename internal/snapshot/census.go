@@ -137,23 +137,33 @@ type PageState struct {
 // CensusInode is a file that has cache.
 type CensusInode struct {
 	Type       string // of the file system: ext4, tmpfs; up to 15 bytes
+	Path       string // of one of its names, relative to its file system; empty when the kernel forgot it
 	Magic      uint64
-	Device     uint32 // the kernel's s_dev: major << 20 | minor; not always st_dev
 	Number     uint64
+	Size       int64
+	Device     uint32 // the kernel's s_dev: major << 20 | minor; not always st_dev
 	Generation uint32
 	Links      uint32
-	Size       int64
 	Mode       uint16
-	Path       string // of one of its names, relative to its file system; empty when the kernel forgot it
-	Deleted    bool   // it had a name and has none any more
-	Pseudo     bool   // Path is a label, not a name: memfd:x, dev/zero, SYSV00000000
-	Partial    bool   // Path lacks directories above
+	Deleted    bool // it had a name and has none any more
+	Pseudo     bool // Path is a label, not a name: memfd:x, dev/zero, SYSV00000000
+	Partial    bool // Path lacks directories above
 }
+
+// FileID identifies a file over several looks.
+type FileID struct {
+	Device     uint32 // the kernel's s_dev
+	Number     uint64
+	Generation uint32
+}
+
+// ID is the same in every census.
+func (in *CensusInode) ID() FileID { return FileID{in.Device, in.Number, in.Generation} }
 
 // CensusFile is what one group is charged of one inode.
 type CensusFile struct {
 	Group, Inode int // in Groups, Inodes; an Inode of -1 could not be read
-	PageState
+	*PageState       // files that are alike share one: it is not written through
 }
 
 // CensusSlab is what one group is charged of one kernel cache. Group 0 has the pages of

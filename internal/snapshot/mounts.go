@@ -10,6 +10,12 @@ type FileUser struct {
 	Mapped    Reading[[]string]
 }
 
+// Descriptor is one of a process's, by its name in /proc/PID/fd.
+type Descriptor struct {
+	PID int
+	FD  string
+}
+
 // MountTable is one mount namespace, as one of its processes sees it.
 type MountTable struct {
 	Namespace string // as its link reads, mnt:[4026531841]; empty when that was refused

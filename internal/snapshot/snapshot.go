@@ -37,6 +37,7 @@ type Snapshot struct {
 	PIDs      []int               // every process of the target and its descendants, ascending
 	Outside   int                 // processes listed as PID 0: they live outside this PID namespace
 	Names     *Names              // of containers, as far as somebody told; nil when nobody was asked
+	Watch     *Watch              // earlier looks at the target; nil without any
 	Cost      Cost
 }
 
@@ -52,6 +53,7 @@ type Host struct {
 	CPUs       Reading[int]    // online
 	PageSize   int64
 	Nested     Reading[bool] // this process sees cgroup paths from within a namespace, the kernel's log does not
+	Boot       Reading[string]
 }
 
 // Node is what the node's own files say.
@@ -103,8 +105,9 @@ type Share struct {
 // Cgroup is one memory cgroup as its own files describe it. Fields of the other
 // version are Absent.
 type Cgroup struct {
-	Path    string // below the hierarchy's root, as in /proc/PID/cgroup; "/" for the root
-	Dir     string // its directory on the node
+	Path    string          // below the hierarchy's root, as in /proc/PID/cgroup; "/" for the root
+	Inode   Reading[uint64] // of its directory: with the boot, that names a cgroup; only read of a target
+	Dir     string          // its directory on the node
 	Version Version
 
 	Stat  Reading[Stat]  // memory.stat
@@ -234,9 +237,15 @@ type Process struct {
 
 	Mappings  Reading[int] // count, by /proc/PID/maps: what reading smaps would cost
 	Smaps     Reading[Smaps]
-	Rollup    Reading[Stat]   // smaps_rollup, where smaps were not read
-	GoVersion Reading[string] // of what built the executable; Absent when it is no Go program
+	Rollup    Reading[Stat]     // smaps_rollup, where smaps were not read
+	GoVersion Reading[string]   // of what built the executable; Absent when it is no Go program
+	Environ   Reading[[]string] // variables about memory that it started with; asked of the largest
+	Heaps     Reading[Heaps]    // asked of the largest
 	OpenFiles Reading[[]OpenFile]
+
+	// Read when the target is watched.
+	Times Reading[Times]
+	IO    Reading[Stat] // /proc/PID/io
 }
 
 // Status is /proc/PID/status.

@@ -68,6 +68,9 @@ type counting struct {
 	ctx  context.Context
 	opt  gather.Options
 	mode string
+
+	began time.Time // of a watch
+
 	once sync.Once
 	got  snapshot.Reading[*snapshot.Census]
 }

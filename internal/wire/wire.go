@@ -32,6 +32,9 @@ type Options struct {
 	Census   string        // one of CensusModes; empty is CensusOff
 	Words    words.Printer // the language of explanations
 	Names    names.Options // whom to ask what containers are called
+
+	Watch time.Duration // how long to look at what is explained or captured; 0: one look
+	Since string        // an earlier capture of the same target, to compare From with
 }
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
@@ -55,7 +58,7 @@ func (n *Node) Close() { n.close() }
 // Open opens the node that opt chooses.
 func Open(ctx context.Context, opt Options) (*Node, error) {
 	if opt.From != "" {
-		src, err := capture.Open(opt.From)
+		src, err := openSince(opt.From, opt.Since)
 		if err != nil {
 			return nil, err
 		}
@@ -65,10 +68,10 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, opt.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, opt.Timeout+opt.Watch)
 	patience := min(500*time.Millisecond, opt.Timeout/8)
 	guard := kernel.NewGuard(ctx, live, patience, opt.Reader)
-	o := gather.Options{ForeignRoot: opt.HostRoot != "/"}
+	o := gather.Options{ForeignRoot: opt.HostRoot != "/", Watch: opt.Watch}
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
@@ -244,6 +247,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 		return nil, n.late(err)
 	}
 	gather.Whole(rec, n.opt)
+	gather.Activity(rec, s, n.opt) // to be compared with a later capture
 	m := meta(s)
 	m.Memwhy = opt.Version
 	return rec.Archive(m).Prepare(opt.Redact, opt.WithArgs)

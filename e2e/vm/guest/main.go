@@ -7,8 +7,8 @@
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent), memwhy.only=census|tests for the page census's tests, or
-// the live tests, and nothing else.
+// are run when absent), memwhy.only=census|acts|tests for the page census's tests, those
+// of what writes to the kernel, or the live tests, and nothing else.
 package main
 
 import (
@@ -61,6 +61,8 @@ func run() error {
 		switch args["memwhy.only"] {
 		case "census":
 			err = r.census()
+		case "acts":
+			err = r.acts()
 		case "tests":
 			err = r.tests(args["memwhy.tests"])
 		default:
@@ -297,6 +299,14 @@ func (r *runner) census() error {
 		return err
 	}
 	return r.program("census", 4*patience, "/disk/census.test", "-test.v")
+}
+
+// acts runs the tests of internal/actuate.
+func (r *runner) acts() error {
+	if err := os.Setenv("MEMWHY_LIVE", "required"); err != nil {
+		return err
+	}
+	return r.program("acts", 4*patience, "/disk/actuate.test", "-test.v", "-kills", "12")
 }
 
 // program runs a test program and keeps what it printed under name.

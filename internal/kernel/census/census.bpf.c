@@ -69,7 +69,7 @@ CONST(de_alias); CONST(de_parent); CONST(de_hash); CONST(de_name);
 CONST(ts_files); CONST(fs_fdt); CONST(fdt_fd); CONST(fi_inode); CONST(as_head);
 CONST(ts_cgroups); CONST(cs_memcg);
 CONST(budget);  // ns that a run may take
-CONST(row_mask); CONST(inode_mask); CONST(dentry_mask); CONST(group_mask);  // buckets of an index - 1
+CONST(row_buckets); CONST(inode_buckets); CONST(dentry_buckets); CONST(group_buckets);  // of an index
 
 #define NONE (~0ULL)
 
@@ -157,6 +157,7 @@ enum {
   ACTIVE_ANON, INACTIVE_ANON, ACTIVE_FILE, INACTIVE_FILE, SUMS
 };
 
+#define GENS 8  // pages by generation, of each anon and file
 struct state {
   u64 pfn, end, buffered, slice;
   u64 vec, vec_left, vec_stride, vec_cache, vec_nid;  // the rest of a slab's vector
@@ -165,6 +166,7 @@ struct state {
   u64 arena;                      // next free byte of names
   u64 used[TABLES], lost[TABLES];
   u64 sum[SUMS];
+  u64 gens[GENS];
 };
 struct state st;
 u64 pages[64 * 8];
@@ -195,14 +197,18 @@ INLINE void *piece(void *table, u32 n) {
 }
 INLINE void *whole(void *table, u32 n) { return map_lookup(table, &n); }
 
+// bucket_of spreads hashes over any number of buckets.
+INLINE u32 bucket_of(u64 hash, u64 buckets) { return (u64)(u32)hash * buckets >> 32; }
+
 // entry finds or adds a record: number << 1, plus 1 when it is new; NONE when
 // there is no room.
-#define ENTRY(name, index, mask, at, records, table)                          \
+#define ENTRY(name, index, buckets, at, records, table)                       \
   GLOBAL u64 name(u64 key) {                                                  \
     u64 hash = mix(key);                                                      \
     u32 tag = hash >> 32 << NUMBER_BITS, n;                                   \
     for (u32 i = 0; i < PROBES; i++) {                                        \
-      u32 where = ((u32)hash + i * (i + 1) / 2) & mask;                       \
+      u32 where = bucket_of(hash, buckets) + i;                               \
+      if (where >= buckets) where -= buckets;                                 \
       struct bucket *b = map_lookup(&index, &where);                          \
       if (!b) return NONE;                                                    \
       for (u32 j = 0; j < BUCKET; j++) {                                      \
@@ -228,12 +234,12 @@ INLINE void *whole(void *table, u32 n) { return map_lookup(table, &n); }
     return NONE;                                                              \
   }
 
-ENTRY(row_entry, row_index, row_mask, piece, rows, ROW)
-ENTRY(inode_entry, inode_index, inode_mask, piece, inodes, INODE)
-ENTRY(dentry_entry, dentry_index, dentry_mask, piece, dentries, DENTRY)
-ENTRY(group_entry, group_index, group_mask, whole, groups, GROUP)
-ENTRY(super_entry, super_index, (SUPERS * 2 / BUCKET - 1), whole, supers, SUPER)
-ENTRY(cache_entry, cache_index, (CACHES * 2 / BUCKET - 1), whole, caches, CACHE)
+ENTRY(row_entry, row_index, row_buckets, piece, rows, ROW)
+ENTRY(inode_entry, inode_index, inode_buckets, piece, inodes, INODE)
+ENTRY(dentry_entry, dentry_index, dentry_buckets, piece, dentries, DENTRY)
+ENTRY(group_entry, group_index, group_buckets, whole, groups, GROUP)
+ENTRY(super_entry, super_index, SUPERS * 2 / BUCKET, whole, supers, SUPER)
+ENTRY(cache_entry, cache_index, CACHES * 2 / BUCKET, whole, caches, CACHE)
 
 // A record whose object is gone keeps its number and is never found again:
 // pointers have no low bits.
@@ -526,9 +532,8 @@ GLOBAL int add(u64 key, u64 group, u64 n) { return add_pages(key, group, n); }
 struct run { u64 who, group, n; };
 struct run run;
 
-// object takes one entry of a slab's vector; NONE ends the run.
-GLOBAL int object(u64 o) {
-  if (!o || o == run.who) { run.n += !!o; return 0; }
+// other_object ends the run and begins that of another; NONE only ends it.
+GLOBAL int other_object(u64 o) {
   if (run.n) add_pages(st.vec_cache | OBJECTS, run.group, run.n);
   run.n = 0;
   run.who = 0;
@@ -538,6 +543,12 @@ GLOBAL int object(u64 o) {
   run.n = 1;
   run.group = payers[payer_of(o, st.vec_nid, 1) & (PAYERS - 1)].group;
   return 0;
+}
+
+INLINE void object(u64 o) {
+  if (!o) return;
+  if (o == run.who) run.n++;
+  else other_object(o);
 }
 
 // objects reads up to 16 entries of a slab's vector.
@@ -552,7 +563,7 @@ INLINE int objects(void) {
     u32 words = stride == 16 ? 2 : 1;
     for (u32 i = 0; i < 16 && i < n; i++) object(vector[i * words & 15]);
   }
-  object(NONE);
+  other_object(NONE);
   st.vec += n * stride;
   st.vec_left -= n;
   return 0;
@@ -588,6 +599,7 @@ INLINE void lru(struct row *w, u64 flags, u64 n, u64 seq) {
   g = gen_shift ? flags >> (gen_shift & 63) & 7 : 0;
   // The two youngest generations are the active list (linux mm_inline.h,
   // lru_gen_is_active); generation 0 is a page of the classic lists.
+  if (g) st.gens[bounded((g - 1) * 2 + !anon, GENS - 1)] += n;
   active = g ? g - 1 == (seq & 3) || g - 1 == ((seq - 1) & 3) : bit(flags, bit_active);
   if (active) {
     w->n[ACTIVE] += n;
@@ -695,39 +707,33 @@ INLINE int blank(void) {
   return !any;
 }
 
-// What the pages of a block lead to is read ahead, all inodes and then all names'
-// dentries, so that the processor waits for several at a time. Nothing else comes
-// of it.
-struct ahead { u64 last, n, sum, dentry[64]; };
-struct ahead ahead;
-
-GLOBAL int inode_ahead(u64 i) {
-  u64 mapping = word(i, pg_mapping);
-  u32 where = mix(mapping) & inode_mask;
-  struct bucket *b;
-  if (mapping == ahead.last || !bit(word(i, pg_flags), bit_lru) || mapping >> 56 != 0xff || mapping & 3) return 0;
-  ahead.last = mapping;
-  b = map_lookup(&inode_index, &where);
-  if (b) ahead.sum += b->entry[0];
-  ahead.sum += rd(mapping - in_data + in_mapping);
-  ahead.dentry[bounded(ahead.n++, 63)] = rd(mapping - in_data + in_dentry);
-  return 0;
+// unmade says so of 512 pages from one on, by every 64th: the kernel makes them in
+// steps of its largest free block (linux mm/mm_init.c, deferred_init_memmap).
+u64 page[8];
+GLOBAL int unmade(u64 pfn) {
+  u64 any = 0;
+  for (u32 i = 0; i < 512; i += 64) {
+    if (probe_read(page, sizeof(page), (void *)(st.vmemmap + (pfn + i) * 64))) return 0;
+    any |= page[0] | page[1] | page[2] | page[3] | page[4] | page[5] | page[6] | page[7];
+    if (any) return 0;
+  }
+  return 1;
 }
 
-GLOBAL int dentry_ahead(u64 i) {
-  u64 d = ahead.dentry[i & 63];
-  if (i >= ahead.n) return 1;
-  if (d) ahead.sum += rd(d - de_alias + de_parent);
-  return 0;
+INLINE int is_alike(u64 pfn) {
+  return word(pfn, pg_flags) == alike.flags && word(pfn, pg_mapping) == alike.mapping && word(pfn, pg_charge) == alike.charge && half(pfn, pg_type) == alike.type;
 }
 
-INLINE void look_ahead(void) {
-  ahead.n = 0;
-  inode_ahead(0);
-  for (u64 i = 1; i < 64; i++)
-    if (word(i, pg_mapping) != word(i - 1, pg_mapping)) inode_ahead(i);
-  for (int i = 0; i < 64; i++)
-    if (dentry_ahead(i)) break;
+// go_on counts the pages up to the end of the block that are like the last.
+GLOBAL int go_on(void) {
+  u64 pfn = st.pfn, end = st.end;
+  for (u32 i = 0; i < 63; i++) {
+    if (!(pfn & 63) || pfn >= end || !is_alike(pfn)) break;
+    pfn++;
+  }
+  alike.n += pfn - st.pfn;
+  st.pfn = pfn;
+  return 0;
 }
 
 // step counts one page, folio, free block or piece of a slab's vector; 1 at the
@@ -740,6 +746,11 @@ GLOBAL int step(void) {
   if (pfn >= st.end) return 1;
   st.sum[STEPS]++;
   if ((pfn & ~63ULL) != st.buffered) {
+    if (!(pfn & 511) && pfn + 512 <= st.end && max_order >= 9 && unmade(pfn)) {
+      st.sum[IDLE] += 512;
+      st.pfn = pfn + 512;
+      return 0;
+    }
     if (probe_read(pages, sizeof(pages), (void *)(st.vmemmap + (pfn & ~63ULL) * 64))) {
       st.buffered = NONE;
       st.pfn = (pfn | 63) + 1;
@@ -752,14 +763,13 @@ GLOBAL int step(void) {
       st.pfn = pfn + 64;
       return 0;
     }
-    look_ahead();
   }
   st.pfn = pfn + 1;
   type = half(pfn, pg_type);
   flags = word(pfn, pg_flags);
-  if (alike.n && flags == alike.flags && word(pfn, pg_mapping) == alike.mapping && word(pfn, pg_charge) == alike.charge && type == alike.type) {
+  if (alike.n && is_alike(pfn)) {
     alike.n++;
-    return 0;
+    return go_on();
   }
   if (word(pfn, pg_head) & 1) { st.sum[TAILS]++; return 0; }
   is_slab = has_slab_bit ? bit(flags, bit_slab) : IS(type, slab);
@@ -835,6 +845,7 @@ SEC("raw_tp") int list(u64 *ctx) {
     if (root_step()) break;
   if (ctx[0]) {
     __builtin_memset(&tour.listed, 0, sizeof(tour.listed));
+    __builtin_memset(&tour.gens, 0, sizeof(tour.gens));
     tour.found = tour.restarts = tour.lost = tour.seek = 0;
     tour.at = tour.root;
     tour.depth = 0;

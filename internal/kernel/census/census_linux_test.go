@@ -212,7 +212,7 @@ func TestSelfTestRefusesAWrongLayout(t *testing.T) {
 
 // What the machine was not asked for is unknown, not zero.
 func TestUnknownIsNotZero(t *testing.T) {
-	c := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 2), Files: make([]snapshot.CensusFile, 1), Slabs: make([]snapshot.CensusSlab, 1)}
+	c := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 2), Files: []snapshot.CensusFile{{PageState: &snapshot.PageState{}}}, Slabs: make([]snapshot.CensusSlab, 1)}
 	withoutLists(c, "a")
 	withoutSlab(c, "b")
 	withoutInherited(c, "c")
@@ -279,6 +279,30 @@ func TestListsDiffer(t *testing.T) {
 		}
 		if got := listsDiffer(seen, c.counted, page, 0); got != c.want {
 			t.Errorf("%v against %v: %v", c.seen, c.counted, got)
+		}
+	}
+}
+
+// Generations that were taken for others are told apart even where the lists that they
+// make add up.
+func TestGenerationsDiffer(t *testing.T) {
+	const mib = 256 // pages
+	for name, c := range map[string]struct {
+		seen, before, after [gens]uint64
+		doubts              int
+	}{
+		"no generations":    {},
+		"alike":             {[gens]uint64{10 * mib, 100 * mib}, [gens]uint64{10 * mib, 100 * mib}, [gens]uint64{10 * mib, 100 * mib}, 0},
+		"aged meanwhile":    {[gens]uint64{0, 50 * mib, 0, 50 * mib}, [gens]uint64{0, 100 * mib}, [gens]uint64{0, 0, 0, 100 * mib}, 0},
+		"one further":       {[gens]uint64{0, 100 * mib}, [gens]uint64{0, 0, 0, 100 * mib}, [gens]uint64{0, 0, 0, 100 * mib}, 1},
+		"anon for file":     {[gens]uint64{100 * mib}, [gens]uint64{0, 100 * mib}, [gens]uint64{0, 100 * mib}, 1},
+		"counted, not seen": {[gens]uint64{}, [gens]uint64{6: 100 * mib}, [gens]uint64{6: 90 * mib}, 1},
+		"too little":        {[gens]uint64{0, 8 * mib}, [gens]uint64{0, 0, 0, 8 * mib}, [gens]uint64{0, 0, 0, 8 * mib}, 0},
+	} {
+		census := &snapshot.Census{Groups: make([]snapshot.CensusGroup, 1)}
+		checkGenerations(census, c.seen, c.before, c.after)
+		if len(census.Doubts) != c.doubts || (census.Groups[0].File.Active == snapshot.Unknown) != (c.doubts > 0) {
+			t.Errorf("%s: %q", name, census.Doubts)
 		}
 	}
 }

@@ -39,9 +39,10 @@ type Engine struct {
 	self   *selfPage
 
 	vmemmap, subsystem uint64
-	ownID              uint64   // of the cgroup that the self-test's page is charged to
-	ownUsage           string   // the file of its usage; the root may have none
-	slices             sliceLog // of the running scan
+	ownID              uint64       // of the cgroup that the self-test's page is charged to
+	ownUsage           string       // the file of its usage; the root may have none
+	slices             sliceLog     // of the running scan
+	gens               [gens]uint64 // pages by generation, as the kernel counted them at the last tour
 }
 
 // Open loads the program and proves on a page of its own that it reads this
@@ -185,6 +186,7 @@ func (e *Engine) tour(ctx context.Context) (complete bool, err error) {
 	if err := e.loaded.Variables["tour"].Get(&t); err != nil {
 		return false, &Refusal{ErrKernel, "run", "the state of the list of cgroups", err}
 	}
+	e.gens = t.Gens
 	return done && t.Lost == 0, nil
 }
 

@@ -65,6 +65,7 @@ struct tour {
   u64 up;       // all below at is done
   u64 found, restarts;
   u64 lost;     // places where it could not go on
+  u64 gens[GENS];
 };
 struct tour tour;
 u64 css[32];
@@ -111,8 +112,11 @@ GLOBAL int gen_of(u64 number, u64 gen, u64 active) {
   if (!g) return 0;
   for (u64 zone = 0; zone < 6; zone++) {
     if (zone >= zones) break;
-    g->lists[active & 1] += zone_gens[bounded(gen * 2 * zones + zone, 63)];
-    g->lists[2 + (active & 1)] += zone_gens[bounded((gen * 2 + 1) * zones + zone, 63)];
+    u64 anon = zone_gens[bounded(gen * 2 * zones + zone, 63)], file = zone_gens[bounded((gen * 2 + 1) * zones + zone, 63)];
+    g->lists[active & 1] += anon;
+    g->lists[2 + (active & 1)] += file;
+    tour.gens[bounded(gen * 2, GENS - 1)] += anon;
+    tour.gens[bounded(gen * 2 + 1, GENS - 1)] += file;
   }
   return 0;
 }

@@ -31,7 +31,7 @@ func findFile(c *snapshot.Census, st unix.Stat_t, magic uint64) (in snapshot.Cen
 		if f.Inode >= 0 && c.Inodes[f.Inode].Number == st.Ino && (c.Inodes[f.Inode].Magic == magicTmpfs) == (magic == magicTmpfs) &&
 			(magic != magicTmpfs || st.Dev == unix.Mkdev(c.Inodes[f.Inode].Device>>20, c.Inodes[f.Inode].Device&(1<<20-1))) {
 			in = c.Inodes[f.Inode]
-			sum.Add(f.PageState)
+			sum.Add(*f.PageState)
 			groups++
 		}
 	}

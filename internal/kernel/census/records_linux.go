@@ -119,6 +119,9 @@ type cacheRecord struct {
 
 type chunkRecord [1 << 20]byte
 
+// gens is of generations: four, of each anon and file.
+const gens = 8
+
 type state struct {
 	Pfn, End, Buffered, Slice                  uint64
 	Vec, VecLeft, VecStride, VecCache, VecNode uint64
@@ -126,6 +129,7 @@ type state struct {
 	Arena                                      uint64
 	Used, Lost                                 [tables]uint64
 	Sum                                        [sums]uint64
+	Gens                                       [gens]uint64
 }
 
 type roomState struct{ Rows, Inodes, Dentries, Names uint64 }
@@ -133,6 +137,7 @@ type roomState struct{ Rows, Inodes, Dentries, Names uint64 }
 type tourState struct {
 	_                     [3 + 64 + 1 + 4 + 3]uint64
 	Found, Restarts, Lost uint64
+	Gens                  [gens]uint64
 }
 
 type selfState struct {

@@ -41,7 +41,7 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, used := node(), e.usage()
+	before, used, gensBefore := node(), e.usage(), e.gens
 	if err := e.reset(); err != nil {
 		return nil, &Refusal{ErrKernel, "run", "empty tables", err}
 	}
@@ -66,6 +66,9 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.slices.summary()
 	if err := e.check(c, &st, own, strict, before, after); err != nil {
 		return nil, err
+	}
+	if complete && lists != nil {
+		checkGenerations(c, st.Gens, gensBefore, e.gens)
 	}
 	e.checkLists(c, lists)
 	e.checkList(c, used, e.usage())
@@ -259,13 +262,26 @@ func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64) {
 	c.Doubts = append(c.Doubts, fmt.Sprintf("the kernel counts other lists for %d cgroups, active and inactive are unknown there: %s", len(bad), first))
 	for i := range c.Files {
 		if bad[c.Files[i].Group] {
-			c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
+			withoutList(&c.Files[i])
 		}
 	}
 	for i := range c.Groups {
 		if bad[i] {
 			g := &c.Groups[i]
 			g.Anon.Active, g.Anon.Inactive, g.File.Active, g.File.Inactive = snapshot.Unknown, snapshot.Unknown, snapshot.Unknown, snapshot.Unknown
+		}
+	}
+}
+
+// checkGenerations holds the pages of each generation, of the whole node, against the
+// kernel's own count before and after. Without the multi-generation LRU all are 0.
+func checkGenerations(c *snapshot.Census, seen, before, after [gens]uint64) {
+	for i := range seen {
+		low, high := min(before[i], after[i]), max(before[i], after[i])
+		if slack := high/8 + 4096; seen[i] > high+slack || seen[i]+slack < low {
+			kind := [2]string{"anon", "file"}[i%2]
+			withoutLists(c, fmt.Sprintf("generation %d of %s has %d pages by the kernel's count, %d were seen: active and inactive are unknown", i/2, kind, after[i], seen[i]))
+			return
 		}
 	}
 }
@@ -357,13 +373,19 @@ func checkReclaim(c *snapshot.Census) {
 func withoutLists(c *snapshot.Census, why string) {
 	c.Doubts = append(c.Doubts, why)
 	for i := range c.Files {
-		c.Files[i].Active, c.Files[i].Inactive = snapshot.Unknown, snapshot.Unknown
+		withoutList(&c.Files[i])
 	}
 	for i := range c.Groups {
 		for _, m := range []*snapshot.PageState{&c.Groups[i].Anon, &c.Groups[i].File} {
 			m.Active, m.Inactive = snapshot.Unknown, snapshot.Unknown
 		}
 	}
+}
+
+func withoutList(f *snapshot.CensusFile) {
+	state := *f.PageState
+	state.Active, state.Inactive = snapshot.Unknown, snapshot.Unknown
+	f.PageState = &state
 }
 
 func withoutSlab(c *snapshot.Census, why string) {

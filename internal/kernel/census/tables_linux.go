@@ -3,7 +3,6 @@ package census
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"os"
 	"strconv"
 	"strings"
@@ -119,18 +118,20 @@ type sizes struct{ rowIndex, inodeIndex, dentryIndex, groups uint32 }
 func wantedSizes() sizes {
 	inodes := firstNumber("/proc/sys/fs/inode-nr", 1<<18)
 	groups := cgroupCount()
-	power := func(n, low, high uint64) uint32 { return uint32(1) << bits.Len64(min(max(n, low), high)-1) }
+	within := func(n, low, high uint64) uint32 { return uint32(min(max(n, low), high)+15) &^ 15 }
 	return sizes{
-		rowIndex:    power(groups*256+inodes/4, 1<<16, 1<<21),
-		inodeIndex:  power(inodes*3/2, 1<<15, 1<<21),
-		dentryIndex: power(inodes/2, 1<<15, 1<<21),
-		groups:      power(groups*5/4+1024, 1<<12, 1<<16),
+		rowIndex:    within(groups*256+inodes/4, 1<<16, 1<<21),
+		inodeIndex:  within(inodes*5/4, 1<<15, 1<<21),
+		dentryIndex: within(inodes/2, 1<<15, 1<<21),
+		groups:      within(groups*5/4+1024, 1<<12, 1<<16),
 	}
 }
 
-// covers reports whether s has room for o.
+// covers reports whether s has room for o still: an eighth of what was asked for is
+// spare.
 func (s sizes) covers(o sizes) bool {
-	return s.rowIndex >= o.rowIndex && s.inodeIndex >= o.inodeIndex && s.dentryIndex >= o.dentryIndex && s.groups >= o.groups
+	room := func(have, want uint32) bool { return have >= want-want/8 }
+	return room(s.rowIndex, o.rowIndex) && room(s.inodeIndex, o.inodeIndex) && room(s.dentryIndex, o.dentryIndex) && room(s.groups, o.groups)
 }
 
 func firstNumber(file string, otherwise uint64) uint64 {
@@ -167,10 +168,10 @@ func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 		spec.Maps[name].MaxEntries = n
 	}
 	for name, n := range map[string]uint32{
-		"row_mask": s.rowIndex / buckets, "inode_mask": s.inodeIndex / buckets, "dentry_mask": s.dentryIndex / buckets,
-		"group_mask": 2 * s.groups / buckets,
+		"row_buckets": s.rowIndex / buckets, "inode_buckets": s.inodeIndex / buckets, "dentry_buckets": s.dentryIndex / buckets,
+		"group_buckets": 2 * s.groups / buckets,
 	} {
-		if err := spec.Variables[name].Set(uint64(n - 1)); err != nil {
+		if err := spec.Variables[name].Set(uint64(n)); err != nil {
 			return err
 		}
 	}

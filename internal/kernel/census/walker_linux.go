@@ -586,7 +586,7 @@ func (w *walker) class(g *snapshot.CensusGroup, key uint64, r *rowSum) {
 }
 
 func (w *walker) file(g *snapshot.CensusGroup, k rowKey, r *rowSum) {
-	f := snapshot.CensusFile{Group: k.group, Inode: w.inode(k.key), PageState: r.PageState}
+	f := snapshot.CensusFile{Group: k.group, Inode: w.inode(k.key), PageState: &r.PageState}
 	if f.Inode >= 0 {
 		switch w.c.Inodes[f.Inode].Magic {
 		case magicHuge:
@@ -597,7 +597,7 @@ func (w *walker) file(g *snapshot.CensusGroup, k rowKey, r *rowSum) {
 			f.Dirty = 0
 		}
 	}
-	g.File.Add(f.PageState)
+	g.File.Add(*f.PageState)
 	inherit(g, r.inherited)
 	w.c.Node.File += f.Bytes
 	w.c.Files = append(w.c.Files, f)

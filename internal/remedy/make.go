@@ -1,0 +1,420 @@
+package remedy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Candidate is a file that the target is charged for.
+type Candidate struct {
+	Path   string // as the container sees it, or a label
+	Kind   string // of mounts.Kind
+	Open   *File  // how it is opened; nil when it cannot be
+	Cannot string // why not
+	State  snapshot.PageState
+	Before *snapshot.PageState // at an earlier look; nil when it had no cache then, or there was none
+
+	Others  int64    // bytes of it that other cgroups are charged for
+	Outside []string // cgroups outside of the target with processes that have it open or mapped
+	Opened  []string // who of the target has it open: "pid 12 fd 3"
+	Moved   string   // whose position in it moved between the looks
+	Sharers int      // containers that have the image layer, or mount the volume, that it is in
+}
+
+// Situation is what a plan is made of.
+type Situation struct {
+	Target      Group
+	Usage       int64
+	Cache       int64 // on the lists of file pages; snapshot.Unknown when not known
+	Slab        int64 // that can be shrunk, as far as known
+	CPUs        int
+	PageSize    int64
+	Candidates  []Candidate // the largest first
+	Window      time.Duration
+	MGLRU       bool
+	Neighbours  []Group        // who share files with the target
+	HasReclaim  snapshot.State // of memory.reclaim; Absent: the kernel has none
+	Since       [3]int         // the kernel's version
+	Swap        bool           // the target can swap
+	Swappiness0 bool           // v1: its own swappiness is 0
+	PositionsOf int            // descriptors of which the position was looked at twice
+}
+
+// Selection says what is wanted back, and what may be done for it.
+type Selection struct {
+	Files           []string // patterns or paths, as the container sees them
+	All             bool     // all page cache
+	To              *int64   // usage to come down to
+	IncludeShared   bool
+	Sync            bool
+	AllowLimit      bool
+	AllowForceEmpty bool
+	AllowSwap       bool
+}
+
+// Pick is a candidate with what was decided of it.
+type Pick struct {
+	*Candidate
+	Why    string
+	reason string
+}
+
+// Reason is Why without whom it names, so that files can be counted by it.
+func (p *Pick) Reason() string { return cmp.Or(p.reason, p.Why) }
+
+// reason is why a file is left alone; empty: it is not.
+type reason struct {
+	text string
+	kind string // without whom it names; empty: text names nobody
+}
+
+// Decision is a plan with its reasons.
+type Decision struct {
+	Plan
+	Knobs   []KnobUse
+	Picked  []Pick
+	Spared  []Pick
+	Offers  []string // what else could be done, and by which flag
+	Doubts  []string
+	Reaches int64 // the lowest usage that any of this can come down to, roughly: without file cache and known slab
+}
+
+// KnobUse is one knob of a plan, with all its steps.
+type KnobUse struct {
+	Knob  Knob
+	Steps int
+	Bytes int64
+	Why   string
+	Undo  string
+}
+
+// Errors of Make.
+var (
+	ErrPattern = errors.New("not a pattern of files of the container")
+	ErrNoMatch = errors.New("no file that the container is charged for matches")
+	ErrAmount  = errors.New("not an amount that can be asked for")
+)
+
+const (
+	maxSteps   = 20000 // files
+	squeeze    = 16 << 20
+	large      = 64 << 20 // one write of memory.reclaim where the kernel does not overshoot
+	maxBytes   = 1 << 56
+	leastGuard = 32 << 20
+)
+
+// Make plans. A plan without steps is an answer too: Offers and Spared say why.
+func Make(s *Situation, sel Selection) (*Decision, error) {
+	if err := sel.check(); err != nil {
+		return nil, err
+	}
+	d := &Decision{Plan: Plan{Target: s.Target, Usage: s.Usage}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
+	if sel.To != nil {
+		d.Want = max(0, s.Usage-*sel.To)
+	}
+	rest := d.pick(s, sel)
+	if len(sel.Files) > 0 && len(d.Picked)+len(d.Spared) == 0 {
+		return nil, fmt.Errorf("%w %s", ErrNoMatch, strings.Join(sel.Files, ", "))
+	}
+	d.files(sel)
+	if sel.To == nil {
+		d.Want = d.Expect + rest
+	} else {
+		rest = max(0, d.Want-d.Expect)
+	}
+	if rest > 0 && len(sel.Files) == 0 {
+		d.byKnob(s, sel, rest)
+	}
+	d.Error = max(d.Expect/50, int64(max(s.CPUs, 1))*64*s.PageSize)
+	d.guard(s)
+	d.doubt(s, sel)
+	return d, nil
+}
+
+func (sel *Selection) check() error {
+	if sel.To != nil && (*sel.To < 0 || *sel.To > maxBytes) {
+		return fmt.Errorf("%w: %d", ErrAmount, *sel.To)
+	}
+	for _, p := range sel.Files {
+		if !strings.HasPrefix(p, "/") || slices.Contains(strings.Split(p, "/"), "..") || strings.ContainsRune(p, 0) {
+			return fmt.Errorf("%w: %q has to begin with / and stay below it", ErrPattern, p)
+		}
+		if _, err := path.Match(p, "/"); err != nil {
+			return fmt.Errorf("%w: %q: %w", ErrPattern, p, err)
+		}
+	}
+	return nil
+}
+
+// matches: a pattern, a path, or a directory above.
+func matches(patterns []string, file string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		if ok, _ := path.Match(p, file); ok || p == file {
+			return true
+		}
+		return strings.HasPrefix(file, strings.TrimSuffix(p, "/")+"/")
+	})
+}
+
+// pick decides of every candidate; rest is cache that is wanted too and that no
+// single file gives back.
+func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
+	left := d.Want
+	for i := range s.Candidates {
+		c := &s.Candidates[i]
+		if len(sel.Files) > 0 && !matches(sel.Files, c.Path) {
+			continue
+		}
+		spare := func(why reason) { d.Spared = append(d.Spared, Pick{c, why.text, why.kind}) }
+		use, why := c.use(s)
+		wanted := len(sel.Files) > 0 || sel.All
+		switch blocked := c.blocked(sel); {
+		case c.State.Mapped > 0:
+			spare(reason{text: "mapped: what is mapped stays, whatever is advised"})
+		case !wanted && use.text != "":
+			spare(use)
+		case blocked.text != "":
+			spare(blocked)
+			if c.Cannot != "" && c.Others == 0 && len(c.Outside) == 0 && clean(c, sel) > 0 && reclaimable(c) {
+				rest += clean(c, sel)
+			}
+		case clean(c, sel) <= 0:
+			spare(reason{text: "dirty: only --sync writes it to disk first"})
+		case len(d.Picked) == maxSteps:
+			spare(reason{text: "beyond the first files of a plan"})
+		case sel.To != nil && left <= 0:
+			spare(reason{text: "not needed for what was asked"})
+		default:
+			if wanted && use.text != "" {
+				why = "asked for, though: " + use.text
+			}
+			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why})
+			left -= clean(c, sel)
+		}
+	}
+	return rest
+}
+
+// reclaimable reports whether the kernel's own reclaim could take it.
+func reclaimable(c *Candidate) bool { return c.State.Unevictable <= 0 && c.Kind != "memfd" }
+
+// clean is what dropping the file gives back.
+func clean(c *Candidate, sel Selection) int64 {
+	n := c.State.Bytes - max(0, c.State.Writeback)
+	if !sel.Sync {
+		n -= max(0, c.State.Dirty)
+	}
+	return n
+}
+
+// use says why a file counts as used, or else why it does not.
+func (c *Candidate) use(s *Situation) (use reason, why string) {
+	if c.Moved != "" {
+		return reason{"read or written during the window by " + c.Moved, "read or written during the window"}, ""
+	}
+	if s.Window == 0 {
+		if len(c.Opened) > 0 {
+			const unseen = "whether it is read was not observed (--observe)"
+			return reason{"open by " + c.Opened[0] + ": " + unseen, "open: " + unseen}, ""
+		}
+		return reason{}, "nobody has it open or mapped; whether somebody reads and closes it was not observed (--observe)"
+	}
+	window := s.Window.Round(time.Second).String()
+	if c.Before == nil {
+		return reason{text: "its cache appeared during the window of " + window}, ""
+	}
+	b, a := c.Before, &c.State
+	switch {
+	case a.Bytes > b.Bytes:
+		return reason{text: "its cache grew during the window of " + window}, ""
+	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
+		return reason{text: "its pages were used during the window of " + window}, ""
+	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
+		return reason{text: "undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)"}, ""
+	}
+	return reason{}, "no page of it was marked as used during " + window
+}
+
+func more(before, after int64) bool {
+	return before != snapshot.Unknown && after != snapshot.Unknown && after > before
+}
+
+// blocked says why the file is left alone even when it is wanted.
+func (c *Candidate) blocked(sel Selection) reason {
+	switch {
+	case c.Cannot != "":
+		return reason{text: c.Cannot}
+	case sel.IncludeShared:
+	case c.Others > 0:
+		return reason{text: "other cgroups are charged for part of it (--include-shared)"}
+	case len(c.Outside) > 0:
+		return reason{"used by " + c.Outside[0] + " (--include-shared)", "used by processes outside of the target (--include-shared)"}
+	case c.Sharers > 1 && c.Kind == "image-layer":
+		return reason{text: fmt.Sprintf("of an image layer that %d containers have (--include-shared)", c.Sharers)}
+	case c.Sharers > 1:
+		return reason{text: fmt.Sprintf("on a volume that %d containers mount (--include-shared)", c.Sharers)}
+	}
+	return reason{}
+}
+
+// files makes a step of every picked file.
+func (d *Decision) files(sel Selection) {
+	u := KnobUse{
+		Knob: FileCache, Why: "file by file: only these files lose their cache, whoever else is charged for nothing of them",
+		Undo: "nothing is changed that has to be put back; reading a file again brings it back",
+	}
+	for _, p := range d.Picked {
+		n := clean(p.Candidate, sel)
+		d.Steps = append(d.Steps, Step{Knob: FileCache, Group: d.Target, Bytes: n, File: p.Open, Sync: sel.Sync && p.State.Dirty > 0})
+		u.Steps, u.Bytes = u.Steps+1, u.Bytes+n
+	}
+	d.Expect += u.Bytes
+	if u.Steps > 0 {
+		d.Knobs = append(d.Knobs, u)
+	}
+}
+
+func (d *Decision) offer(format string, args ...any) {
+	d.Offers = append(d.Offers, fmt.Sprintf(format, args...))
+}
+
+// byKnob asks the cgroup's own knob for what files alone do not give.
+func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
+	var shared int64
+	for i := range s.Candidates {
+		if c := &s.Candidates[i]; c.Others > 0 || len(c.Outside) > 0 || c.Sharers > 1 {
+			shared += c.State.Bytes
+		}
+	}
+	there := rest
+	if s.Cache != snapshot.Unknown {
+		there = min(rest, max(0, s.Cache+s.Slab-d.Expect))
+	}
+	switch {
+	case there < s.PageSize:
+		d.offer("%s more were asked for, and nothing is left that can be freed without swap", size.Text(rest))
+		return
+	case shared > 0 && !sel.IncludeShared:
+		d.offer("%s more by a knob of the cgroup, for which the kernel chooses: it may take some of the %s that others use too (--include-shared)", size.Text(there), size.Text(shared))
+		return
+	}
+	if s.Target.Version == snapshot.V2 {
+		d.v2(s, sel, there)
+		return
+	}
+	d.v1(s, sel, there)
+}
+
+func since(s *Situation, major, minor int) bool {
+	return s.Since[0] > major || s.Since[0] == major && s.Since[1] >= minor
+}
+
+func (d *Decision) v2(s *Situation, sel Selection, there int64) {
+	if s.HasReclaim == snapshot.Absent {
+		if s.Swap && !sel.AllowSwap {
+			d.offer("%s more by lowering memory.high for a moment: this kernel has no memory.reclaim, and lowering may swap (--allow-swap)", size.Text(there))
+			return
+		}
+		d.steps(KnobUse{
+			Knob: High, Why: "this kernel has no memory.reclaim (since 5.19); memory.high is lowered in small steps and put back, tasks that allocate meanwhile are throttled",
+			Undo: "memory.high is put back after every step, by a guardian when memwhy dies",
+		}, Step{Knob: High, Group: d.Target}, there, squeeze)
+		return
+	}
+	step, at := Step{Knob: Reclaim, Group: d.Target}, int64(squeeze)
+	why := "memory.reclaim: the kernel takes the coldest of its lists"
+	switch {
+	case since(s, 6, 11):
+		at = large
+		if !sel.AllowSwap {
+			zero := 0
+			step.Swappiness, why = &zero, why+", file pages only (swappiness=0)"
+		}
+	case s.Swap && !sel.AllowSwap:
+		step.KeepSwap, why = true, why+"; memory.swap.max is held at what is swapped already, for this kernel takes no swappiness"
+	}
+	if min(there, at) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
+		d.offer("less than one step of %s is on the lists: nothing is asked for", size.Text(at))
+		return
+	}
+	undo := "nothing is changed that has to be put back"
+	if step.KeepSwap {
+		undo = "memory.swap.max is put back after every step, by a guardian when memwhy dies"
+	}
+	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, at)
+}
+
+func (d *Decision) v1(s *Situation, sel Selection, there int64) {
+	swaps := s.Swap && !s.Swappiness0 && !sel.AllowSwap
+	switch {
+	case swaps && (sel.AllowLimit || sel.AllowForceEmpty):
+		d.offer("%s more by a knob of version 1, which would swap: memory.swappiness of the cgroup is not 0 (--allow-swap)", size.Text(there))
+	case sel.AllowLimit:
+		d.steps(KnobUse{
+			Knob: Limit, Why: "memory.limit_in_bytes is lowered by at most 16 MiB below usage and put back, step by step: cgroup v1 has no memory.reclaim. A burst inside of a step can be OOM-killed",
+			Undo: "memory.limit_in_bytes is put back after every step, by a guardian when memwhy dies",
+		}, Step{Knob: Limit, Group: d.Target}, there, squeeze)
+	case sel.AllowForceEmpty:
+		all := there
+		if s.Cache != snapshot.Unknown {
+			all = max(there, s.Cache-d.Expect)
+		}
+		d.steps(KnobUse{
+			Knob: ForceEmpty, Why: "memory.force_empty: all page cache goes, hot and mapped too",
+			Undo: "nothing is changed that has to be put back; what is used faults back from disk",
+		}, Step{Knob: ForceEmpty, Group: d.Target}, all, all)
+	default:
+		d.offer("%s more by lowering the limit for moments: a burst meanwhile can be OOM-killed (--allow-limit)", size.Text(there))
+		d.offer("all page cache, hot and mapped too, by memory.force_empty (--allow-force-empty)")
+	}
+}
+
+func (d *Decision) steps(u KnobUse, step Step, bytes, each int64) {
+	for left := bytes; left > 0; left -= step.Bytes {
+		step.Bytes = min(left, each)
+		d.Steps = append(d.Steps, step)
+		u.Steps++
+	}
+	u.Bytes = bytes
+	d.Expect += bytes
+	d.Knobs = append(d.Knobs, u)
+}
+
+// guard bounds what the steps may cost.
+func (d *Decision) guard(s *Situation) {
+	cost := max(leastGuard, d.Expect/8)
+	d.Guards = Guards{
+		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
+		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: squeeze,
+		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
+	}
+}
+
+func (d *Decision) doubt(s *Situation, sel Selection) {
+	say := func(format string, args ...any) { d.Doubts = append(d.Doubts, fmt.Sprintf(format, args...)) }
+	if len(d.Picked) > 0 {
+		say("a program that opens, reads and closes a file between two looks is not seen")
+	}
+	if s.Window == 0 && !sel.All && len(sel.Files) == 0 && len(d.Picked) > 0 {
+		say("nothing was observed over time: cold means that nobody has it open or mapped")
+	}
+	for _, u := range d.Knobs {
+		if u.Knob != FileCache {
+			say("by %s the kernel chooses the pages: about %s of what it takes is file cache, the rest slab", u.Knob, size.Percent(max(0, s.Cache), max(1, max(0, s.Cache)+s.Slab)))
+		}
+	}
+	if sel.To != nil && d.Expect+d.Error < d.Want {
+		say("a usage of %s is out of reach: at least %s stay, whatever is done without swap", size.Text(*sel.To), size.Text(d.Reaches))
+	}
+	if s.Cache == snapshot.Unknown {
+		say("what is on the lists of file pages is not known")
+	}
+}

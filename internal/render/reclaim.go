@@ -1,0 +1,155 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/printable"
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// screenPlanFiles is how many files a plan shows on a screen.
+const screenPlanFiles = 8
+
+// Reclaim renders a plan, or what became of it; wide has every file.
+func Reclaim(r *report.Reclaim, wide bool) []byte {
+	p := &page{}
+	if !wide {
+		p.width = Width
+	}
+	p.fold("  ", 3, reclaimAnswer(r))
+	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
+	plan := &r.Plan
+	p.line("  usage    %9s   lowest without swap about %s", size.Text(plan.UsageBytes), size.Text(plan.ReachableBytes))
+	if len(plan.Knobs) > 0 {
+		p.line("  plan     %9s   within %s", size.Text(plan.ExpectBytes), size.Text(plan.ErrorBytes))
+	}
+	if res := r.Result; res != nil && res.FreedBytes != nil {
+		p.line("  freed    %9s   usage now %s", size.Text(*res.FreedBytes), size.Text(*res.UsageAfterBytes))
+	}
+	if r.Result != nil {
+		reclaimResult(p, r.Result)
+	}
+	for _, k := range plan.Knobs {
+		p.fold("    ", 4, fmt.Sprintf("BY %s, %s in %s: %s", k.Knob, size.Text(k.Bytes), steps(k.Steps), k.Because))
+		if wide || k.Knob != "fadvise" {
+			p.fold("    ", 3, "   undo: "+k.Undo)
+		}
+	}
+	reclaimFiles(p, plan, wide)
+	for _, s := range plan.Spared {
+		line := fmt.Sprintf("left alone %9s in %s: %s", size.Text(s.Bytes), fileCount(s.Files), s.Because)
+		if wide {
+			line += ", such as " + s.Example
+		}
+		p.fold("    ", 2, line)
+	}
+	if r.Result == nil && len(plan.Knobs) > 0 {
+		p.fold("  ", 4, guardsText(&plan.Guards))
+	}
+	for _, o := range plan.Offers {
+		p.fold("  ", 3, "> "+o)
+	}
+	for _, d := range plan.Doubts {
+		p.fold("  ", 2, "- "+d)
+	}
+	for _, m := range r.NotSeen {
+		p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+	}
+	return p.Bytes()
+}
+
+func steps(n int) string {
+	if n == 1 {
+		return "1 step"
+	}
+	return fmt.Sprintf("%d steps", n)
+}
+
+func reclaimAnswer(r *report.Reclaim) string {
+	plan, res := &r.Plan, r.Result
+	switch {
+	case res == nil && plan.ExpectBytes == 0 && plan.WantBytes == 0:
+		return "Nothing to give back."
+	case res == nil && plan.ExpectBytes == 0:
+		return fmt.Sprintf("Nothing of the %s that were asked for can be given back as asked.", size.Text(plan.WantBytes))
+	case res == nil:
+		s := fmt.Sprintf("Would give back %s of %s", size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
+		if plan.FileCount > 0 {
+			s += ": the cache of " + fileCount(plan.FileCount)
+		}
+		if plan.ExpectBytes+plan.ErrorBytes < plan.WantBytes {
+			s += fmt.Sprintf("; that is less than the %s that were asked for", size.Text(plan.WantBytes))
+		}
+		return s + ". Nothing was changed: --yes does it."
+	case res.Stopped != "":
+		return fmt.Sprintf("Stopped by a guard after %s, %s given back: %s (%s).", steps(res.Steps), freed(res), res.Because, res.Stopped)
+	case res.Met:
+		return fmt.Sprintf("Gave back %s.", freed(res))
+	}
+	return fmt.Sprintf("Gave back %s, less than the %s that were planned.", freed(res), size.Text(plan.WantBytes))
+}
+
+func freed(res *report.ReclaimResult) string {
+	if res.FreedBytes == nil {
+		return "an unknown amount"
+	}
+	return size.Text(*res.FreedBytes)
+}
+
+func reclaimResult(p *page, res *report.ReclaimResult) {
+	if res.DroppedBytes > 0 {
+		p.line("  dropped  %9s   of the files' cache", size.Text(res.DroppedBytes))
+	}
+	if res.RereadBytes != nil {
+		p.line("  re-read  %9s   of the files in memory again after %s", size.Text(*res.RereadBytes), time.Duration(res.VerifyMs)*time.Millisecond)
+	}
+	for _, l := range res.Left {
+		p.fold("  ", 3, "! not put back: "+l)
+	}
+	for _, f := range res.Failures {
+		line := fmt.Sprintf("failed %s, %s: %s", steps(f.Steps), size.Text(f.Bytes), f.Because)
+		if f.Example != "" {
+			line += ", such as " + f.Example
+		}
+		p.fold("    ", 3, line)
+	}
+	if len(res.Blind) > 0 {
+		var names []string
+		for _, b := range res.Blind {
+			names = append(names, b.Guard)
+		}
+		p.fold("  ", 2, "- guards that could not look: "+strings.Join(names, ", "))
+	}
+	if res.RecordError != "" {
+		p.fold("  ", 2, "- the record of this is not complete: "+res.RecordError)
+	}
+}
+
+func reclaimFiles(p *page, plan *report.ReclaimPlan, wide bool) {
+	shown := plan.Files
+	if !wide && len(shown) > screenPlanFiles {
+		shown = shown[:screenPlanFiles]
+	}
+	for i := range shown {
+		f := &shown[i]
+		p.line("  %9s  %-9s %s", size.Text(f.Bytes), kind(f.Kind), place(f.Path, wide))
+		if wide {
+			p.line("             %s", printable.Text(f.Because))
+			if f.RereadBytes != nil {
+				p.line("             %s in memory again", size.Text(*f.RereadBytes))
+			}
+		}
+	}
+	if n := plan.FileCount - len(shown); n > 0 {
+		p.line("  and %d more files", n)
+	}
+}
+
+func guardsText(g *report.ReclaimGuards) string {
+	return fmt.Sprintf("Stops when usage is down to %s, or the target waits for memory %.0f%% of the time, reads %s, faults in %s again, or a neighbour (%d watched) loses %s; after %s at the latest.",
+		size.Text(g.FloorBytes), g.StallPercent, size.Text(g.ReadBytes), size.Text(g.RefaultBytes), g.Neighbours, size.Text(g.NeighbourLossBytes),
+		time.Duration(g.TimeMs)*time.Millisecond)
+}

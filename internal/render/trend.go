@@ -1,0 +1,52 @@
+package render
+
+import (
+	"time"
+
+	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
+)
+
+// overTime is what several looks say together.
+func overTime(p *page, r *report.Report) {
+	t := r.Trend
+	if t == nil {
+		return
+	}
+	how := "watched"
+	if t.Captures {
+		how = "two captures, nothing seen between them"
+	}
+	p.line("OVER TIME, %.1f s from %s: %s", t.Seconds, t.From.Format(time.RFC3339), how)
+	for _, l := range t.Lines {
+		p.line("  %-8s %-9s %12s  %12s/s  of %d looks, noise %s", l.Path, l.Shape, signed(l.ChangeBytes), signed(l.BytesPerSecond), len(l.Samples), size.Text(l.NoiseBytes))
+	}
+	for _, a := range t.Activity {
+		switch {
+		case a.Amount == nil:
+			p.line("  %-14s unknown", a.Kind)
+		case a.Kind == "cpu":
+			p.line("  %-14s %s  [%s]", a.Kind, time.Duration(*a.Amount).Round(time.Millisecond), a.Source)
+		default:
+			p.line("  %-14s %s  [%s]", a.Kind, size.Text(*a.Amount), a.Source)
+		}
+	}
+	for _, c := range t.Counts {
+		p.line("  %-30s +%d", c.Name, c.Count)
+	}
+	for _, m := range t.Movers {
+		if m.AnonBytes != 0 || m.PartBytes != 0 {
+			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), m.Part, signed(m.PartBytes))
+		}
+	}
+	if t.Started+t.Ended > 0 {
+		p.line("  processes: %d began, %d ended", t.Started, t.Ended)
+	}
+}
+
+func signed(n int64) string {
+	if n > 0 {
+		return "+" + size.Text(n)
+	}
+	return size.Text(n)
+}

@@ -1,0 +1,114 @@
+package report
+
+import "time"
+
+// ReclaimSchema names the message about memory that is, or would be, given back.
+const ReclaimSchema = "memwhy.reclaim/v1"
+
+// Reclaim is a plan, and what became of it.
+type Reclaim struct {
+	Schema    string         `json:"schema" jsonschema:"enum=memwhy.reclaim/v1"`
+	Generated *time.Time     `json:"generated" jsonschema:"nullable"`
+	Host      Host           `json:"host"`
+	Target    Target         `json:"target"`
+	Plan      ReclaimPlan    `json:"plan"`
+	Result    *ReclaimResult `json:"result" jsonschema:"nullable"` // null: nothing was done
+	NotSeen   []NotSeen      `json:"notSeen"`
+}
+
+// ReclaimPlan says what would be done.
+type ReclaimPlan struct {
+	UsageBytes     int64           `json:"usageBytes"`
+	WantBytes      int64           `json:"wantBytes"`      // to be given back
+	ExpectBytes    int64           `json:"expectBytes"`    // what the steps should give
+	ErrorBytes     int64           `json:"errorBytes"`     // expectBytes is right within this
+	ReachableBytes int64           `json:"reachableBytes"` // the lowest usage without swap, roughly
+	WindowMs       int64           `json:"windowMs"`       // over which use was observed; 0: not at all
+	Knobs          []ReclaimKnob   `json:"knobs"`
+	Files          []ReclaimFile   `json:"files"` // the largest, at most 1000
+	FileCount      int             `json:"fileCount"`
+	Spared         []ReclaimSpared `json:"spared"` // files that are left alone, by reason
+	Guards         ReclaimGuards   `json:"guards"`
+	Offers         []string        `json:"offers"` // what else could be done
+	Doubts         []string        `json:"doubts"`
+}
+
+// ReclaimKnob is one interface of the kernel, with all steps that use it.
+type ReclaimKnob struct {
+	Knob    string `json:"knob" jsonschema:"enum=fadvise,enum=memory.reclaim,enum=memory.high,enum=memory.limit_in_bytes,enum=memory.force_empty"`
+	Steps   int    `json:"steps"`
+	Bytes   int64  `json:"bytes"`
+	Because string `json:"because"`
+	Undo    string `json:"undo"`
+}
+
+// ReclaimFile is a file that is given back as a whole.
+type ReclaimFile struct {
+	Kind       string   `json:"kind"`
+	Path       string   `json:"path"`
+	PathBytes  string   `json:"pathBytes,omitempty"` // base64, when path is not UTF-8
+	Bytes      int64    `json:"bytes"`
+	DirtyBytes int64    `json:"dirtyBytes"`
+	Because    string   `json:"because"`
+	UsedBy     []string `json:"usedBy"`
+
+	RereadBytes *int64 `json:"rereadBytes,omitempty"` // of it in memory again after --verify
+}
+
+// ReclaimSpared counts files that are left alone for one reason.
+type ReclaimSpared struct {
+	Because string `json:"because"`
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+	Example string `json:"example"`
+}
+
+// ReclaimGuards stop the steps. 0 is no guard.
+type ReclaimGuards struct {
+	FloorBytes         int64   `json:"floorBytes"` // usage is not brought below it
+	TimeMs             int64   `json:"timeMs"`
+	StepTimeMs         int64   `json:"stepTimeMs"`
+	StallPercent       float64 `json:"stallPercent"` // of time, target or node
+	RefaultBytes       int64   `json:"refaultBytes"`
+	MajorFaults        int64   `json:"majorFaults"`
+	ReadBytes          int64   `json:"readBytes"`
+	GrowthBytes        int64   `json:"growthBytes"`
+	Neighbours         int     `json:"neighbours"`
+	NeighbourLossBytes int64   `json:"neighbourLossBytes"`
+}
+
+// ReclaimResult is what became of a plan.
+type ReclaimResult struct {
+	UsageBeforeBytes *int64           `json:"usageBeforeBytes" jsonschema:"nullable"`
+	UsageAfterBytes  *int64           `json:"usageAfterBytes" jsonschema:"nullable"`
+	FreedBytes       *int64           `json:"freedBytes" jsonschema:"nullable"` // by how much usage fell
+	AskedBytes       int64            `json:"askedBytes"`
+	DroppedBytes     int64            `json:"droppedBytes"` // cache of single files that went, as far as the kernel tells
+	Steps            int              `json:"steps"`
+	Met              bool             `json:"met"` // within errorBytes of what was expected
+	Stopped          string           `json:"stopped,omitempty"`
+	Because          string           `json:"because,omitempty"`
+	Restored         bool             `json:"restored"` // every setting is what it was
+	Left             []string         `json:"left"`
+	Failures         []ReclaimFailure `json:"failures"`
+	Blind            []ReclaimBlind   `json:"blind"` // guards that could not look
+	VerifyMs         int64            `json:"verifyMs"`
+	RereadBytes      *int64           `json:"rereadBytes,omitempty"` // of the files, in memory again after verifyMs
+	RecordError      string           `json:"recordError,omitempty"`
+}
+
+// ReclaimFailure counts steps that failed for one reason.
+type ReclaimFailure struct {
+	Because string `json:"because"`
+	Steps   int    `json:"steps"`
+	Bytes   int64  `json:"bytes"`
+	Example string `json:"example,omitempty"`
+}
+
+// ReclaimBlind is a guard without its signal.
+type ReclaimBlind struct {
+	Guard  string `json:"guard"`
+	Source string `json:"source"`
+	State  string `json:"state" jsonschema:"enum=absent,enum=denied,enum=failed"`
+	Why    string `json:"why"`
+}

@@ -1,0 +1,55 @@
+package trend
+
+import (
+	"testing"
+	"time"
+)
+
+const mib = 1 << 20
+
+func made(noise int64, mibs ...float64) *Line {
+	l := &Line{Noise: noise}
+	for i, n := range mibs {
+		l.At = append(l.At, time.Duration(i)*time.Second)
+		l.Bytes = append(l.Bytes, int64(n*mib))
+	}
+	return l
+}
+
+func TestShapes(t *testing.T) {
+	for name, c := range map[string]struct {
+		want Shape
+		l    *Line
+	}{
+		"noise":             {Flat, made(mib, 50, 50.5, 49.8, 50.2, 50, 50.6)},
+		"leak":              {Rising, made(mib, 50, 52, 54, 56, 58, 60, 62, 64, 66)},
+		"leak in bursts":    {Rising, made(mib, 50, 50, 53, 53, 56, 56, 59, 59, 62, 62)},
+		"leak, one outlier": {Rising, made(mib, 50, 52, 54, 56.5, 56, 60, 62, 64, 66)},
+		"plateau":           {Plateau, made(mib, 50, 60, 70, 80, 80, 80, 80, 80, 80, 80)},
+		"one jump, late":    {Unsettled, made(mib, 50, 50, 50, 50, 50, 50, 50, 50, 90)},
+		"collector":         {Sawtooth, made(mib, 50, 60, 70, 50, 60, 70, 50, 60, 70)},
+		"floor that rises":  {Rising, made(mib, 50, 70, 55, 75, 60, 80, 65, 85, 70, 90)},
+		"given back":        {Falling, made(mib, 90, 80, 70, 60, 50, 40)},
+		"peak":              {Falling, made(mib, 50, 60, 70, 60, 50, 40, 30)},
+		"two looks, up":     {Rising, made(mib, 50, 60)},
+		"two looks, down":   {Falling, made(mib, 50, 40)},
+		"two looks, same":   {Flat, made(mib, 50, 50.9)},
+		"one look":          {Flat, made(mib, 50)},
+		"none":              {Flat, made(mib)},
+	} {
+		if got := c.l.Shape(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Up to a quarter of the samples may be wrong in any way.
+func TestSlopeIsRobust(t *testing.T) {
+	l := made(0, 0, 1, 2, 3, 900, 5, 6, 7, 8)
+	if got := l.Slope() / mib; got < 0.99 || got > 1.01 {
+		t.Errorf("%f MiB/s", got)
+	}
+	if got := made(0, 5).Slope(); got != 0 {
+		t.Errorf("one look has a slope: %f", got)
+	}
+}
