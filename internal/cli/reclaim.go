@@ -41,7 +41,8 @@ func untilActing(ctx context.Context) (until context.Context, acting func(), can
 // reclaiming is what the flags of reclaim say.
 type reclaiming struct {
 	opt              wire.ReclaimOptions
-	to               string
+	keeps            wire.KeepOptions
+	to, keep         string
 	cold, yes        bool
 	dying            bool
 	history, recover bool
@@ -77,6 +78,9 @@ not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a 
 	f.StringArrayVar(&r.opt.Files, "file", nil, "these files: a path, a directory or a pattern, as the container sees them")
 	f.BoolVar(&r.opt.All, "all-cache", false, "all page cache, used or not")
 	f.StringVar(&r.to, "to", "", "come down to this usage: bytes (200MiB), or per cent of the limit (60%)")
+	f.StringVar(&r.keep, "keep", "", "keep usage at this, as --to, for a while: little by little, and less when the target feels it")
+	f.DurationVar(&r.keeps.Every, "every", 30*time.Second, "--keep: look so often")
+	f.DurationVar(&r.keeps.For, "for", 10*time.Minute, "--keep: for so long; interrupting it ends it too")
 	f.DurationVar(&r.opt.Observe, "observe", 10*time.Second, "watch for so long which files are used; 0 does not watch")
 	f.DurationVar(&r.opt.Verify, "verify", 0, "look again after so long what was read again")
 	f.BoolVar(&r.yes, "yes", false, "do it")
@@ -123,6 +127,9 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	if !r.yes {
 		a.timeout += longestAnswer
 	}
+	if r.keep != "" {
+		a.timeout += r.keeps.For
+	}
 	r.opt.Root = a.hostRoot
 	r.opt.Guardian = []string{"/proc/self/exe", guardianCommand}
 	r.opt.Writer = []string{"/proc/self/exe", writerCommand}
@@ -136,8 +143,14 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	}
 	defer n.Close()
 	plan, as := n.PlanReclaim, render.Reclaim
-	if r.dying {
+	switch {
+	case r.dying:
 		plan, as = n.PlanRelease, render.Release
+	case r.keep != "":
+		plan = func(target string, opt wire.ReclaimOptions) (*wire.Reclaiming, error) {
+			return n.PlanKeep(target, opt, r.keeps)
+		}
+		as = render.Keep
 	}
 	planned := time.Now()
 	p, err := plan(target, r.opt)
@@ -147,7 +160,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	show := func() error {
 		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
-	if p.Empty() {
+	if p.Empty() && r.keep == "" {
 		return show()
 	}
 	if !r.yes {
@@ -159,13 +172,32 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		}
 	}
 	acting()
-	if err := p.Apply(cmd.Context()); err != nil {
+	if r.keep != "" {
+		err = p.Keep(cmd.Context(), r.keeps)
+	} else {
+		err = p.Apply(cmd.Context())
+	}
+	if err != nil {
 		return reclaimError(err)
 	}
 	if err := show(); err != nil {
 		return err
 	}
+	if r.keep != "" {
+		return kept(p)
+	}
 	return outcome(p)
+}
+
+// kept is the exit code of keeping usage at an amount.
+func kept(p *wire.Reclaiming) error {
+	switch k := p.Report.Keep; {
+	case k.Stopped != "":
+		return &coded{exitStopped, fmt.Errorf("ended by a guard: %s", k.Stopped), ""}
+	case !k.Met:
+		return &coded{exitMissed, errors.New("usage is more than was to be kept"), ""}
+	}
+	return nil
 }
 
 // outcome is the exit code of what was done.
@@ -197,22 +229,24 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 // amounts reads the amounts of the flags.
 func (r *reclaiming) amounts() error {
 	one := 0
-	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.cold} {
+	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.keep != "", r.cold} {
 		if is {
 			one++
 		}
 	}
 	switch {
 	case one > 1:
-		return usageError("one of --cold, --file, --all-cache, --to")
-	case r.dying && r.to != "":
-		return usageError("--dying releases what is removed: it takes no --to")
+		return usageError("one of --cold, --file, --all-cache, --to, --keep")
+	case r.dying && r.to+r.keep != "":
+		return usageError("--dying releases what is removed: it takes no --to or --keep")
+	case r.keeps.Every < time.Second || r.keeps.Every > time.Hour || r.keeps.For < r.keeps.Every || r.keeps.For > 7*24*time.Hour:
+		return usageError("--every, --for: want 1s to 1h, and up to a week")
 	case r.opt.AllowAncestor && !r.dying:
 		return usageError("--allow-ancestor: of --dying alone")
 	case r.opt.Observe < 0 || r.opt.Observe > time.Hour || r.opt.Verify < 0 || r.opt.Verify > time.Hour:
 		return usageError("--observe, --verify: want up to an hour")
 	}
-	if text := r.to; text != "" {
+	if text := r.to + r.keep; text != "" {
 		to, percent, err := amount(text)
 		if err != nil {
 			return err

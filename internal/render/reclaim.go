@@ -86,7 +86,14 @@ func steps(n int) string {
 
 func reclaimAnswer(r *report.Reclaim) string {
 	plan, res := &r.Plan, r.Result
+	keep := r.Keep
 	switch {
+	case keep != nil && plan.ExpectBytes == 0:
+		return fmt.Sprintf("Would keep usage at %s for %s, looking every %s; now nothing is to be given back. Nothing was changed: --yes does it.",
+			size.Text(keep.KeepBytes), milliseconds(keep.ForMs), milliseconds(keep.EveryMs))
+	case keep != nil:
+		return fmt.Sprintf("Would keep usage at %s for %s, looking every %s, and give back up to %s of %s little by little. Nothing was changed: --yes does it.",
+			size.Text(keep.KeepBytes), milliseconds(keep.ForMs), milliseconds(keep.EveryMs), size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
 	case res == nil && plan.ExpectBytes == 0 && plan.WantBytes == 0:
 		return "Nothing to give back."
 	case res == nil && plan.ExpectBytes == 0:

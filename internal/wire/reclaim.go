@@ -207,10 +207,7 @@ func (r *Reclaiming) Empty() bool { return len(r.decision.Steps) == 0 }
 // Apply does what was planned, and looks again after opt.Verify.
 func (r *Reclaiming) Apply(ctx context.Context) error {
 	opt := r.opt
-	res, err := actuate.Run(ctx, &r.decision.Plan, actuate.Options{
-		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
-		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
-	})
+	res, err := r.run(ctx)
 	if err != nil {
 		return err
 	}
@@ -222,6 +219,15 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 		r.verify(ctx)
 	}
 	return nil
+}
+
+// run runs the steps.
+func (r *Reclaiming) run(ctx context.Context) (*actuate.Result, error) {
+	opt := &r.opt
+	return actuate.Run(ctx, &r.decision.Plan, actuate.Options{
+		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
+		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
+	})
 }
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
@@ -246,7 +252,7 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 		}
 	}
 	for _, b := range res.Blind {
-		out.Blind = append(out.Blind, report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: b.State.String(), Why: b.Err})
+		out.Blind = append(out.Blind, blindOf(b))
 	}
 	if res.RecordErr != nil {
 		out.RecordError = res.RecordErr.Error()
@@ -255,6 +261,10 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	got := max(out.DroppedBytes, res.Freed)
 	out.Met = res.Stopped == "" && res.Restored && got+p.Error >= p.Want
 	return out
+}
+
+func blindOf(b actuate.Blind) report.ReclaimBlind {
+	return report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: b.State.String(), Why: b.Err}
 }
 
 // fail counts a step that failed.
@@ -287,15 +297,10 @@ func (r *Reclaiming) verify(ctx context.Context) {
 	if !ok {
 		return
 	}
-	now := map[snapshot.FileID]int64{}
-	for i := range c.Files {
-		if in := c.Files[i].Inode; in >= 0 {
-			now[c.Inodes[in].ID()] += c.Files[i].Bytes
-		}
-	}
+	now := cachedOf(c)
 	var sum int64
 	for i, p := range r.decision.Picked {
-		n := now[snapshot.FileID{Device: p.Open.Device, Number: p.Open.Inode, Generation: p.Open.Generation}]
+		n := now[p.ID]
 		sum += n
 		if i < len(r.Report.Plan.Files) {
 			r.Report.Plan.Files[i].RereadBytes = &n
