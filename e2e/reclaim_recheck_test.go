@@ -108,6 +108,17 @@ func TestReclaimLooksOnceMore(t *testing.T) {
 	}
 }
 
+// Only what is spelled out is acted on: a path without its slash is refused, with what to
+// type.
+func TestReclaimWantsWholeNames(t *testing.T) {
+	h := memory(t)
+	cgroup, _ := h.group(t, unique("whole"))
+	run(t, "explain", strings.TrimPrefix(cgroup, "/")).want(t, 0)
+	run(t, "reclaim", strings.TrimPrefix(cgroup, "/"), "--observe", "0").want(t, 2, "spelled out", "type that, or "+cgroup)
+	run(t, "reclaim", "--dying", strings.TrimPrefix(cgroup, "/"), "--observe", "0").want(t, 2, "spelled out")
+	run(t, "reclaim", filepath.Join(h.point, cgroup), "--observe", "0").want(t, 0)
+}
+
 // until reads until a text was read.
 func until(t *testing.T, r io.Reader, text string) {
 	t.Helper()

@@ -64,7 +64,7 @@ cgroup, the mildest of this kernel; those that may hurt have to be allowed. Guar
 look before and after every step; what a step changes is put back, also when memwhy
 is killed.
 
-The target must be exact. Pods, slices, the runtimes' and memwhy's own cgroup are
+The target must be spelled out: a path, or the whole name or id. Pods, slices, the runtimes' and memwhy's own cgroup are
 refused without --really.
 
 ` + targetHelp + `
@@ -291,7 +291,7 @@ func reclaimError(err error) error {
 	case errors.Is(err, remedy.ErrPattern), errors.Is(err, remedy.ErrAmount), errors.Is(err, remedy.ErrNoMatch), errors.Is(err, wire.ErrNoLimit):
 		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
 	case errors.Is(err, wire.ErrInexact):
-		return &coded{exitUsage, err, "memwhy ps -o wide has whole names"}
+		return &coded{exitUsage, err, ""}
 	case errors.Is(err, wire.ErrNoDying):
 		return &coded{exitNotAllowed, err, "memwhy doctor says what a census needs"}
 	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):

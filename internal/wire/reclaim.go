@@ -39,7 +39,6 @@ type ReclaimOptions struct {
 
 // Errors of planning.
 var (
-	ErrInexact  = errors.New("giving back needs a target that is spelled out")
 	ErrGuarded  = errors.New("this cgroup is not touched without --really")
 	ErrNoLimit  = errors.New("there is no limit that a percentage could be of")
 	ErrReplayed = errors.New("a capture cannot be acted on")
@@ -170,10 +169,8 @@ func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 	}
 	t := r.Target()
 	who := identity.Of(t.Path, r.Names)
-	for _, id := range []string{who.ID, who.PodUID} {
-		if id != "" && typed != id && strings.HasPrefix(id, typed) {
-			return fmt.Errorf("%w: %s is only the beginning of %s", ErrInexact, typed, id)
-		}
+	if err := spelledOut(typed, t.Path, r.Names, r.PIDs); err != nil {
+		return err
 	}
 	if why := guarded(r, t.Path, who.Kind); why != "" && !opt.Really && !opt.Dying {
 		return fmt.Errorf("%w: %s", ErrGuarded, why)
