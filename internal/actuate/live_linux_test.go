@@ -819,8 +819,8 @@ func TestMeterBesides(t *testing.T) {
 		}
 		if blkio { // newer kernels count where something is throttled, and nowhere else
 			b, err := os.ReadFile(filepath.Join(m.Point, "blkio.throttle.io_service_bytes_recursive"))
-			n, parsed := cgroupfs.ParseReadBytes(b)
-			reads = err == nil && parsed == nil && n > 0
+			n, parsed := cgroupfs.ParseBlkio(b)
+			reads = err == nil && parsed == nil && n != (snapshot.IO{})
 			continue
 		}
 		_, err := os.Stat(filepath.Join(dir, "memory.pressure"))
