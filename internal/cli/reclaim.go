@@ -52,7 +52,7 @@ func (a *app) reclaim(stdin io.Reader) *cobra.Command {
 	r := &reclaiming{opt: wire.ReclaimOptions{State: wire.DefaultState, Journal: wire.DefaultJournal}}
 	cmd := a.counting(a.reading(&cobra.Command{
 		ValidArgsFunction: a.complete,
-		Use:               "reclaim TARGET",
+		Use:               "reclaim TARGET | reclaim --dying [TARGET]",
 		Short:             "Give memory back that a container does not use, and only of that container",
 		Long: `Plan how one container gives back page cache that it does not use, show the plan,
 and with --yes, or when asked on a terminal, do it: never by dropping the caches of
@@ -64,10 +64,15 @@ cgroup, the mildest of this kernel; those that may hurt have to be allowed. Guar
 look before and after every step; what a step changes is put back, also when memwhy
 is killed.
 
-The target must be spelled out: a path, or the whole name or id. Pods, slices, the runtimes' and memwhy's own cgroup are
-refused without --really.
+Just before a file is dropped it is looked at once more who uses it.
 
-` + targetHelp + `
+With --keep usage is held at an amount for a while, little by little, less when the
+target feels it; an interrupt ends that, with a summary. With --dying the target keeps
+what it has, and removed cgroups below it, or of the whole node, are released.
+
+TARGET is spelled out: a cgroup path, pid:N, self, or the whole id or name of a
+container (namespace/pod/container) or unit. Pods, slices, the runtimes' and memwhy's
+own cgroup are refused without --really.
 
 Exit codes: 0 plan shown or goal met, 2 usage or target not found, 3 not permitted or
 not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a guard.`,
