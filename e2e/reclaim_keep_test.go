@@ -119,8 +119,13 @@ func TestKeepRefuses(t *testing.T) {
 	h := memory(t)
 	cgroup, _ := h.group(t, unique("keeps"))
 	for _, args := range [][]string{
-		{"--keep", "NaN"}, {"--keep", "-1"}, {"--keep", "1MiB", "--to", "1MiB"}, {"--keep", "1MiB", "--every", "10ms"}, {"--keep", "1MiB", "--every", "30s", "--for", "1s"},
-		{"--keep", "1MiB", "--all-cache"}, {"--keep", "1MiB", "--dying"},
+		{"--keep", "NaN"},
+		{"--keep", "-1"},
+		{"--keep", "1MiB", "--to", "1MiB"},
+		{"--keep", "1MiB", "--every", "10ms"},
+		{"--keep", "1MiB", "--every", "30s", "--for", "1s"},
+		{"--keep", "1MiB", "--all-cache"},
+		{"--keep", "1MiB", "--dying"},
 	} {
 		run(t, append([]string{"reclaim", cgroup, "--observe", "0"}, args...)...).want(t, 2)
 	}
