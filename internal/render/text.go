@@ -72,6 +72,7 @@ func Text(r *report.Report) []byte {
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, p.Say("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because))
+	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {
 		p.line("%s", strings.Join(who, ", "))
@@ -244,7 +245,11 @@ func doubts(p *page, r *report.Report, room int) {
 func (p *page) doubts(all []string, room int) {
 	for i, d := range all {
 		if room == 1 && i < len(all)-1 {
-			p.line("- and %d more: see -o wide", len(all)-i)
+			if i == 0 {
+				p.line("%s", p.Say("- %d things are strange or not seen: see -o wide", len(all)))
+			} else {
+				p.line("%s", p.Say("- and %d more: see -o wide", len(all)-i))
+			}
 			return
 		}
 		// A doubt may take a second line while the others keep theirs.
