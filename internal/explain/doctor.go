@@ -230,9 +230,9 @@ func (d *doctor) summary() string {
 	}
 	how := slices.Clone(d.remedies)
 	if len(d.lacks) > 0 {
-		how = append(how, d.Say("with %s", strings.Join(d.lacks, ", ")))
+		how = append(how, d.Say("with %s", d.Join(d.lacks)))
 	}
-	return d.Say("%d of %d sources refuse: run it %s.", refused, all, strings.Join(how, ", "))
+	return d.Say("%d of %d sources refuse: run it %s.", refused, all, d.Join(how))
 }
 
 // narrow reports whether a namespace hides a part of the node.
@@ -283,7 +283,7 @@ func (d *doctor) facts() {
 		fact("seccomp", d.Say("a filter"), d.Say("system calls may be refused that rights alone would allow"))
 	}
 	if len(d.a.Kdamonds) > 0 {
-		fact("damon", strings.Join(d.a.Kdamonds, ", "), d.Say("this thread may evict cold cache while memory is free"))
+		fact("damon", d.Join(d.a.Kdamonds), d.Say("this thread may evict cold cache while memory is free"))
 	} else {
 		fact("damon", d.Say("no kdamond is seen"), "")
 	}

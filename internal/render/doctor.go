@@ -79,7 +79,7 @@ func (p *page) screen(d *report.Doctor) []byte {
 			break
 		}
 		before := strings.Count(p.String(), "\n")
-		p.fold("  ", min(2, left), strings.Join(ways[way], ", ")+": "+way)
+		p.fold("  ", min(2, left), p.Join(ways[way])+": "+way)
 		left -= strings.Count(p.String(), "\n") - before
 	}
 	if len(order) > 0 {
@@ -99,7 +99,7 @@ func (p *page) looker(u report.DoctorUser) string {
 	case len(u.Capabilities) == 0:
 		return p.Say("%s without capabilities", uid)
 	case len(u.Lacks) <= len(u.Capabilities):
-		return p.Say("%s without %s", uid, strings.Join(u.Lacks, ", "))
+		return p.Say("%s without %s", uid, p.Join(u.Lacks))
 	}
-	return p.Say("%s with %s", uid, strings.Join(u.Capabilities, ", "))
+	return p.Say("%s with %s", uid, p.Join(u.Capabilities))
 }

@@ -160,6 +160,6 @@ func pins(p *page, g *report.DyingGroup, wide bool) {
 		names = append(names, printable.Fit(text, 30)+" "+size.Text(pin.Bytes))
 	}
 	if len(names) > 0 {
-		p.line("           by %s", strings.Join(names, ", "))
+		p.line("           by %s", p.Join(names))
 	}
 }

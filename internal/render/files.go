@@ -177,7 +177,7 @@ func (p *page) filesAnswer(r *report.Files) string {
 		s = p.Say("%s cached in %s that its processes reach, whoever is charged", size.Text(r.Totals.Bytes), p.fileCount(r.Totals.Files))
 	}
 	if len(parts) > 0 {
-		s += p.Say(": %s", strings.Join(parts, ", "))
+		s += p.Say(": %s", p.Join(parts))
 	}
 	return p.Say("%s.", s)
 }

@@ -70,7 +70,7 @@ func (p *page) nodeAnswer(r *report.Node) string {
 			}
 		}
 	}
-	return p.Say("%s of %s %s are in use: %s; %s.", text(*n.UsedBytes), text(*n.TotalBytes), unit, strings.Join(parts, ", "), p.toReclaim(r))
+	return p.Say("%s of %s %s are in use: %s; %s.", text(*n.UsedBytes), text(*n.TotalBytes), unit, p.Join(parts), p.toReclaim(r))
 }
 
 func (p *page) toReclaim(r *report.Node) string {
@@ -246,7 +246,7 @@ func (p *page) told(r *report.Node) string {
 			parts = append(parts, strings.TrimPrefix(s.Name, "vm.")+" "+s.Value)
 		}
 	}
-	return p.Say("SET  %s", strings.Join(parts, ", "))
+	return p.Say("SET  %s", p.Join(parts))
 }
 
 func (p *page) pool(n *int64) string {

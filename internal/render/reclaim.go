@@ -1,7 +1,6 @@
 package render
 
 import (
-	"strings"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -116,7 +115,7 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 		for _, b := range res.Blind {
 			names = append(names, b.Guard)
 		}
-		p.fold("  ", 2, p.Say("- guards that could not look: %s", strings.Join(names, ", ")))
+		p.fold("  ", 2, p.Say("- guards that could not look: %s", p.Join(names)))
 	}
 	if res.RecordError != "" {
 		p.fold("  ", 2, p.Say("- the record of this is not complete: %s", res.RecordError))

@@ -75,7 +75,7 @@ func head(p *page, r *report.Report) {
 	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {
-		p.line("%s", strings.Join(who, ", "))
+		p.line("%s", p.Join(who))
 	}
 	p.line("%s, cgroup %s, %s LRU, kernel %s", p.processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, p.orUnknown(r.Host.Kernel))
 }

@@ -105,5 +105,13 @@ func (p Printer) Count(n int64, one, many string) string {
 	return p.Say(many, n)
 }
 
+// Join makes a list of items.
+func (p Printer) Join(items []string) string {
+	if p.lang == Chinese {
+		return strings.Join(items, "，")
+	}
+	return strings.Join(items, ", ")
+}
+
 // Key marks a text of a table, to be said later by Of.
 func Key(text string) string { return text }
