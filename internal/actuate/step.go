@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // patience is how long one write may take.
@@ -84,7 +85,7 @@ func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
 	reply, err := r.write(o, r.patience())
 	at("written")
 	if undone := r.putBack(e, errors.Is(err, errStuck)); undone != nil {
-		r.stop(ByRestore, undone.Error())
+		r.stop(ByRestore, words.Later("%s", undone))
 	}
 	return reply.Dropped, cmp.Or(err, reply.Err())
 }
@@ -97,17 +98,17 @@ func (r *runner) putBack(e *entry, stuck bool) error {
 	at("restored")
 	if stuck {
 		r.res.Restored = false
-		r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s was put back, but %v and may change it again", e.Settings[0].Name, r.p.Target.Path, errStuck))
+		r.res.Left = append(r.res.Left, words.Later("%s of %s was put back, but %v and may change it again", e.Settings[0].Name, r.p.Target.Path, errStuck))
 		return errStuck
 	}
 	for _, x := range all {
 		switch x.Outcome {
 		case Theirs:
 			r.res.Restored = false
-			r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s was %s before; it was left at what somebody else has set since", x.Setting, x.Group.Path, x.Was))
+			r.res.Left = append(r.res.Left, words.Later("%s of %s was %s before; it was left at what somebody else has set since", x.Setting, x.Group.Path, x.Was))
 		case Failing:
 			r.res.Restored = false
-			r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s has to be set to %s again: %s", x.Setting, x.Group.Path, x.Was, x.Err))
+			r.res.Left = append(r.res.Left, words.Later("%s of %s has to be set to %s again: %s", x.Setting, x.Group.Path, x.Was, x.Err))
 		}
 	}
 	if !settled(all) {

@@ -14,6 +14,7 @@ import (
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ErrNoDying is why removed cgroups cannot be released.
@@ -49,12 +50,12 @@ func removedBelow(s *snapshot.Snapshot) (dead []bool, count int, held int64) {
 }
 
 // Removed is what a plan to release removed cgroups below the target of s is made of.
-func Removed(s *snapshot.Snapshot, o Observed) (*remedy.Situation, []remedy.Ancestor, error) {
+func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situation, []remedy.Ancestor, error) {
 	if err := whole(s); err != nil {
 		return nil, nil, err
 	}
 	dead, _, held := removedBelow(s)
-	si := common(s, &o)
+	si := common(w, s, &o)
 	si.Usage, si.Cache = held, 0
 	for i := range dead {
 		if g := &s.Census.Value.Groups[i]; dead[i] {
@@ -65,7 +66,7 @@ func Removed(s *snapshot.Snapshot, o Observed) (*remedy.Situation, []remedy.Ance
 	if o.Before != nil {
 		v.before = earlier(o.Before, nil)
 	}
-	above := &ancestors{c: s.Census.Value, want: map[int]int64{}}
+	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}}
 	v.files(dead, func(cand *remedy.Candidate, f *cached) {
 		switch {
 		case cand.Cannot == "" || cand.Others > 0 || len(cand.Outside) > 0 || cand.State.Mapped > 0 || cand.State.Unevictable > 0:
@@ -82,6 +83,7 @@ func Removed(s *snapshot.Snapshot, o Observed) (*remedy.Situation, []remedy.Ance
 
 // ancestors finds the living cgroups above removed ones.
 type ancestors struct {
+	words.Printer
 	c    *snapshot.Census
 	want map[int]int64 // by ancestor
 }
@@ -101,16 +103,16 @@ func (a *ancestors) list(t *snapshot.Cgroup) []remedy.Ancestor {
 	root, ok := strings.CutSuffix(t.Dir, strings.TrimSuffix(t.Path, "/"))
 	var list []remedy.Ancestor
 	for i, bytes := range a.want {
-		row := remedy.Ancestor{Want: bytes, Cannot: "no living cgroup is above them"}
+		row := remedy.Ancestor{Want: bytes, Cannot: a.Say("no living cgroup is above them")}
 		if i > 0 {
 			g := &a.c.Groups[i]
 			row.Group = remedy.Group{Path: g.Path, Dir: path.Join(root, g.Path), Version: t.Version, ID: g.ID}
 			row.Living, row.Cannot = a.living(g.Path), ""
 			switch {
 			case g.Path == "/":
-				row.Cannot = "a knob of the root is the whole node's"
+				row.Cannot = a.Say("a knob of the root is the whole node's")
 			case !ok || g.ID == 0:
-				row.Cannot = "where its directory is is not known"
+				row.Cannot = a.Say("where its directory is is not known")
 			}
 		}
 		list = append(list, row)
@@ -135,8 +137,8 @@ func (a *ancestors) living(cgroup string) []remedy.Loser {
 }
 
 // Release is a plan to release removed cgroups as it is shown.
-func Release(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *report.Reclaim {
-	r := Reclaim(s, d, window)
+func Release(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *report.Reclaim {
+	r := Reclaim(w, s, d, window)
 	c := s.Census.Value
 	dead, count, held := removedBelow(s)
 	r.Dying = &report.ReclaimDying{Count: count, Bytes: held, Losers: []report.ReclaimLoser{}}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // graves is a node with five removed cgroups: one holds a file that nobody uses, one a
@@ -55,7 +56,7 @@ func graves() *snapshot.Snapshot {
 func TestRelease(t *testing.T) {
 	s := graves()
 	earlier := s.Census.Value
-	si, above, err := Removed(s, Observed{ID: 1, Before: earlier, Window: time.Second, HasReclaim: snapshot.Denied})
+	si, above, err := Removed(words.Printer{}, s, Observed{ID: 1, Before: earlier, Window: time.Second, HasReclaim: snapshot.Denied})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Release(s, d, time.Second)
+	r := Release(words.Printer{}, s, d, time.Second)
 	if r.Dying.Count != 5 || r.Dying.Bytes != 6100 || r.Dying.Releases != 1 || len(r.Dying.Rest) != 4 || r.Dying.Rest[0].Cgroup != "/pods/e" {
 		t.Errorf("%+v", r.Dying)
 	}
@@ -94,7 +95,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("%+v", r.Dying)
 	}
 	s.Census = snapshot.Reading[*snapshot.Census]{State: snapshot.Denied}
-	if _, _, err := Removed(s, Observed{}); !errors.Is(err, ErrNoDying) {
+	if _, _, err := Removed(words.Printer{}, s, Observed{}); !errors.Is(err, ErrNoDying) {
 		t.Errorf("without a census: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func MakeDying(s *Situation, above []Ancestor, sel Selection) (*Decision, error)
 	if err := sel.check(); err != nil {
 		return nil, err
 	}
-	d := &Decision{Plan: Plan{Target: s.Target, Usage: s.Usage}}
+	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}
 	d.pick(s, sel)
 	d.files(sel)
 	if len(sel.Files) == 0 {
@@ -64,15 +64,16 @@ func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) {
 	case a.Want < s.PageSize:
 		return
 	case a.Cannot != "":
-		d.offer("%s of removed cgroups below %s is of files that cannot be opened, and stays: %s", size.Text(a.Want), a.Path, a.Cannot)
+		d.offer(d.Say("%s of removed cgroups below %s is of files that cannot be opened, and stays: %s", size.Text(a.Want), a.Path, a.Cannot))
 		return
 	case living > atRest && !sel.AllowAncestor:
-		d.offer("%s more by a knob of %s, for which the kernel chooses: living cgroups below it hold %s of file cache, and lose some of it too (--allow-ancestor)",
-			size.Text(a.Want), a.Path, size.Text(living))
+		d.offer(d.Say("%s more by a knob of %s, for which the kernel chooses: living cgroups below it hold %s of file cache, and lose some of it too (--allow-ancestor)",
+			size.Text(a.Want), a.Path, size.Text(living)))
 		return
 	}
 	own := Situation{
-		Target: a.Group, Usage: a.Want + living, Cache: a.Want + living, PageSize: s.PageSize, CPUs: s.CPUs,
+		Printer: s.Printer,
+		Target:  a.Group, Usage: a.Want + living, Cache: a.Want + living, PageSize: s.PageSize, CPUs: s.CPUs,
 		HasReclaim: s.HasReclaim, Since: s.Since, Swap: s.Swap, MGLRU: s.MGLRU,
 	}
 	before := len(d.Steps)

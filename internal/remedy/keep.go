@@ -1,11 +1,11 @@
 package remedy
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Keep is a wish: usage shall stay at To, looked at every so often.
@@ -40,6 +40,8 @@ type Turn struct {
 // with longer pauses between them, when something is. The limits are those of senpai, as
 // of the published defaults of oomd: a tenth of a percent of stalls.
 type Pace struct {
+	words.Printer
+
 	keep  Keep
 	step  int64
 	pause int // times Every, after harm
@@ -78,7 +80,7 @@ func (r *rate) above(n int64, past time.Duration) int64 {
 }
 
 // NewPace begins with small steps.
-func NewPace(k Keep) *Pace { return &Pace{keep: k} }
+func NewPace(w words.Printer, k Keep) *Pace { return &Pace{Printer: w, keep: k} }
 
 // Next decides the next turn.
 func (p *Pace) Next(f Felt) Turn {
@@ -107,19 +109,19 @@ func (p *Pace) hurt(f *Felt) string {
 	costs := max(f.Freed/mildReread, leastReread)
 	switch {
 	case f.Guard != "":
-		return "a guard stopped it: " + f.Guard
+		return p.Say("a guard stopped it: %s", f.Guard)
 	case f.Stall >= 0 && f.Stall > f.Past/mildStall:
-		return fmt.Sprintf("it waited for memory for %s of %s", f.Stall.Round(100*time.Microsecond), f.Past.Round(time.Millisecond))
+		return p.Say("it waited for memory for %s of %s", f.Stall.Round(100*time.Microsecond), f.Past.Round(time.Millisecond))
 	case f.Reread > costs:
-		return fmt.Sprintf("%s of what was given back is in memory again", size.Text(f.Reread))
+		return p.Say("%s of what was given back is in memory again", size.Text(f.Reread))
 	case f.Freed <= 0:
 		return ""
 	case f.Refaults > costs:
-		return fmt.Sprintf("it read %s again that had been evicted", size.Text(f.Refaults))
+		return p.Say("it read %s again that had been evicted", size.Text(f.Refaults))
 	case p.reads.above(f.ReadBytes, f.Past) > costs:
-		return fmt.Sprintf("it read %s from disks, more than before", size.Text(f.ReadBytes))
+		return p.Say("it read %s from disks, more than before", size.Text(f.ReadBytes))
 	case p.faults.above(f.MajorFaults, f.Past) > leastFaults:
-		return fmt.Sprintf("it had %d major faults, more than before", f.MajorFaults)
+		return p.Say("it had %d major faults, more than before", f.MajorFaults)
 	}
 	return ""
 }

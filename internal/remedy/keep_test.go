@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // felt is a quiet time of ten seconds.
@@ -79,7 +80,7 @@ func TestPace(t *testing.T) {
 			want: []int64{16, 32, 0, 0, 16, 32}, wait: []int{1, 1, 2, 3, 1, 1},
 		},
 	} {
-		p := NewPace(k)
+		p := NewPace(words.Printer{}, k)
 		for i, f := range c.felt {
 			turn := p.Next(f)
 			if turn.Bytes != c.want[i]*mib {
@@ -98,7 +99,7 @@ func TestPace(t *testing.T) {
 		}
 	}
 	// However long it hurts, it looks again.
-	p := NewPace(k)
+	p := NewPace(words.Printer{}, k)
 	for range 20 {
 		if turn := p.Next(Felt{Past: time.Second, Usage: 900 * mib, Stall: time.Second}); turn.Bytes != 0 || turn.Wait > 9*k.Every {
 			t.Fatalf("%+v", turn)

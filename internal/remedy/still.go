@@ -1,43 +1,37 @@
 package remedy
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
-// ErrNotNow is why a step of a plan is left out: what it rests on has changed since.
-var ErrNotNow = errors.New("left alone at the last look")
-
 // Still holds a file that was picked against a later look at it, nil when it was not
-// there any more. An error wraps ErrNotNow.
-func (p *Pick) Still(now *Candidate, sel Selection) error {
-	no := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrNotNow}, args...)...)
-	}
+// there any more: why it is to be left alone after all; empty when nothing speaks
+// against it.
+func (p *Pick) Still(w words.Printer, now *Candidate, sel Selection) string {
 	if now == nil {
-		return no("the target is charged for none of it any more")
+		return w.Say("the target is charged for none of it any more")
 	}
-	if why := now.blocked(sel); why.text != "" {
-		return no("%s", why.text)
+	if why := now.blocked(w, sel); why.text != "" {
+		return why.text
 	}
 	if !p.cold {
-		return nil
+		return ""
 	}
 	for _, who := range now.Opened {
 		if !slices.Contains(p.Opened, who) {
-			return no("opened since by %s", who)
+			return w.Say("opened since by %s", who)
 		}
 	}
 	switch {
 	case now.State.Mapped > 0:
-		return no("mapped since")
+		return w.Say("mapped since")
 	case now.State.Bytes > p.State.Bytes+grain:
-		return no("%s more of it were read since", size.Text(now.State.Bytes-p.State.Bytes))
+		return w.Say("%s more of it were read since", size.Text(now.State.Bytes-p.State.Bytes))
 	}
-	return nil
+	return ""
 }
 
 // Shared is how much of the file cache others use too.
@@ -50,11 +44,11 @@ func (s *Situation) Shared() (bytes int64) {
 	return bytes
 }
 
-// StillAlone says whether the kernel may choose among the file cache of the target: not
-// when others use some of it too, unless that was allowed. An error wraps ErrNotNow.
-func (s *Situation) StillAlone(sel Selection) error {
+// StillAlone says why the kernel may not choose among the file cache of the target: others
+// use some of it too, and that was not allowed. Empty when it may.
+func (s *Situation) StillAlone(sel Selection) string {
 	if n := s.Shared(); n > 0 && !sel.IncludeShared {
-		return fmt.Errorf("%w: others use %s of its file cache too, and the kernel chooses (--include-shared)", ErrNotNow, size.Text(n))
+		return s.Say("others use %s of its file cache too, and the kernel chooses (--include-shared)", size.Text(n))
 	}
-	return nil
+	return ""
 }

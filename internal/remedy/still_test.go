@@ -1,11 +1,11 @@
 package remedy
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // What was true when a plan was made may not be when it is carried out.
@@ -44,20 +44,20 @@ func TestStill(t *testing.T) {
 			if s.sel.IncludeShared && c.allowed {
 				want = ""
 			}
-			err := d.Picked[0].Still(&now, s.sel)
-			if want == "" && err != nil || want != "" && (!errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), want)) {
-				t.Errorf("%s, %+v: %v, want %q", name, s.sel, err, want)
+			why := d.Picked[0].Still(words.Printer{}, &now, s.sel)
+			if (why == "") != (want == "") || !strings.Contains(why, want) {
+				t.Errorf("%s, %+v: %q, want %q", name, s.sel, why, want)
 			}
 		}
 	}
 	p := Pick{Candidate: &Candidate{}}
-	if err := p.Still(nil, Selection{}); !errors.Is(err, ErrNotNow) {
-		t.Errorf("gone: %v", err)
+	if p.Still(words.Printer{}, nil, Selection{}) == "" {
+		t.Error("it is gone")
 	}
 	shared := file("/s", state(10, 0, 0))
 	shared.Others = 1
 	s := situation(snapshot.V2, shared)
-	if err := s.StillAlone(Selection{}); !errors.Is(err, ErrNotNow) || s.StillAlone(Selection{IncludeShared: true}) != nil {
-		t.Errorf("the kernel may choose: %v", err)
+	if why := s.StillAlone(Selection{}); why == "" || s.StillAlone(Selection{IncludeShared: true}) != "" {
+		t.Errorf("the kernel may choose: %q", why)
 	}
 }

@@ -1,7 +1,6 @@
 package render
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -23,7 +22,7 @@ func Keep(r *report.Reclaim, wide bool) []byte {
 	if !wide {
 		p.width = Width
 	}
-	p.fold("  ", 3, keptAnswer(k))
+	p.fold("  ", 3, p.keptAnswer(k))
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	p.line("  usage    %9s   at first, %s at the end, %s to be kept", size.Text(k.UsageFirstBytes), size.Text(k.UsageLastBytes), size.Text(k.KeepBytes))
 	p.line("  freed    %9s   in %d of %d turns; %d turns backed off", size.Text(k.FreedBytes), k.Acted, k.TurnCount, k.Backoffs)
@@ -31,17 +30,17 @@ func Keep(r *report.Reclaim, wide bool) []byte {
 	if k.RereadBytes != nil {
 		p.line("  re-read  %9s   of what was given back", size.Text(*k.RereadBytes))
 	}
-	if cost := keptCost(k); cost != "" {
-		p.fold("  ", 3, "it cost at most: "+cost+", all that the target did included")
+	if cost := p.keptCost(k); cost != "" {
+		p.fold("  ", 3, p.Say("it cost at most: %s, all that the target did included", cost))
 	}
 	shown := k.Turns
 	if !wide && len(shown) > screenTurns {
 		shown = shown[len(shown)-screenTurns:]
 	}
 	for _, t := range shown {
-		line := fmt.Sprintf("%9s  usage %s", milliseconds(t.AfterMs).Round(time.Second), size.Text(t.UsageBytes))
+		line := p.Say("%9s  usage %s", milliseconds(t.AfterMs).Round(time.Second), size.Text(t.UsageBytes))
 		if t.AskedBytes > 0 {
-			line += fmt.Sprintf(", gave back %s", size.Text(t.FreedBytes))
+			line += p.Say(", gave back %s", size.Text(t.FreedBytes))
 		}
 		if t.Because != "" {
 			line += ": " + t.Because
@@ -53,44 +52,44 @@ func Keep(r *report.Reclaim, wide bool) []byte {
 		blind = append(blind, b.Guard+" ("+b.Why+")")
 	}
 	if len(blind) > 0 {
-		p.fold("  ", 4, "- not felt, for want of a signal: "+strings.Join(blind, ", "))
+		p.fold("  ", 4, p.Say("- not felt, for want of a signal: %s", strings.Join(blind, ", ")))
 	}
 	if !k.Restored {
-		p.fold("  ", 2, "! not every setting is what it was: memwhy reclaim --recover")
+		p.fold("  ", 2, p.Say("! not every setting is what it was: memwhy reclaim --recover"))
 	}
 	return p.Bytes()
 }
 
-func keptAnswer(k *report.ReclaimKeep) string {
+func (p *page) keptAnswer(k *report.ReclaimKeep) string {
 	took := milliseconds(k.TookMs).Round(time.Second)
-	did := fmt.Sprintf("%s given back in %s", size.Text(k.FreedBytes), took)
+	did := p.Say("%s given back in %s", size.Text(k.FreedBytes), took)
 	if k.RereadBytes != nil && k.FreedBytes > 0 {
-		did += fmt.Sprintf(", %s of it read again", size.Text(*k.RereadBytes))
+		did += p.Say(", %s of it read again", size.Text(*k.RereadBytes))
 	}
 	end := ""
 	if k.Interrupted {
-		end = ", until it was interrupted"
+		end = p.Say(", until it was interrupted")
 	}
 	switch {
 	case k.Stopped != "":
-		return fmt.Sprintf("Ended by a guard: %s (%s); %s.", k.Because, k.Stopped, did)
+		return p.Say("Ended by a guard: %s (%s); %s.", k.Because, k.Stopped, did)
 	case k.Met:
-		return fmt.Sprintf("Usage is %s, and %s were to be kept: %s%s.", size.Text(k.UsageLastBytes), size.Text(k.KeepBytes), did, end)
+		return p.Say("Usage is %s, and %s were to be kept: %s%s.", size.Text(k.UsageLastBytes), size.Text(k.KeepBytes), did, end)
 	}
-	return fmt.Sprintf("Usage is %s, more than the %s that were to be kept: %s%s.", size.Text(k.UsageLastBytes), size.Text(k.KeepBytes), did, end)
+	return p.Say("Usage is %s, more than the %s that were to be kept: %s%s.", size.Text(k.UsageLastBytes), size.Text(k.KeepBytes), did, end)
 }
 
 // keptCost are the counters that moved meanwhile.
-func keptCost(k *report.ReclaimKeep) string {
+func (p *page) keptCost(k *report.ReclaimKeep) string {
 	var cost []string
 	for _, c := range []struct {
 		n    *int64
 		text func(int64) string
 	}{
-		{k.ReadBytes, func(n int64) string { return size.Text(n) + " read from disks" }},
-		{k.RefaultBytes, func(n int64) string { return size.Text(n) + " of refaults" }},
-		{k.MajorFaults, func(n int64) string { return fmt.Sprintf("major faults: %d", n) }},
-		{k.StallMs, func(n int64) string { return milliseconds(n).String() + " of stalls" }},
+		{k.ReadBytes, func(n int64) string { return p.Say("%s read from disks", size.Text(n)) }},
+		{k.RefaultBytes, func(n int64) string { return p.Say("%s of refaults", size.Text(n)) }},
+		{k.MajorFaults, func(n int64) string { return p.Say("major faults: %d", n) }},
+		{k.StallMs, func(n int64) string { return p.Say("%s of stalls", milliseconds(n)) }},
 	} {
 		if c.n != nil {
 			cost = append(cost, c.text(*c.n))

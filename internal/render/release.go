@@ -1,8 +1,6 @@
 package render
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -16,7 +14,7 @@ func Release(r *report.Reclaim, wide bool) []byte {
 		p.width = Width
 	}
 	d, plan := r.Dying, &r.Plan
-	p.fold("  ", 3, releaseAnswer(r))
+	p.fold("  ", 3, p.releaseAnswer(r))
 	if r.Target.Cgroup != "/" {
 		p.line("below %s", printable.Fit(printable.Text(r.Target.Cgroup), Width-6))
 	}
@@ -42,41 +40,38 @@ func Release(r *report.Reclaim, wide bool) []byte {
 	}
 	if r.Result == nil && len(plan.Knobs) > 0 {
 		g := &plan.Guards
-		p.fold("  ", 4, fmt.Sprintf("Stops when the node waits for memory %.0f%% of the time, or a neighbour (%d watched) loses %s; after %s at the latest.",
+		p.fold("  ", 4, p.Say("Stops when the node waits for memory %.0f%% of the time, or a neighbour (%d watched) loses %s; after %s at the latest.",
 			g.StallPercent, g.Neighbours, size.Text(g.NeighbourLossBytes), milliseconds(g.TimeMs)))
 	}
 	reclaimNotes(p, r)
 	return p.Bytes()
 }
 
-func releaseAnswer(r *report.Reclaim) string {
+func (p *page) releaseAnswer(r *report.Reclaim) string {
 	d, res := r.Dying, r.Result
-	all := fmt.Sprintf("%d removed memory cgroups", d.Count)
-	if d.Count == 1 {
-		all = "1 removed memory cgroup"
-	}
-	went := "how many went is not known"
+	all := p.Count(int64(d.Count), "1 removed memory cgroup", "%d removed memory cgroups")
+	went := p.Say("how many went is not known")
 	if d.Went != nil {
-		went = fmt.Sprintf("%d of %s went", *d.Went, all)
+		went = p.Say("%d of %s went", *d.Went, all)
 		if d.BytesLeft != nil {
-			went += fmt.Sprintf(", and %s of the %s that they held", size.Text(d.Bytes-*d.BytesLeft), size.Text(d.Bytes))
+			went += p.Say(", and %s of the %s that they held", size.Text(d.Bytes-*d.BytesLeft), size.Text(d.Bytes))
 		}
 	}
 	switch {
 	case d.Count == 0 && len(d.Inherited) > 0:
-		return "No removed memory cgroup is kept: this kernel hands their memory on, and what living ones inherited is theirs."
+		return p.Say("No removed memory cgroup is kept: this kernel hands their memory on, and what living ones inherited is theirs.")
 	case d.Count == 0:
-		return "No removed memory cgroup is kept."
+		return p.Say("No removed memory cgroup is kept.")
 	case res != nil && res.Stopped != "":
-		return fmt.Sprintf("Stopped by a guard after %s: %s (%s); %s.", steps(res.Steps), res.Because, res.Stopped, went)
+		return p.Say("Stopped by a guard after %s: %s (%s); %s.", p.steps(res.Steps), res.Because, res.Stopped, went)
 	case res != nil:
 		if d.Went == nil {
-			return "Done; " + went + "."
+			return p.Say("Done; %s.", went)
 		}
-		return went + "."
+		return p.Say("%s.", went)
 	case r.Plan.ExpectBytes == 0:
-		return fmt.Sprintf("Nothing can be done for the %s still kept, with %s.", all, size.Text(d.Bytes))
+		return p.Say("Nothing can be done for the %s still kept, with %s.", all, size.Text(d.Bytes))
 	}
-	return fmt.Sprintf("Would release %d of %s, and %s of the %s that they hold: the cache of %s. Nothing was changed: --yes does it.",
-		d.Releases, all, size.Text(r.Plan.ExpectBytes), size.Text(d.Bytes), fileCount(r.Plan.FileCount))
+	return p.Say("Would release %d of %s, and %s of the %s that they hold: the cache of %s. Nothing was changed: --yes does it.",
+		d.Releases, all, size.Text(r.Plan.ExpectBytes), size.Text(d.Bytes), p.fileCount(r.Plan.FileCount))
 }

@@ -50,7 +50,7 @@ func (r *Reclaiming) Keep(ctx context.Context, opt KeepOptions) error {
 	r.Report.Keep = keeping(*r.sel.To, r.decision.Usage, opt)
 	k := &keeper{
 		Reclaiming: r, out: r.Report.Keep, meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot), began: time.Now(),
-		pace:   remedy.NewPace(remedy.Keep{To: *r.sel.To, Every: opt.Every}),
+		pace:   remedy.NewPace(r.node.words, remedy.Keep{To: *r.sel.To, Every: opt.Every}),
 		census: r.seen.Census, dropped: map[snapshot.FileID]int64{},
 	}
 	first, err := k.meter.Read(r.decision.Target)
@@ -211,7 +211,7 @@ func (k *keeper) give(ctx context.Context, at *seen, to int64, row *report.KeepT
 			o.Moved[d] = true
 		}
 	}
-	situation, err := explain.Situation(g.Snapshot, o)
+	situation, err := explain.Situation(k.node.words, g.Snapshot, o)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (k *keeper) give(ctx context.Context, at *seen, to int64, row *report.KeepT
 		return err
 	}
 	if one.Empty() {
-		row.Because = spared(one.decision)
+		row.Because = k.spared(one.decision)
 		return nil
 	}
 	res, err := one.run(ctx)
@@ -249,7 +249,7 @@ func (k *keeper) give(ctx context.Context, at *seen, to int64, row *report.KeepT
 }
 
 // spared says why nothing is given back: the reason for which most is left alone.
-func spared(d *remedy.Decision) string {
+func (k *keeper) spared(d *remedy.Decision) string {
 	sums, most := map[string]int64{}, ""
 	for i := range d.Spared {
 		p := &d.Spared[i]
@@ -259,22 +259,23 @@ func spared(d *remedy.Decision) string {
 		}
 	}
 	if most == "" {
-		return "nothing of it is cold, or may be taken"
+		return k.node.words.Say("nothing of it is cold, or may be taken")
 	}
-	return fmt.Sprintf("nothing is given back: %s of files are left alone: %s", size.Text(sums[most]), most)
+	return k.node.words.Say("nothing is given back: %s of files are left alone: %s", size.Text(sums[most]), most)
 }
 
 // stopped tells guards that end it all from those that only slow it down.
 func (k *keeper) stopped(res *actuate.Result, row *report.KeepTurn) {
+	why := k.node.words.Tell(res.Why)
 	switch res.Stopped {
 	case "", actuate.ByFloor, actuate.ByInterrupt, actuate.ByTime:
 	case actuate.ByTarget, actuate.ByRestore, actuate.ByGuardian, actuate.ByBlindness:
-		k.ends, k.why = res.Stopped, res.Why
+		k.ends, k.why = res.Stopped, why
 	default:
-		k.guard = fmt.Sprintf("%s (%s)", res.Why, res.Stopped)
+		k.guard = fmt.Sprintf("%s (%s)", why, res.Stopped)
 	}
 	row.Stopped = res.Stopped
-	row.Because = cmp.Or(row.Because, res.Why)
+	row.Because = cmp.Or(row.Because, why)
 }
 
 // blind notes which signals are missing, each once.

@@ -47,14 +47,25 @@ func (c *recheck) before(s remedy.Step) error {
 		c.look()
 	}
 	if c.err != nil {
-		return fmt.Errorf("%w: %w", remedy.ErrNotNow, c.err)
+		return notNow(c.err.Error())
 	}
+	why := ""
 	if s.File == nil {
-		return c.situation.StillAlone(c.r.sel)
+		why = c.situation.StillAlone(c.r.sel)
+	} else {
+		p := c.pick[s.File]
+		why = p.Still(c.r.node.words, c.now[p.ID], c.r.sel)
 	}
-	p := c.pick[s.File]
-	return p.Still(c.now[p.ID], c.r.sel)
+	if why != "" {
+		return notNow(why)
+	}
+	return nil
 }
+
+// notNow is why a step is left out: what it rests on has changed since it was planned.
+type notNow string
+
+func (n notNow) Error() string { return "left alone at the last look: " + string(n) }
 
 // look looks at the users, and counts when the count is old.
 func (c *recheck) look() {
@@ -68,7 +79,7 @@ func (c *recheck) look() {
 	c.situation, c.now, c.err = nil, map[snapshot.FileID]*remedy.Candidate{}, nil
 	g, err := c.r.again(c.src)
 	if err == nil {
-		c.situation, err = c.r.plan(g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
+		c.situation, err = c.r.plan(c.r.node.words, g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
 	}
 	if c.err = err; err == nil {
 		for i := range c.situation.Candidates {

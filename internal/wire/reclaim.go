@@ -18,6 +18,7 @@ import (
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ReclaimOptions choose what to give back and how.
@@ -65,7 +66,7 @@ type seen struct {
 
 // planner makes a situation of a look: of what a target is charged for, or of what
 // removed cgroups below it are.
-type planner func(*snapshot.Snapshot, explain.Observed) (*remedy.Situation, error)
+type planner func(words.Printer, *snapshot.Snapshot, explain.Observed) (*remedy.Situation, error)
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
 func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, error) {
@@ -73,7 +74,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 	if err != nil {
 		return nil, err
 	}
-	situation, err := explain.Situation(at.Snapshot, at.Observed)
+	situation, err := explain.Situation(n.words, at.Snapshot, at.Observed)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: explain.Situation,
+		Report: explain.Reclaim(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: explain.Situation,
 	}, nil
 }
 
@@ -125,7 +126,7 @@ func (n *Node) observe(src kernel.Source, first *gather.Reclaimable, opt Reclaim
 	before := gather.Positions(n.Source, descriptors)
 	start := time.Now()
 	if opt.Progress != nil {
-		opt.Progress(fmt.Sprintf("watching which files are used for %s (--observe)", opt.Observe))
+		opt.Progress(n.words.Say("watching which files are used for %s (--observe)", opt.Observe))
 	}
 	select {
 	case <-n.ctx.Done():
@@ -229,8 +230,11 @@ func (r *Reclaiming) run(ctx context.Context) (*actuate.Result, error) {
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	out := &report.ReclaimResult{
-		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: res.Why, Restored: res.Restored,
-		Left: append([]string{}, res.Left...), Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
+		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
+		Left: []string{}, Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
+	}
+	for _, left := range res.Left {
+		out.Left = append(out.Left, r.node.words.Tell(left))
 	}
 	if v, ok := res.Before.Usage.Get(); ok {
 		out.UsageBeforeBytes = &v
@@ -245,7 +249,7 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 		d := &res.Steps[i]
 		out.DroppedBytes += d.Dropped.Value
 		if d.Err != nil {
-			fail(out, d)
+			r.fail(out, d)
 		}
 	}
 	for _, b := range res.Blind {
@@ -265,12 +269,16 @@ func blindOf(b actuate.Blind) report.ReclaimBlind {
 }
 
 // fail counts a step that failed.
-func fail(out *report.ReclaimResult, d *actuate.Done) {
+func (r *Reclaiming) fail(out *report.ReclaimResult, d *actuate.Done) {
 	why := d.Err.Error()
+	var not notNow
+	if errors.As(d.Err, &not) {
+		why = r.node.words.Say("left alone at the last look: %s", string(not))
+	}
 	i := slices.IndexFunc(out.Failures, func(f report.ReclaimFailure) bool { return f.Because == why })
 	if i < 0 {
 		i = len(out.Failures)
-		f := report.ReclaimFailure{Because: why, Skipped: errors.Is(d.Err, remedy.ErrNotNow) || errors.Is(d.Err, knob.ErrGrown)}
+		f := report.ReclaimFailure{Because: why, Skipped: not != "" || errors.Is(d.Err, knob.ErrGrown)}
 		if d.Step.File != nil {
 			f.Example = strings.ToValidUTF8(d.Step.File.Path, "\ufffd")
 		}
@@ -283,7 +291,7 @@ func fail(out *report.ReclaimResult, d *actuate.Done) {
 // verify looks what of the files is in memory again.
 func (r *Reclaiming) verify(ctx context.Context) {
 	if r.opt.Progress != nil {
-		r.opt.Progress(fmt.Sprintf("watching what is read again for %s (--verify)", r.opt.Verify))
+		r.opt.Progress(r.node.words.Say("watching what is read again for %s (--verify)", r.opt.Verify))
 	}
 	select {
 	case <-ctx.Done():
@@ -313,23 +321,23 @@ const (
 )
 
 // Pending says which settings an earlier reclaim left changed.
-func Pending(journal string) []string {
+func Pending(say words.Printer, journal string) []string {
 	var lines []string
 	for _, p := range actuate.Pending(journal) {
 		if p.Setting == "" {
 			lines = append(lines, p.Err)
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s of %s is %s, and was %s before", p.Setting, p.Group.Path, p.Set, p.Was))
+		lines = append(lines, say.Say("%s of %s is %s, and was %s before", p.Setting, p.Group.Path, p.Set, p.Was))
 	}
 	return lines
 }
 
 // Recover puts them back, and says what became of each.
-func Recover(journal string) (lines []string, failed bool, err error) {
+func Recover(say words.Printer, journal string) (lines []string, failed bool, err error) {
 	all, err := actuate.Recover(journal)
 	for _, p := range all {
-		line := fmt.Sprintf("%s of %s, %s: %s", p.Setting, p.Group.Path, p.Was, p.Outcome)
+		line := say.Say("%s of %s, %s: %s", p.Setting, p.Group.Path, p.Was, p.Outcome)
 		if p.Err != "" {
 			line += " (" + p.Err + ")"
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ErrNoDying is why removed cgroups cannot be released.
@@ -28,7 +29,7 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 	if err != nil {
 		return nil, err
 	}
-	situation, above, err := explain.Removed(at.Snapshot, at.Observed)
+	situation, above, err := explain.Removed(n.words, at.Snapshot, at.Observed)
 	if err != nil {
 		return nil, err
 	}
@@ -42,12 +43,12 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 	if err != nil {
 		return nil, err
 	}
-	plan := func(s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, error) {
-		situation, _, err := explain.Removed(s, o)
+	plan := func(w words.Printer, s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, error) {
+		situation, _, err := explain.Removed(w, s, o)
 		return situation, err
 	}
 	return &Reclaiming{
-		Report: explain.Release(at.Snapshot, d, at.Window), node: n, opt: opt, sel: opt.Selection, decision: d, seen: at, plan: plan,
+		Report: explain.Release(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: opt.Selection, decision: d, seen: at, plan: plan,
 	}, nil
 }
 
