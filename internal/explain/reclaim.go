@@ -151,10 +151,10 @@ func (v *visit) files(within []bool, also func(*remedy.Candidate, *cached)) {
 		}
 		v.users(&cand, users[f.in], near)
 		cand.Open, cand.Cannot = opened(si.Printer, f, p, v.o.Opens)
-		si.Candidates = append(si.Candidates, cand)
 		if also != nil {
 			also(&cand, f)
 		}
+		si.Candidates = append(si.Candidates, cand)
 	}
 	for _, cgroup := range slices.Sorted(maps.Keys(near)) {
 		if g, ok := neighbour(c, t, cgroup); ok && len(si.Neighbours) < maxNeighbours {

@@ -49,17 +49,27 @@ func removedBelow(s *snapshot.Snapshot) (dead []bool, count int, held int64) {
 	return dead, count, held
 }
 
+// Dead is what a plan to release removed cgroups is made of.
+type Dead struct {
+	*remedy.Situation
+	Graves []remedy.Grave // with what each holds
+	Above  []remedy.Ancestor
+}
+
 // Removed is what a plan to release removed cgroups below the target of s is made of.
-func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situation, []remedy.Ancestor, error) {
+func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	if err := whole(s); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	dead, _, held := removedBelow(s)
 	si := common(w, s, &o)
 	si.Usage, si.Cache = held, 0
+	d := &Dead{Situation: si}
+	groups := s.Census.Value.Groups
 	for i := range dead {
-		if g := &s.Census.Value.Groups[i]; dead[i] {
+		if g := &groups[i]; dead[i] {
 			si.Cache += max(0, g.File.Bytes-max(0, g.Shmem))
+			d.Graves = append(d.Graves, remedy.Grave{ID: g.ID, Bytes: ledger.Held(g)})
 		}
 	}
 	v := &visit{s: s, si: si, o: &o, inside: func(string) bool { return false }, dead: true}
@@ -68,6 +78,11 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situati
 	}
 	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}}
 	v.files(dead, func(cand *remedy.Candidate, f *cached) {
+		for _, ch := range f.charges {
+			if dead[ch.group] {
+				cand.Graves = append(cand.Graves, remedy.Grave{ID: groups[ch.group].ID, Bytes: ch.bytes})
+			}
+		}
 		switch {
 		case cand.Cannot == "" || cand.Others > 0 || len(cand.Outside) > 0 || cand.State.Mapped > 0 || cand.State.Unevictable > 0:
 			return
@@ -78,7 +93,8 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situati
 			above.want[above.of(ch.group)] += ch.bytes
 		}
 	})
-	return si, above.list(s.Target()), nil
+	d.Above = above.list(s.Target())
+	return d, nil
 }
 
 // ancestors finds the living cgroups above removed ones.
@@ -147,30 +163,13 @@ func Release(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window t
 		row.Cgroup, _ = name(l.Path)
 		r.Dying.Losers = append(r.Dying.Losers, row)
 	}
-	going := map[snapshot.FileID]bool{}
-	for i := range d.Picked {
-		going[d.Picked[i].ID] = true
-	}
-	left := map[int]int64{} // what each holds besides
-	touched := map[int]bool{}
-	for i := range c.Files {
-		f := &c.Files[i]
-		if f.Inode >= 0 && dead[f.Group] && going[c.Inodes[f.Inode].ID()] {
-			left[f.Group] -= f.Bytes
-			touched[f.Group] = true
-		}
-	}
 	var stay []int
 	for i := range dead {
-		if !dead[i] {
-			continue
+		if dead[i] && !slices.Contains(d.Goes, c.Groups[i].ID) {
+			stay = append(stay, i)
 		}
-		if left[i] += ledger.Held(&c.Groups[i]); touched[i] && left[i] <= 0 {
-			r.Dying.Releases++
-			continue
-		}
-		stay = append(stay, i)
 	}
+	r.Dying.Releases = count - len(stay)
 	stays(r.Dying, s, stay)
 	return r
 }

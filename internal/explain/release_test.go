@@ -56,16 +56,17 @@ func graves() *snapshot.Snapshot {
 func TestRelease(t *testing.T) {
 	s := graves()
 	earlier := s.Census.Value
-	si, above, err := Removed(words.Printer{}, s, Observed{ID: 1, Before: earlier, Window: time.Second, HasReclaim: snapshot.Denied})
+	dead, err := Removed(words.Printer{}, s, Observed{ID: 1, Before: earlier, Window: time.Second, HasReclaim: snapshot.Denied})
 	if err != nil {
 		t.Fatal(err)
 	}
+	above := dead.Above
 	if len(above) != 1 || above[0].Path != "/pods" || above[0].Dir != "/sys/fs/cgroup/pods" || above[0].ID != 2 || above[0].Want != 1300 || above[0].Cannot != "" ||
 		len(above[0].Living) != 1 || above[0].Living[0].Most != 7 {
 		t.Errorf("%+v", above)
 	}
-	si.Since = [3]int{6, 12, 0}
-	d, err := remedy.MakeDying(si, above, remedy.Selection{})
+	dead.Since = [3]int{6, 12, 0}
+	d, err := remedy.MakeDying(dead.Situation, dead.Graves, above, remedy.Selection{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +78,11 @@ func TestRelease(t *testing.T) {
 	for _, f := range r.Plan.Files {
 		named = append(named, f.Path)
 	}
-	if len(named) != 2 || named[0] != "/cold" || named[1] != "/beside" {
-		t.Errorf("picked %q", named)
+	if len(named) != 1 || named[0] != "/cold" {
+		t.Errorf("picked %q: what is beside shared memory releases nothing", named)
+	}
+	if all, err := remedy.MakeDying(dead.Situation, dead.Graves, nil, remedy.Selection{All: true}); err != nil || len(all.Picked) != 2 || len(all.Goes) != 1 {
+		t.Errorf("all of it: %+v, %v", all, err)
 	}
 	if len(r.Dying.Inherited) != 1 || r.Dying.Inherited[0].Bytes != 5 {
 		t.Errorf("%+v", r.Dying.Inherited)
@@ -95,7 +99,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("%+v", r.Dying)
 	}
 	s.Census = snapshot.Reading[*snapshot.Census]{State: snapshot.Denied}
-	if _, _, err := Removed(words.Printer{}, s, Observed{}); !errors.Is(err, ErrNoDying) {
+	if _, err := Removed(words.Printer{}, s, Observed{}); !errors.Is(err, ErrNoDying) {
 		t.Errorf("without a census: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/size"
@@ -16,6 +17,12 @@ type Ancestor struct {
 	Cannot string  // why its knob is never turned; empty: it may be
 }
 
+// Grave is a removed cgroup, and some bytes that it is charged for.
+type Grave struct {
+	ID    uint64
+	Bytes int64
+}
+
 // Loser is a living cgroup that a step may take from as well.
 type Loser struct {
 	Path   string
@@ -28,14 +35,16 @@ type Loser struct {
 const atRest = 1 << 20
 
 // MakeDying plans how removed cgroups are released that the kernel keeps for their file
-// cache. The candidates are files that they are charged for, nobody's processes are
-// theirs, and Usage is what they hold. above are asked only for what no file gives.
-func MakeDying(s *Situation, above []Ancestor, sel Selection) (*Decision, error) {
+// cache. The candidates are files that graves, all of them with what each holds, are
+// charged for; nobody's processes are theirs, and Usage is what they hold together. above
+// are asked only for what no file gives.
+func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*Decision, error) {
 	if err := sel.check(); err != nil {
 		return nil, err
 	}
 	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}
 	d.pick(s, sel)
+	d.bury(graves, sel)
 	d.files(sel)
 	if len(sel.Files) == 0 {
 		for i := range above {
@@ -52,6 +61,39 @@ func MakeDying(s *Situation, above []Ancestor, sel Selection) (*Decision, error)
 	}
 	d.doubt(s, sel)
 	return d, nil
+}
+
+// bury keeps of the files that were picked those that release a removed cgroup. The cache
+// of the others would be dropped for nothing, unless it is wanted back itself.
+func (d *Decision) bury(graves []Grave, sel Selection) {
+	left, goes := map[uint64]int64{}, map[uint64]bool{}
+	for _, g := range graves {
+		left[g.ID] = g.Bytes
+	}
+	for i := range d.Picked {
+		for _, g := range d.Picked[i].Graves {
+			left[g.ID] -= g.Bytes
+			goes[g.ID] = true
+		}
+	}
+	for _, g := range graves {
+		if goes[g.ID] = goes[g.ID] && left[g.ID] <= 0; goes[g.ID] {
+			d.Goes = append(d.Goes, g.ID)
+		}
+	}
+	if sel.All || len(sel.Files) > 0 {
+		return
+	}
+	picked := d.Picked
+	d.Picked = nil
+	for _, p := range picked {
+		if slices.ContainsFunc(p.Graves, func(g Grave) bool { return goes[g.ID] }) {
+			d.Picked = append(d.Picked, p)
+			continue
+		}
+		p.Why = d.Say("would release no removed cgroup: something else keeps it too (--all-cache)")
+		d.Spared = append(d.Spared, p)
+	}
 }
 
 // ask plans the knob of an ancestor for what no single file gives back.

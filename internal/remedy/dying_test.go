@@ -30,14 +30,21 @@ func TestMakeDying(t *testing.T) {
 		"version 1 lowers a limit": {above: above(snapshot.V1, 0, ""), offer: "--allow-limit"},
 		"where that is allowed":    {above: above(snapshot.V1, 0, ""), sel: Selection{AllowLimit: true}, knob: Limit},
 	} {
-		s := situation(c.above.Version, file("/cold", state(20, 20, 0)))
+		cold := file("/cold", state(20, 20, 0))
+		cold.Graves = []Grave{{1, 15 * mib}, {2, 5 * mib}}
+		beside := file("/beside", state(5, 5, 0))
+		beside.Graves = []Grave{{3, 5 * mib}}
+		s := situation(c.above.Version, cold, beside)
 		s.Usage = 60 * mib
-		d, err := MakeDying(s, []Ancestor{c.above}, c.sel)
+		d, err := MakeDying(s, []Grave{{1, 15 * mib}, {2, 6 * mib}, {3, 50 * mib}, {4, 0}}, []Ancestor{c.above}, c.sel)
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		if len(d.Steps) == 0 || d.Steps[0].Knob != FileCache || d.Guards.Floor != 0 || d.Guards.Stall == 0 {
 			t.Fatalf("%s: %+v", name, d.Plan)
+		}
+		if len(d.Picked) != 1 || d.Picked[0].Path != "/cold" || len(d.Goes) != 1 || d.Goes[0] != 1 {
+			t.Errorf("%s: picked %+v, %v go", name, d.Picked, d.Goes)
 		}
 		var bytes int64
 		for _, step := range d.Steps[1:] {

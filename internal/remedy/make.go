@@ -29,6 +29,7 @@ type Candidate struct {
 	Opened  []string // who of the target has it open: "pid 12 fd 3"
 	Moved   string   // whose position in it moved between the looks
 	Sharers int      // containers that have the image layer, or mount the volume, that it is in
+	Graves  []Grave  // of a file of removed cgroups: what each is charged for of it
 }
 
 // Situation is what a plan is made of.
@@ -90,6 +91,7 @@ type Decision struct {
 	Knobs   []KnobUse
 	Picked  []Pick
 	Spared  []Pick
+	Goes    []uint64 // removed cgroups that hold nothing besides what the steps give back
 	Losers  []Loser  // living cgroups that may lose by it, when removed ones are released
 	Offers  []string // what else could be done, and by which flag
 	Doubts  []string

@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // screenTurns is how many turns of keeping are shown on a screen.
@@ -18,7 +19,7 @@ func Keep(r *report.Reclaim, wide bool) []byte {
 	if k.TookMs == 0 {
 		return Reclaim(r, wide)
 	}
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	if !wide {
 		p.width = Width
 	}

@@ -4,12 +4,13 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Release renders a plan to release removed cgroups, or what became of it; wide has
 // every file and every cgroup.
 func Release(r *report.Reclaim, wide bool) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	if !wide {
 		p.width = Width
 	}

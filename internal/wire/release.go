@@ -29,23 +29,26 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 	if err != nil {
 		return nil, err
 	}
-	situation, above, err := explain.Removed(n.words, at.Snapshot, at.Observed)
+	dead, err := explain.Removed(n.words, at.Snapshot, at.Observed)
 	if err != nil {
 		return nil, err
 	}
-	for i := range above {
-		a := &above[i]
+	for i := range dead.Above {
+		a := &dead.Above[i]
 		if a.Cannot == "" && !opt.Really {
 			a.Cannot = guarded(at.Reclaimable, a.Path, identity.Parse(a.Path).Kind)
 		}
 	}
-	d, err := remedy.MakeDying(situation, above, opt.Selection)
+	d, err := remedy.MakeDying(dead.Situation, dead.Graves, dead.Above, opt.Selection)
 	if err != nil {
 		return nil, err
 	}
 	plan := func(w words.Printer, s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, error) {
-		situation, _, err := explain.Removed(w, s, o)
-		return situation, err
+		dead, err := explain.Removed(w, s, o)
+		if err != nil {
+			return nil, err
+		}
+		return dead.Situation, nil
 	}
 	return &Reclaiming{
 		Report: explain.Release(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: opt.Selection, decision: d, seen: at, plan: plan,
