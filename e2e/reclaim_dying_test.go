@@ -39,7 +39,7 @@ func releases(t *testing.T, code int, args ...string) (r released) {
 
 // Removed cgroups that only the cache of files keeps go when that goes; one whose file a
 // living process has open stays, and it is said by what.
-func TestReleaseDying(t *testing.T) {
+func TestReclaimDying(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("graves"))

@@ -48,7 +48,7 @@ func kepts(t *testing.T, out, errs *bytes.Buffer) keepReport {
 
 // A job that writes files and does not look at them again is kept small, and nothing of
 // what was given back is missed.
-func TestKeepCold(t *testing.T) {
+func TestReclaimKeepCold(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("keep"))
@@ -77,7 +77,7 @@ func TestKeepCold(t *testing.T) {
 
 // What is read all the time stays, whatever was to be kept; and an interrupt is the usual
 // end, with a summary.
-func TestKeepSparesHot(t *testing.T) {
+func TestReclaimKeepSparesHot(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("hot"))
@@ -115,7 +115,7 @@ func TestKeepSparesHot(t *testing.T) {
 	fmt.Fprintln(t.Output(), k.Turns)
 }
 
-func TestKeepRefuses(t *testing.T) {
+func TestReclaimKeepRefuses(t *testing.T) {
 	h := memory(t)
 	cgroup, _ := h.group(t, unique("keeps"))
 	for _, args := range [][]string{
