@@ -138,7 +138,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	r.opt.Root = a.hostRoot
 	r.opt.Guardian = []string{"/proc/self/exe", guardianCommand}
 	r.opt.Writer = []string{"/proc/self/exe", writerCommand}
-	r.opt.Why = "memwhy reclaim " + strings.Join(args, " ")
+	r.opt.Why = "memwhy " + strings.Join(a.typed, " ")
 	r.opt.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
 	ctx, acting, cancel := untilActing(cmd.Context())
 	defer cancel()

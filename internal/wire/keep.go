@@ -233,15 +233,21 @@ func (k *keeper) give(ctx context.Context, at *seen, to int64, row *report.KeepT
 	case err != nil:
 		return err
 	}
+	var dropped int64
 	for i := range res.Steps {
 		d := &res.Steps[i]
 		if f := d.Step.File; f != nil && d.Err == nil {
-			k.dropped[snapshot.FileID{Device: f.Device, Number: f.Inode, Generation: f.Generation}] = 0
+			left := int64(0)
+			if n, ok := d.Dropped.Get(); ok {
+				dropped += n
+				left = max(0, f.Bytes-n)
+			}
+			k.dropped[snapshot.FileID{Device: f.Device, Number: f.Inode, Generation: f.Generation}] = left
 		}
 	}
-	k.freed = max(0, res.Freed)
+	k.freed = max(0, res.Freed, dropped)
 	row.AskedBytes, row.FreedBytes = res.Asked, res.Freed
-	k.out.FreedBytes += k.freed
+	k.out.FreedBytes += max(0, res.Freed)
 	k.out.Restored = k.out.Restored && res.Restored
 	k.stopped(res, row)
 	k.blind(res)
