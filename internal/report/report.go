@@ -241,7 +241,7 @@ type Runtime struct {
 	How      string            `json:"how"`               // it was recognised
 	Settings map[string]string `json:"settings"`          // about memory: from the environment and the command line, or as they are in force
 	Heap     map[string]int64  `json:"heap"`              // reservedBytes, committedBytes, usedBytes, idleBytes, limitBytes, metaspaceBytes: those that the runtime tells
-	Arenas   int               `json:"arenas,omitempty"`  // of malloc
+	Arenas   int               `json:"arenas,omitempty"`  // of malloc or of Python
 	AtLeast  bool              `json:"atLeast,omitempty"` // idleBytes is a lower bound
 	Unknown  string            `json:"unknown,omitempty"` // why idleBytes is not there
 	Cure     string            `json:"cure,omitempty"`    // what gives idle memory back, or bounds the heap
