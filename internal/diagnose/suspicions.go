@@ -93,7 +93,7 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
 		for _, r := range k.all {
 			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
-				silent = f.processName(k.process) + ": " + r.Unknown
+				silent = f.Say("%s: %s", f.processName(k.process), r.Unknown)
 			}
 		}
 	}
