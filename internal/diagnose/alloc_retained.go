@@ -110,7 +110,7 @@ func retained(f *facts) []report.Finding {
 				}}
 			}
 			r.Evidence = append(r.Evidence, report.Evidence{
-				Statement: f.processName(k.process) + ": " + m.Sentence(f.Printer), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
+				Statement: f.Say("%s: %s", f.processName(k.process), m.Sentence(f.Printer)), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
 			})
 		}
 	}

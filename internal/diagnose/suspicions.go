@@ -96,7 +96,7 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 				fragmented, most = f.Say("%s in %s", r.Title(f.Printer), f.processName(k.process)), r.Pieces()
 			}
 			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
-				silent = f.processName(k.process) + ": " + r.Unknown
+				silent = f.Say("%s: %s", f.processName(k.process), r.Unknown)
 			}
 		}
 	}
