@@ -1,7 +1,9 @@
 package gather
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,6 +152,16 @@ func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 		}
 	}
 	return "", notFound("no container, pod or unit %q%s", target, silence(n))
+}
+
+// vanished says of a container that was found, not by its path, and that is gone
+// when it is read, that it ended meanwhile.
+func vanished(err error, target string, w identity.Who) error {
+	var e *TargetError
+	if !errors.As(err, &e) || e.Kind != NotFound || strings.HasPrefix(target, "/") || target == "" || w.Kind == identity.Other {
+		return err
+	}
+	return notFound("%s ended while it was looked up: its cgroup %s is gone", cmp.Or(w.Title, target), w.Dir)
 }
 
 // silence says who did not say names, which may be why one is unknown.

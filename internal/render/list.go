@@ -3,6 +3,7 @@ package render
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -18,9 +19,15 @@ func List(l *report.List, wide bool) []byte {
 		p.width = Width
 	}
 	const row = "%8s %8s %9s %5s %8s %-7s %s"
+	counted := slices.ContainsFunc(l.Containers, func(c report.Listed) bool { return c.ColdMinBytes != nil })
 	heading := "NAME, sizes in MiB"
-	if wide {
+	switch {
+	case wide && counted:
+		heading = "  COLD>= KILL     NAME, sizes in MiB"
+	case wide:
 		heading = "  COLD<= KILL     NAME, sizes in MiB"
+	case counted:
+		heading = "  COLD>= NAME, sizes in MiB"
 	}
 	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
 	for _, c := range l.Containers {
@@ -32,9 +39,12 @@ func List(l *report.List, wide bool) []byte {
 				share = size.Percent(*n.LimitBytes-*c.Risk.MarginBytes, *n.LimitBytes)
 			}
 		}
-		who := listed(c.Target)
-		if wide {
-			who = fmt.Sprintf("%8s %-8s %s", mib(c.ColdMaxBytes, "unknown"), c.Risk.Level, listedWide(c.Target))
+		who := listed(c.Target, maxListed)
+		switch {
+		case wide:
+			who = fmt.Sprintf("%8s %-8s %s", cold(&c, counted), c.Risk.Level, listedWide(c.Target))
+		case counted:
+			who = fmt.Sprintf("%8s %s", cold(&c, true), listed(c.Target, maxListed-9))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot, share,
 			mib(n.LimitBytes, "none"), c.Largest.Account, who)
@@ -48,6 +58,18 @@ func List(l *report.List, wide bool) []byte {
 		}
 	}
 	return p.Bytes()
+}
+
+// cold is what a row has under COLD<=, or under COLD>= where a census counted.
+func cold(c *report.Listed, counted bool) string {
+	switch most := mib(c.ColdMaxBytes, "unknown"); {
+	case counted && c.ColdMinBytes != nil:
+		return size.MiBs(*c.ColdMinBytes)
+	case counted && c.ColdMaxBytes != nil: // it came after the census
+		return "<=" + most
+	default:
+		return most
+	}
 }
 
 // ListNames renders what memwhy explain takes as a target, one a line.
@@ -75,15 +97,18 @@ func mib(n *int64, none string) string {
 	return size.MiBs(*n)
 }
 
+// maxListed is the width of the last column.
+const maxListed = 28
+
 // listed is a name for one column; the end of a path tells siblings apart.
-func listed(t report.Target) string {
+func listed(t report.Target, width int) string {
 	if t.Name != "" {
-		return printable.Fit(printable.Text(t.Name), 28)
+		return printable.Fit(printable.Text(t.Name), width)
 	}
 	if t.ID != "" {
 		return strings.TrimSpace(t.Runtime + " " + short(t.ID))
 	}
-	return tail(printable.Text(t.Cgroup), 28)
+	return tail(printable.Text(t.Cgroup), width)
 }
 
 func listedWide(t report.Target) string {

@@ -115,13 +115,16 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 	return r, n.late(err)
 }
 
-// List ranks the containers; where there is none, or with all, the memory cgroups
-// that hold processes.
-func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
+// Want says what a list is to have.
+type Want = gather.Want
+
+// List ranks the containers; where there is none, or when all are wanted, the memory
+// cgroups that hold processes.
+func (n *Node) List(want Want, sel explain.Selection) (*report.List, error) {
 	n.askNames()
 	var l *gather.Listed
 	_, err := n.read("", func(src kernel.Source, _ string) (_ *snapshot.Snapshot, err error) {
-		if l, err = gather.List(src, n.opt, all); err != nil {
+		if l, err = gather.List(src, n.opt, want); err != nil {
 			return nil, err
 		}
 		return l.Base, nil
@@ -240,7 +243,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := explain.Report(s); err != nil {
 		return nil, n.late(err)
 	}
-	if _, err := gather.List(rec, n.opt, true); err != nil {
+	if _, err := gather.List(rec, n.opt, gather.Want{All: true}); err != nil {
 		return nil, n.late(err)
 	}
 	gather.Whole(rec, n.opt)

@@ -1,0 +1,44 @@
+package render
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/memwhy/memwhy/internal/report"
+)
+
+// Which of the two the cold cache is, a bound or a count, stands above it.
+func TestColdColumn(t *testing.T) {
+	mib := func(n int64) *int64 { n <<= 20; return &n }
+	counted := report.Listed{Target: report.Target{Name: "counted"}, ColdMinBytes: mib(12), ColdMaxBytes: mib(13)}
+	bound := report.Listed{Target: report.Target{Name: "bound"}, ColdMaxBytes: mib(7)}
+	unknown := report.Listed{Target: report.Target{Name: "unknown"}}
+	for name, c := range map[string]struct {
+		rows       []report.Listed
+		wide       bool
+		with, lack []string
+	}{
+		"bound, wide":    {[]report.Listed{bound, unknown}, true, []string{"COLD<=", " 7.0 ", " unknown "}, []string{"COLD>="}},
+		"bound":          {[]report.Listed{bound}, false, nil, []string{"COLD", " 7.0"}},
+		"counted":        {[]report.Listed{counted, bound, unknown}, false, []string{"COLD>=", " 12.0 counted", " <=7.0 bound", " unknown unknown"}, []string{"COLD<="}},
+		"counted, wide":  {[]report.Listed{counted, bound}, true, []string{"COLD>=", " 12.0 ", " <=7.0 "}, []string{"COLD<="}},
+		"none, but wide": {nil, true, []string{"COLD<="}, nil},
+	} {
+		out := string(List(&report.List{Containers: c.rows}, c.wide))
+		for _, w := range c.with {
+			if !strings.Contains(out, w) {
+				t.Errorf("%s: no %q in\n%s", name, w, out)
+			}
+		}
+		for _, w := range c.lack {
+			if strings.Contains(out, w) {
+				t.Errorf("%s: %q in\n%s", name, w, out)
+			}
+		}
+		for line := range strings.Lines(out) {
+			if !c.wide && len(line) > Width+1 {
+				t.Errorf("%s: %d columns: %q", name, len(line)-1, line)
+			}
+		}
+	}
+}
