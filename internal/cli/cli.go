@@ -60,6 +60,7 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+	counter        *wire.Counter // of what is done over and over
 	watch          time.Duration
 	since          string
 
@@ -190,6 +191,7 @@ can be taken back. It only reads, but for memwhy reclaim --yes.
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.reclaim(stdin), a.lab(stdin), a.version())
+	completion(root)
 	return root
 }
 
@@ -198,6 +200,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	f := cmd.Flags()
 	if len(formats) > 0 {
 		f.StringVarP(&a.output, "output", "o", formats[0], strings.Join(formats, "|"))
+		choices(cmd, "output", formats)
 		f.BoolVar(&a.redact, "redact", false, "replace names and path parts by keyed hashes, to show the answer to others")
 		f.BoolVar(&a.strict, "strict", false, "exit 4 when a source refused or failed")
 	}
@@ -211,6 +214,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 // counting adds the flag of commands that want a census.
 func (a *app) counting(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.census, "census", wire.CensusAuto, "count pages by file and cgroup: "+strings.Join(wire.CensusModes(), "|"))
+	choices(cmd, "census", wire.CensusModes())
 	return cmd
 }
 
@@ -241,7 +245,7 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 		return nil, err
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Watch: a.watch, Since: a.since,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Counter: a.counter, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

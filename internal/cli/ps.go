@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -49,6 +48,10 @@ always all of it.
 			}
 			// It allocates much and keeps little: to collect every 4 MiB took a tenth of it.
 			debug.SetGCPercent(400)
+			if p.watch > 0 {
+				a.counter = &wire.Counter{}
+				defer a.counter.Close()
+			}
 			for {
 				if err := a.psOnce(cmd, p); err != nil || p.watch == 0 {
 					return err
@@ -62,15 +65,24 @@ always all of it.
 		},
 	}, "text", "wide", "json", "yaml", "name")
 	f := cmd.Flags()
-	f.StringVar(&p.order, "sort", p.order, strings.Trim(strings.ReplaceAll(fmt.Sprint(explain.Sorts()), " ", "|"), "[]"))
+	f.StringVar(&p.order, "sort", p.order, strings.Join(words(explain.Sorts()), "|"))
+	choices(cmd, "sort", words(explain.Sorts()))
 	f.BoolVarP(&p.all, "all", "A", false, "all memory cgroups that hold processes: units, sandboxes of pods, what runs in a container's own cgroups")
 	f.StringVarP(&p.sel.Namespace, "namespace", "n", "", "pods of this namespace only")
 	f.StringVarP(&p.selector, "selector", "l", "", "labels of the container or its pod: KEY=VALUE, KEY!=VALUE, KEY, !KEY; image=NAME")
 	f.StringVar(&p.census, "census", wire.CensusOff, "count the file cache that is cold, page by page: "+strings.Join(wire.CensusModes(), "|"))
 	f.Lookup("census").NoOptDefVal = wire.CensusAuto
+	choices(cmd, "census", wire.CensusModes())
 	f.DurationVar(&p.watch, "watch", 0, "again and again, with this time between (2s when none is given)")
 	f.Lookup("watch").NoOptDefVal = "2s"
 	return cmd
+}
+
+func words(sorts []explain.Sort) (list []string) {
+	for _, s := range sorts {
+		list = append(list, string(s))
+	}
+	return list
 }
 
 func (p *psFlags) parse(a *app) error {

@@ -29,6 +29,7 @@ type Options struct {
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
 	Census   string        // one of CensusModes; empty is CensusOff
+	Counter  *Counter      // what is kept for further censuses; nil: nothing
 	Names    names.Options // whom to ask what containers are called
 
 	Watch time.Duration // how long to look at what is explained or captured; 0: one look
@@ -73,7 +74,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: opt.Counter}, asker: asker, redact: opt.Redact, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
