@@ -120,7 +120,29 @@ func resolveName(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 	if rel := "/" + strings.Trim(target, "/"); slices.Contains(all, rel) {
 		return rel, nil
 	}
-	return resolveGone(src, h, n, target)
+	path, err := resolveGone(src, h, n, target)
+	var e *TargetError
+	if errors.As(err, &e) && e.Kind == NotFound && len(e.Candidates) == 0 {
+		if e.Candidates = near(list, target); len(e.Candidates) > 0 {
+			e.Hint = "a name has to be whole: these have that in theirs"
+		}
+	}
+	return path, err
+}
+
+// near are those who have in their names what was typed, as the name of a deployment
+// is in those of its pods.
+func near(list []found, target string) (candidates []string) {
+	if len(target) < 3 {
+		return nil
+	}
+	for _, f := range list {
+		has := slices.ContainsFunc(f.who.Calls(), func(name string) bool { return strings.Contains(name, target) })
+		if has && f.who.Named != nil && f.who.Kind == identity.Container && !f.who.Sandbox() && len(candidates) < maxCandidates {
+			candidates = append(candidates, f.String())
+		}
+	}
+	return candidates
 }
 
 func ambiguous(target string, hits []found) error {

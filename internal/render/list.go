@@ -53,8 +53,8 @@ func List(l *report.List, wide bool) []byte {
 		p.line("nothing of what was asked for holds a process")
 	}
 	for _, m := range l.NotSeen {
-		if m.State != "absent" || m.Key == "containers" {
-			p.line("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why)
+		if m.State != "absent" || m.Key == "containers" || m.Key == "" && len(l.Containers) == 0 {
+			p.fold("  ", 2, fmt.Sprintf("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 		}
 	}
 	return p.Bytes()

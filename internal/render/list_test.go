@@ -7,6 +7,19 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 )
 
+// Who selects by names that nobody said is told so.
+func TestEmptyListSaysWhy(t *testing.T) {
+	l := &report.List{NotSeen: []report.NotSeen{{Source: "/run/docker.sock", State: "absent", Why: "no container runtime listens here", WouldShow: "names of containers"}}}
+	out := string(List(l, false))
+	if !strings.Contains(out, "nothing of what was asked for") || !strings.Contains(out, "(/run/docker.sock: no container") {
+		t.Errorf("%s", out)
+	}
+	l.Containers = []report.Listed{{Target: report.Target{Name: "web"}}}
+	if out := string(List(l, false)); strings.Contains(out, "runtime") {
+		t.Errorf("%s", out)
+	}
+}
+
 // Which of the two the cold cache is, a bound or a count, stands above it.
 func TestColdColumn(t *testing.T) {
 	mib := func(n int64) *int64 { n <<= 20; return &n }
