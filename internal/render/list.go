@@ -54,7 +54,7 @@ func List(l *report.List, wide bool) []byte {
 	}
 	for _, m := range l.NotSeen {
 		if m.State != "absent" || m.Key == "containers" || m.Key == "" && len(l.Containers) == 0 {
-			p.fold("  ", 2, fmt.Sprintf("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+			p.fold("  ", 3, fmt.Sprintf("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 		}
 	}
 	return p.Bytes()
