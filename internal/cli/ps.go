@@ -65,8 +65,8 @@ always all of it.
 		},
 	}, "text", "wide", "json", "yaml", "name")
 	f := cmd.Flags()
-	f.StringVar(&p.order, "sort", p.order, strings.Join(words(explain.Sorts()), "|"))
-	choices(cmd, "sort", words(explain.Sorts()))
+	f.StringVar(&p.order, "sort", p.order, strings.Join(orders(explain.Sorts()), "|"))
+	choices(cmd, "sort", orders(explain.Sorts()))
 	f.BoolVarP(&p.all, "all", "A", false, "all memory cgroups that hold processes: units, sandboxes of pods, what runs in a container's own cgroups")
 	f.StringVarP(&p.sel.Namespace, "namespace", "n", "", "pods of this namespace only")
 	f.StringVarP(&p.selector, "selector", "l", "", "labels of the container or its pod: KEY=VALUE, KEY!=VALUE, KEY, !KEY; image=NAME")
@@ -78,7 +78,7 @@ always all of it.
 	return cmd
 }
 
-func words(sorts []explain.Sort) (list []string) {
+func orders(sorts []explain.Sort) (list []string) {
 	for _, s := range sorts {
 		list = append(list, string(s))
 	}
