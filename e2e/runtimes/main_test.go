@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,9 +151,15 @@ type result struct {
 	code     int
 }
 
-// memwhy runs the binary, with time for daemons on a busy machine.
+// memwhy runs the binary, with time for daemons on a busy machine. $MEMWHY_E2E_CENSUS
+// is the census of what these tests explain, which is not about it: where the
+// processor is emulated, loading one takes longer than all else.
 func memwhy(t testing.TB, args ...string) result {
 	t.Helper()
+	census := os.Getenv("MEMWHY_E2E_CENSUS")
+	if census != "" && (args[0] == "explain" || args[0] == "capture") && !slices.Contains(args, "--from") {
+		args = append(args, "--census="+census)
+	}
 	if args[0] != "__complete" {
 		args = append([]string{args[0], "--runtime-timeout=30s", "--timeout=60s"}, args[1:]...)
 	}
