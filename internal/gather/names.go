@@ -124,7 +124,7 @@ func resolveName(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 	var e *TargetError
 	if errors.As(err, &e) && e.Kind == NotFound && len(e.Candidates) == 0 {
 		if e.Candidates = near(list, target); len(e.Candidates) > 0 {
-			e.Hint = "a name has to be whole: these have that in theirs"
+			e.Hint = "a name has to be whole; these have in theirs what was typed"
 		}
 	}
 	return path, err
@@ -139,7 +139,7 @@ func near(list []found, target string) (candidates []string) {
 	for _, f := range list {
 		has := slices.ContainsFunc(f.who.Calls(), func(name string) bool { return strings.Contains(name, target) })
 		if has && f.who.Named != nil && f.who.Kind == identity.Container && !f.who.Sandbox() && len(candidates) < maxCandidates {
-			candidates = append(candidates, f.String())
+			candidates = append(candidates, printable.Text(f.who.Title)+"  "+f.path)
 		}
 	}
 	return candidates
