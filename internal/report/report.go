@@ -345,6 +345,8 @@ type Listed struct {
 	Risk    Risk    `json:"risk"` // of being killed
 	// file cache that may be cold, at most: inactive, clean, not mapped; with MGLRU also what is read again and again
 	ColdMaxBytes *int64 `json:"coldMaxBytes" jsonschema:"nullable"`
+	// the same, at least: with a census, which tells of each file how much of it is in which state
+	ColdMinBytes *int64 `json:"coldMinBytes,omitempty"`
 }
 
 // Largest is the largest class of a row.
