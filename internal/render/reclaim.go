@@ -129,7 +129,7 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 	for _, f := range res.Failures {
 		line := p.Say("failed %s, %s: %s", p.steps(f.Steps), size.Text(f.Bytes), f.Because)
 		if f.Skipped {
-			line = p.Say("%s, %s, %s", p.steps(f.Steps), size.Text(f.Bytes), f.Because)
+			line = p.Join([]string{p.steps(f.Steps), size.Text(f.Bytes), f.Because})
 		}
 		if f.Example != "" {
 			line += p.Say(", such as %s", f.Example)
