@@ -116,8 +116,8 @@ func TestKnobs(t *testing.T) {
 		check  func(Step) bool
 		offer  string
 	}{
-		"6.12":                 {func(*Situation, *Selection) {}, Reclaim, 4, func(s Step) bool { return s.Swappiness != nil && *s.Swappiness == 0 && s.Bytes <= 64*mib }, ""},
-		"6.12, swap allowed":   {func(s *Situation, l *Selection) { s.Swap, l.AllowSwap = true, true }, Reclaim, 4, func(s Step) bool { return s.Swappiness == nil }, ""},
+		"6.12":                 {func(*Situation, *Selection) {}, Reclaim, 13, func(s Step) bool { return s.Swappiness != nil && *s.Swappiness == 0 && s.Bytes <= 16*mib }, ""},
+		"6.12, swap allowed":   {func(s *Situation, l *Selection) { s.Swap, l.AllowSwap = true, true }, Reclaim, 13, func(s Step) bool { return s.Swappiness == nil }, ""},
 		"6.1":                  {func(s *Situation, _ *Selection) { s.Since, s.Swap = [3]int{6, 1, 0}, true }, Reclaim, 13, func(s Step) bool { return s.KeepSwap && s.Bytes <= 16*mib }, ""},
 		"5.10":                 {func(s *Situation, _ *Selection) { s.HasReclaim = snapshot.Absent }, High, 13, func(s Step) bool { return s.Bytes <= 16*mib }, ""},
 		"5.10 with swap":       {func(s *Situation, _ *Selection) { s.HasReclaim, s.Swap = snapshot.Absent, true }, "", 0, nil, "--allow-swap"},
@@ -144,6 +144,9 @@ func TestKnobs(t *testing.T) {
 		}
 		if len(d.Steps) > 0 && (d.Guards.Floor < 0 || d.Guards.Floor > to) {
 			t.Errorf("%s: floor %d", name, d.Guards.Floor)
+		}
+		if paced := d.Guards.Pause > 0; paced != c.knob.Chooses() || d.Guards.Pause*time.Duration(len(d.Steps)) > time.Minute {
+			t.Errorf("%s: a pause of %s after each of %d steps", name, d.Guards.Pause, len(d.Steps))
 		}
 	}
 }
