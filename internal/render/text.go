@@ -5,7 +5,6 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -30,7 +29,7 @@ type page struct {
 
 // line prints one line, made safe and cut to the width of the page.
 func (p *page) line(format string, args ...any) {
-	s := strings.TrimRight(printable.Text(fmt.Sprintf(p.Of(format), args...)), " ")
+	s := strings.TrimRight(printable.Text(layout(p.Of(format), args...)), " ")
 	if p.width > 0 && columns(s) > p.width {
 		s = s[:within(s, p.width-2)] + ".."
 	}
@@ -76,7 +75,7 @@ func head(p *page, r *report.Report) {
 	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {
-		p.line("%s", strings.Join(who, ", "))
+		p.line("%s", p.Join(who))
 	}
 	p.line("%s, cgroup %s, %s LRU, kernel %s", p.processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, p.orUnknown(r.Host.Kernel))
 }
