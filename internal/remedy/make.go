@@ -411,7 +411,7 @@ func (d *Decision) guard(s *Situation) {
 	cost := max(leastGuard, d.Expect/8)
 	d.Guards = Guards{
 		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
-		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
+		Refaults: cost, Returns: squeeze / 8, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
 		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
 	for _, u := range d.Knobs {
