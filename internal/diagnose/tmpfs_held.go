@@ -45,7 +45,7 @@ func held(f *facts) []report.Finding {
 	what := ""
 	if len(list) > 0 {
 		e = append(e, f.largest(list, f.Say("memory files, by their paths in their file systems or the kernel's labels")))
-		what = ": " + f.kinds(list)
+		what = f.Say(": %s", f.kinds(list))
 		if 2*list[0].bytes > bytes {
 			what += f.Say("; most of it is %s", list[0].name)
 		}
