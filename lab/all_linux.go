@@ -9,6 +9,7 @@ func All() []Scenario {
 		unixQueue, pipeFull, tcpUnread,
 		pageTables, threads, bpfMap,
 		tempNames, missingNames, manyInodes,
+		leak, plateau, sawtooth, churn, idleHeld,
 		dyingChildren, parentFull, highThrottled, oomVictim, oomParent, oomNobody,
 	}
 }

@@ -97,6 +97,9 @@ func (j job) act(t *Truth) error {
 		t.ToleranceBytes = tolerance(t.planted())
 	}
 	j.settle()
+	if t.Watch != nil {
+		t.Watch.begin()
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@
 package judge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -60,6 +61,7 @@ type truth struct {
 	Findings                          []string
 	Cause                             *cause
 	Healthy                           bool
+	Watch                             *watch
 }
 
 type planting struct {
@@ -68,12 +70,17 @@ type planting struct {
 	State  map[string]int64
 	Unseen map[string]string
 	Within []string
+
+	BytesPerSecond int64
 }
 
 type cause struct {
 	Code   string
 	Bytes  int64
 	Census bool
+
+	BytesPerSecond, ToleranceBytes int64
+	Names                          []string
 }
 
 type finding struct {
@@ -115,8 +122,12 @@ type report struct {
 	Risks struct {
 		Kill, Throttle struct{ Level, Because string }
 	}
-	Findings []finding
+	Findings   []finding
+	Suspicions []suspicion
+	Trend      *trend
 }
+
+type suspicion struct{ ID, Answer, Because string }
 
 // Compare judges a report by a truth. The error is about the messages themselves;
 // what is wrong with the report is in the verdict. Where the truth says that the
@@ -144,6 +155,7 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 		c.risks()
 		c.findings()
 		c.cause()
+		c.watched()
 	case len(t.Accounts) > 0:
 		c.problem("the truth has accounts of what it says is not here")
 	}
@@ -241,11 +253,12 @@ func (c *comparison) accounts() {
 			c.problem("the report has no account %s, nor any of %q", a.Path, a.Within)
 			continue
 		}
+		bytes := a.Bytes + c.grown(a.BytesPerSecond)
 		if cell := cells[got.Path]; cell != nil {
 			cell.Account += " + " + a.Path
-			cell.Planted += a.Bytes
+			cell.Planted += bytes
 		} else {
-			cells[got.Path] = &Cell{Account: a.Path, Compared: got.Path, Planted: a.Bytes, Reported: got.Bytes}
+			cells[got.Path] = &Cell{Account: a.Path, Compared: got.Path, Planted: bytes, Reported: got.Bytes}
 			order = append(order, got.Path)
 		}
 		for _, name := range keys(a.State) {
@@ -389,11 +402,16 @@ func (c *comparison) cause() {
 	case first.Code != want.Code:
 		c.problem("the first cause is %s (%s), want %s", first.Code, first.Title, want.Code)
 	default:
-		cell := Cell{Account: want.Code, Compared: want.Code, Planted: want.Bytes, Reported: *first.Bytes, Tolerance: c.t.ToleranceBytes}
+		cell := Cell{Account: want.Code, Compared: want.Code, Planted: c.watchedBytes(want), Reported: *first.Bytes, Tolerance: cmp.Or(want.ToleranceBytes, c.t.ToleranceBytes)}
 		cell.Error = cell.Reported - cell.Planted
 		c.v.Cells = append(c.v.Cells, cell)
 		if !cell.OK() {
 			c.problem("%s", cell)
+		}
+		for _, name := range want.Names {
+			if !strings.Contains(first.Title, name) {
+				c.problem("%s does not name %q: %s", first.Code, name, first.Title)
+			}
 		}
 	}
 }

@@ -256,7 +256,7 @@ func (r *runner) lab(name string) error {
 	cgroup := between(truth, `"cgroup":"`, `"`)
 	err = r.put(dir+"truth.json", truth)
 	if cgroup != "" {
-		err = errors.Join(err, r.capture(dir, cgroup))
+		err = errors.Join(err, r.capture(dir, cgroup, between(truth, `"watch":{"seconds":`, ",")))
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	_, _ = io.Copy(io.Discard, out)
@@ -267,10 +267,15 @@ func (r *runner) lab(name string) error {
 }
 
 // capture records a cgroup and explains the recording: one census for both, which
-// takes its time where the processor is emulated.
-func (r *runner) capture(dir, cgroup string) error {
+// takes its time where the processor is emulated. What goes on is watched so many
+// seconds.
+func (r *runner) capture(dir, cgroup, watch string) error {
 	const file = "/tmp/capture"
-	if err := r.command(dir+"said", "capture", cgroup, "-o", file, "--timeout", "60s"); err != nil {
+	args := []string{"capture", cgroup, "-o", file, "--timeout", "60s"}
+	if watch != "" {
+		args = append(args, "--watch", watch+"s")
+	}
+	if err := r.command(dir+"said", args...); err != nil {
 		return err
 	}
 	b, err := os.ReadFile(file)
