@@ -9,7 +9,7 @@ func All() []Scenario {
 		unixQueue, pipeFull, tcpUnread,
 		pageTables, threads, bpfMap,
 		tempNames, missingNames, manyInodes,
-		leak, plateau, sawtooth, churn, idleHeld,
+		leak, plateau, sawtooth, churn, idleHeld, hotReads, cacheRefill, cacheFilling, restart,
 		dyingChildren, parentFull, highThrottled, oomVictim, oomParent, oomNobody,
 	}
 }

@@ -67,6 +67,7 @@ type Truth struct {
 	Finding        string    `json:"finding"`
 	Findings       []string  `json:"findings,omitempty"`    // codes that have to be among the findings
 	Cause          *Cause    `json:"cause,omitempty"`       // the first of the findings that have bytes
+	Also           []Cause   `json:"also,omitempty"`        // further ones that have to be found, wherever
 	Healthy        bool      `json:"healthy,omitempty"`     // no finding may be above info
 	ToleranceBytes int64     `json:"toleranceBytes"`        // of each amount: the holder itself uses some memory too
 	LimitOwner     string    `json:"limitOwner,omitempty"`  // the cgroup whose limit decides
@@ -82,8 +83,8 @@ type Watch struct {
 	Seconds   int        `json:"seconds"`
 	Since     time.Time  `json:"since"`           // when it began
 	Until     *time.Time `json:"until,omitempty"` // when it ended, if it does
-	Line      string     `json:"line"`            // the class that moves, or that has to stand still
-	Shape     string     `json:"shape"`           // what it does
+	Line      string     `json:"line,omitempty"`  // the class that moves, or that has to stand still
+	Shape     string     `json:"shape,omitempty"` // what it does
 	Leak      []string   `json:"leak,omitempty"`  // answers to that suspicion that are right; none: any
 	Churn     []string   `json:"churn,omitempty"`
 	Restarted bool       `json:"restarted,omitempty"` // its processes are replaced
@@ -110,6 +111,7 @@ type Cause struct {
 
 	BytesPerSecond int64    `json:"bytesPerSecond,omitempty"` // and so much for each second that it was watched
 	ToleranceBytes int64    `json:"toleranceBytes,omitempty"` // if not that of the truth
+	SinceBegin     bool     `json:"sinceBegin,omitempty"`     // not of each second that it was watched, but of each since Watch.Since
 	Names          []string `json:"names,omitempty"`          // all of which its title has: the process, the kind of mapping, the file
 }
 
@@ -145,7 +147,11 @@ func (t *Truth) cause(code string, bytes int64) *Cause {
 }
 
 // counted notes a cause that only a census tells.
-func (t *Truth) counted(code string, bytes int64) { t.cause(code, bytes).Census = true }
+func (t *Truth) counted(code string, bytes int64) *Cause {
+	c := t.cause(code, bytes)
+	c.Census = true
+	return c
+}
 
 // planted is the sum of what the truth says.
 func (t *Truth) planted() (sum int64) {

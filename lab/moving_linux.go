@@ -1,8 +1,12 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -191,4 +195,143 @@ var idleHeld = Scenario{
 		t.Watch = &Watch{Seconds: 3, Line: "file", Shape: "flat", Leak: no, Churn: no}
 		return f.Close()
 	},
+}
+
+// hotReads is cache that is used, and shows it by the position of the reader alone: it
+// is not mapped, and nothing comes from the disk.
+var hotReads = Scenario{
+	Name:    "hot-reads",
+	Summary: "a cached file that is read from begin to end again and again",
+	Finding: cacheHot,
+	healthy: true,
+	needs:   disk,
+	plant: func(j job, t *Truth) error {
+		f, err := t.written(j, j.Bytes, true)
+		if err != nil {
+			return err
+		}
+		c := t.counted(cacheHot, j.Bytes)
+		c.Names = []string{"planted", "read again"}
+		t.Watch = &Watch{Seconds: 4, Line: "file", Shape: "flat", Leak: no}
+		j.readOn(f)
+		return nil
+	},
+}
+
+const cacheHot = "cache.hot"
+
+// readOn reads a file all the time, some of it at each tick, and all of it within 2 s.
+func (j job) readOn(f *os.File) {
+	buf := make([]byte, max(64<<10, j.Bytes*int64(tick)/int64(2*time.Second)))
+	each(func(time.Duration) bool {
+		if n, err := f.Read(buf); n == 0 || err != nil {
+			_, err = f.Seek(0, io.SeekStart)
+			return err == nil
+		}
+		return true
+	})
+}
+
+var cacheRefill = Scenario{
+	Name:    "cache-refill",
+	Summary: "a file that is read again and again, and does not fit the limit",
+	Finding: cacheHot,
+	healthy: true,
+	needs:   disk,
+	limit:   func(opt Options) int64 { return wholePages(opt.Bytes * 2 / 3) },
+	plant: func(j job, t *Truth) error {
+		f, err := t.written(j, j.Bytes, true)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(serve(f.Name()), serve(f.Name())); err != nil {
+			return err
+		}
+		kept, err := resident(f.Name())
+		if err != nil {
+			return err
+		}
+		t.Accounts[0].Bytes, t.Holders[0].Bytes = kept, kept
+		c := t.counted(cacheHot, kept)
+		c.Names = []string{"planted", "came back"}
+		t.Watch = &Watch{Seconds: 4, Leak: no}
+		j.readOn(f)
+		return nil
+	},
+}
+
+var cacheFilling = Scenario{
+	Name:    "cache-filling",
+	Summary: "a file that a process writes to, on and on",
+	Finding: "cache.filling",
+	healthy: true,
+	needs:   disk,
+	plant: func(j job, t *Truth) error {
+		old, err := t.written(j, j.Bytes, true)
+		if err != nil {
+			return err
+		}
+		f, err := os.OpenFile(filepath.Join(j.WorkDir, "growing"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		t.Accounts[0].BytesPerSecond = leakRate
+		c := t.cause(cacheCold, j.Bytes)
+		c.BytesPerSecond, c.SinceBegin = leakRate, true
+		t.Also = []Cause{{Code: "cache.filling", Census: true, BytesPerSecond: leakRate, ToleranceBytes: 2 << 20, Names: []string{"growing", itself() + " writes"}}}
+		t.Watch = &Watch{Seconds: 5, Line: "file", Shape: "rising", Leak: no, Churn: no}
+		var done int64
+		each(func(since time.Duration) bool {
+			to := min(j.most(), wholePages(int64(since.Seconds()*leakRate)))
+			err := errors.Join(fill(f, to-done), f.Sync())
+			done = to
+			return err == nil && done < j.most()
+		})
+		return old.Close()
+	},
+}
+
+// restart is a container whose program is replaced. The holder stays outside of it.
+var restart = Scenario{
+	Name:    "restart",
+	Summary: "a process that takes memory, ends, and is begun anew",
+	Finding: anonLive,
+	healthy: true,
+	plant: func(j job, t *Truth) error {
+		if err := errors.Join(j.divide("start"), j.child("app")); err != nil {
+			return err
+		}
+		dir := filepath.Join(j.CgroupDir, "app")
+		p, err := j.assistant("sibling", dir, j.Bytes)
+		if err != nil {
+			return err
+		}
+		t.Cgroup, t.CgroupDir, t.PIDs = filepath.Join(j.Cgroup, "app"), dir, []int{p.cmd.Process.Pid}
+		t.add(anonOther, j.Bytes)
+		t.cause(anonLive, j.Bytes)
+		t.ToleranceBytes = tolerance(j.Bytes) + 4<<20 // the program itself
+		t.Watch = &Watch{Seconds: 6, Restarted: true, Leak: []string{"cannot-tell"}}
+		next := 3 * time.Second
+		each(func(since time.Duration) bool {
+			if since >= next {
+				p, err = j.replace(p, dir)
+				next += 2 * time.Second
+			}
+			return err == nil && next < 6*time.Second
+		})
+		return nil
+	},
+}
+
+// replace ends one and starts another, unless the lab is about to end.
+func (j job) replace(p *process, dir string) (*process, error) {
+	crew.Lock()
+	defer crew.Unlock()
+	i := slices.Index(assistants, p)
+	if i < 0 {
+		return nil, errors.New("the lab ends")
+	}
+	assistants = slices.Delete(assistants, i, i+1)
+	p.end()
+	return j.hire("sibling", dir, j.Bytes)
 }

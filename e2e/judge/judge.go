@@ -60,6 +60,7 @@ type truth struct {
 	OOMKills                          int
 	Findings                          []string
 	Cause                             *cause
+	Also                              []cause
 	Healthy                           bool
 	Watch                             *watch
 }
@@ -80,6 +81,7 @@ type cause struct {
 	Census bool
 
 	BytesPerSecond, ToleranceBytes int64
+	SinceBegin                     bool
 	Names                          []string
 }
 
@@ -155,6 +157,7 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 		c.risks()
 		c.findings()
 		c.cause()
+		c.also()
 		c.watched()
 	case len(t.Accounts) > 0:
 		c.problem("the truth has accounts of what it says is not here")
@@ -402,17 +405,38 @@ func (c *comparison) cause() {
 	case first.Code != want.Code:
 		c.problem("the first cause is %s (%s), want %s", first.Code, first.Title, want.Code)
 	default:
-		cell := Cell{Account: want.Code, Compared: want.Code, Planted: c.watchedBytes(want), Reported: *first.Bytes, Tolerance: cmp.Or(want.ToleranceBytes, c.t.ToleranceBytes)}
-		cell.Error = cell.Reported - cell.Planted
-		c.v.Cells = append(c.v.Cells, cell)
-		if !cell.OK() {
-			c.problem("%s", cell)
+		c.amount(want, first)
+	}
+}
+
+// amount checks the bytes of a finding, and what its title names.
+func (c *comparison) amount(want *cause, got *finding) {
+	cell := Cell{Account: want.Code, Compared: want.Code, Planted: c.watchedBytes(want), Reported: *got.Bytes, Tolerance: cmp.Or(want.ToleranceBytes, c.t.ToleranceBytes)}
+	cell.Error = cell.Reported - cell.Planted
+	c.v.Cells = append(c.v.Cells, cell)
+	if !cell.OK() {
+		c.problem("%s", cell)
+	}
+	for _, name := range want.Names {
+		if !strings.Contains(got.Title, name) {
+			c.problem("%s does not name %q: %s", got.Code, name, got.Title)
 		}
-		for _, name := range want.Names {
-			if !strings.Contains(first.Title, name) {
-				c.problem("%s does not name %q: %s", first.Code, name, first.Title)
-			}
+	}
+}
+
+// also checks the findings that have to be there, wherever.
+func (c *comparison) also() {
+	for i := range c.t.Also {
+		want := &c.t.Also[i]
+		if want.Census && (c.r.Census == nil || !c.r.Census.Complete) {
+			continue
 		}
+		at := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Code == want.Code && f.Bytes != nil })
+		if at < 0 {
+			c.problem("%s is not found", want.Code)
+			continue
+		}
+		c.amount(want, &c.r.Findings[at])
 	}
 }
 
@@ -434,7 +458,8 @@ func (c *comparison) findings() {
 // nothing of.
 func (c *comparison) unwanted(f finding) bool {
 	known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
-	wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code || f.ofTheNode()
+	wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code ||
+		slices.ContainsFunc(c.t.Also, func(a cause) bool { return a.Code == f.Code }) || f.ofTheNode()
 	return f.Severity != "info" && !wanted && (known || c.t.Healthy)
 }
 

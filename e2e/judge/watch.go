@@ -52,6 +52,7 @@ func (c *comparison) watched() {
 	}
 	i := slices.IndexFunc(t.Lines, func(l struct{ Path, Shape string }) bool { return l.Path == w.Line })
 	switch {
+	case w.Line == "":
 	case i < 0:
 		c.problem("the trend has no line of %s", w.Line)
 	case t.Lines[i].Shape != w.Shape:
@@ -79,6 +80,9 @@ func (c *comparison) answer(id string, right []string) {
 func (c *comparison) watchedBytes(want *cause) int64 {
 	if c.r.Trend == nil {
 		return want.Bytes
+	}
+	if want.SinceBegin {
+		return want.Bytes + c.grown(want.BytesPerSecond)
 	}
 	return want.Bytes + int64(float64(want.BytesPerSecond)*c.r.Trend.Seconds)
 }

@@ -41,9 +41,14 @@ func cold(f *facts) []report.Finding {
 		return nil
 	}
 	confidence, seen := f.coldness()
-	r := f.cause(codeCold, d.rest, confidence, "page cache: files that were read or written, and that nobody is seen to use"+d.most(codeCold, d.rest),
+	title := "page cache: files that were read or written, and that nobody is seen to use" + d.most(codeCold, d.rest)
+	perhaps, e := f.busy(d.rest)
+	if perhaps != "" {
+		confidence, title = low, perhaps+d.most(codeCold, d.rest)
+	}
+	r := f.cause(codeCold, d.rest, confidence, title,
 		f.counters(seen, "file", "active_file", "inactive_file", "file_mapped", "file_dirty", "file_writeback"))
-	r.Evidence = append(r.Evidence, d.files(codeCold)...)
+	r.Evidence = append(append(r.Evidence, e...), d.files(codeCold)...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
 		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once", ExpectBytes: ptr(d.rest), Cost: "reading it again goes to the disk"},

@@ -105,6 +105,7 @@ const tmpfs = 0x01021994
 // cached is the target's page cache, each byte in one part.
 type cached struct {
 	deleted, dirty, mapped, rest int64
+	used                         int64 // neither of these, and seen to be used while it was watched
 	gone                         int64 // the part of deleted that is dirty
 	counted                      bool  // by a census; without one deleted is not known, mapped is a lower bound
 	parts                        map[string][]share
@@ -131,7 +132,8 @@ func (f *facts) divideOnce() cached {
 		return n
 	}
 	var d cached
-	if sum, ok := f.countFiles(); ok {
+	sum, ok := f.countFiles()
+	if ok {
 		d = sum
 		d.deleted = take(sum.deleted)
 		if n, ok := a.State["dirty"]; ok { // a reader can see it again; deleted files are in it
@@ -143,6 +145,7 @@ func (f *facts) divideOnce() cached {
 		d.dirty = take(a.State["dirty"] + a.State["writeback"])
 		d.mapped = take(a.State["mapped"] - f.account(ledger.Shmem) - a.State["onAnonLists"])
 	}
+	d.used = take(max(sum.used, f.cameBack()))
 	d.rest = left
 	return d
 }
@@ -173,6 +176,7 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		}
 		dirty := min(st.Bytes, max(0, st.Dirty)+max(0, st.Writeback))
 		mapped := min(st.Bytes-dirty, max(0, st.Mapped))
+		used := min(st.Bytes-dirty-mapped, f.usedAgain(in))
 		if in.Deleted {
 			d.deleted += st.Bytes
 			d.gone += dirty
@@ -181,9 +185,10 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		}
 		d.dirty += dirty
 		d.mapped += mapped
+		d.used += used
 		d.note(codeDirty, in, dirty)
-		d.note(codeHot, in, mapped)
-		d.note(codeCold, in, st.Bytes-dirty-mapped)
+		d.note(codeHot, in, mapped+used)
+		d.note(codeCold, in, st.Bytes-dirty-mapped-used)
 	}
 	for _, list := range d.parts {
 		slices.SortFunc(list, func(a, b share) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.name, b.name)) })

@@ -53,6 +53,7 @@ const (
 	codeCold      = "cache.cold"
 	codeDeleted   = "cache.deleted-open"
 	codeDirty     = "cache.dirty"
+	codeFilling   = "cache.filling"
 	codeHot       = "cache.hot"
 	codeIdle      = "cache.idle-held"
 	codeDying     = "cgroup.dying"
@@ -102,7 +103,7 @@ var (
 func Rules() []Rule {
 	return []Rule{
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
-		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
 		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
@@ -131,6 +132,7 @@ type facts struct {
 	within  []bool   // of the census's groups, see census
 	kept    []keeper // see keepers, once asked for
 	trend   *trend.Trend
+	moves   map[snapshot.FileID]*trend.FileMove // see moved, once asked for
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }

@@ -41,6 +41,9 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 		}
 		return report.Suspicion{ID: id, Answer: answer, Because: r.Title}, true
 	}
+	if f.trend.Restarted {
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.restarted()}, true
+	}
 	told := map[trend.Shape]string{
 		trend.Plateau:   "it rose and stopped: %s by %s within %s",
 		trend.Sawtooth:  "it goes up and down, as with a garbage collector: %s, by %s within %s",
@@ -53,6 +56,9 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 			l, ok := f.trend.Line(path)
 			if !ok || l.Shape() != shape {
 				continue
+			}
+			if path == trend.Anon && f.blurred(l) {
+				return report.Suspicion{ID: id, Answer: cannotTell, Because: f.blur(l)}, true
 			}
 			answer := map[trend.Shape]string{trend.Rising: likely, trend.Unsettled: cannotTell}[shape]
 			if answer == "" {
@@ -180,4 +186,25 @@ func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
 		Statement: fmt.Sprintf("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
 		Source:    source, Value: fmt.Sprintf("first %d, last %d, median slope %d bytes/s", l.Bytes[0], l.Bytes[len(l.Bytes)-1], int64(l.Slope())),
 	}
+}
+
+// blurred reports a rise that is small beside what came and went meanwhile: few looks
+// within a short window meet it high or low by chance.
+func (f *facts) blurred(l *trend.Line) bool {
+	bytes, _, known := f.turnover()
+	return known && l.Shape() == trend.Rising && f.trend.Window < longWatch && bytes/8 > l.Change()
+}
+
+func (f *facts) blur(l *trend.Line) string {
+	bytes, _, _ := f.turnover()
+	return fmt.Sprintf("anonymous memory is %s more after %s, while page faults brought %s: a watch of %s or more tells one from the other", size.Text(l.Change()), f.window(), size.Text(bytes), longWatch)
+}
+
+// restarted says why no slope goes through the window.
+func (f *facts) restarted() string {
+	text := "it was restarted within " + f.window() + ": all of its processes ended and others began, and what the old ones held went with them"
+	if l, ok := f.trend.Line(trend.Anon); ok && len(l.Bytes) > 0 {
+		text += fmt.Sprintf("; anonymous memory was %s and is %s", size.Text(l.Bytes[0]), size.Text(l.Bytes[len(l.Bytes)-1]))
+	}
+	return text + "; a new watch tells, from here on"
 }

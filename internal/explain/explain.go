@@ -65,7 +65,7 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	r.Advisories = advisories(judged)
 	r.Findings = diagnose.Find(s, w, node, judged)
 	over := trend.Of(s, w.Bound)
-	r.Trend = trendOf(over)
+	r.Trend = trendOf(s, over)
 	if s.Watch != nil {
 		r.Doubts = append(r.Doubts, s.Watch.Doubts...)
 	}

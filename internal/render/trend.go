@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/report"
@@ -39,6 +40,12 @@ func overTime(p *page, r *report.Report) {
 			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), m.Part, signed(m.PartBytes))
 		}
 	}
+	for _, f := range t.Files {
+		p.line("  %s: cache %s to %s%s%s", f.Path, signed(f.AfterBytes-f.BeforeBytes), size.Text(f.AfterBytes), usedAgain(f.UsedBytes), by(f.By))
+	}
+	if t.Restarted {
+		p.line("  restarted: all of its processes ended, and others began")
+	}
 	if t.Started+t.Ended > 0 {
 		p.line("  processes: %d began, %d ended", t.Started, t.Ended)
 	}
@@ -49,4 +56,18 @@ func signed(n int64) string {
 		return "+" + size.Text(n)
 	}
 	return size.Text(n)
+}
+
+func usedAgain(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return ", read again " + size.Text(n)
+}
+
+func by(list []report.User) (text string) {
+	for _, u := range list {
+		text += fmt.Sprintf(", pid %d %s", u.PID, u.How)
+	}
+	return text
 }
