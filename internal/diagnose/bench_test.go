@@ -6,6 +6,7 @@ import (
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The rules alone, with as many records as a log keeps, all of this target.
@@ -25,7 +26,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if len(Find(s, w, n, judged)) != 1 {
+		if len(Find(words.Printer{}, s, w, n, judged)) != 1 {
 			b.Fatal("not one finding")
 		}
 	}
@@ -50,7 +51,7 @@ func BenchmarkFindInCensus(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if len(Find(s, w, n, judged)) == 0 {
+		if len(Find(words.Printer{}, s, w, n, judged)) == 0 {
 			b.Fatal("no finding")
 		}
 	}

@@ -41,17 +41,17 @@ func cold(f *facts) []report.Finding {
 		return nil
 	}
 	confidence, seen := f.coldness()
-	title := "page cache: files that were read or written, and that nobody is seen to use" + d.most(codeCold, d.rest)
+	title := f.Say("page cache: files that were read or written, and that nobody is seen to use%s", f.most(codeCold, d.rest))
 	perhaps, e := f.busy(d.rest)
 	if perhaps != "" {
-		confidence, title = low, perhaps+d.most(codeCold, d.rest)
+		confidence, title = low, perhaps+f.most(codeCold, d.rest)
 	}
 	r := f.cause(codeCold, d.rest, confidence, title,
 		f.counters(seen, "file", "active_file", "inactive_file", "file_mapped", "file_dirty", "file_writeback"))
-	r.Evidence = append(append(r.Evidence, e...), d.files(codeCold)...)
+	r.Evidence = append(append(r.Evidence, e...), f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once", ExpectBytes: ptr(d.rest), Cost: "reading it again goes to the disk"},
+		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once"), ExpectBytes: ptr(d.rest), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }
@@ -61,22 +61,17 @@ func (f *facts) coldness() (confidence, seen string) {
 	a, _ := f.w.Account(ledger.File)
 	switch lru := LRU(f.s); {
 	case lru == "mglru":
-		return low, "the multi-generational LRU is on: inactive does not mean cold; one look sees no reads"
+		return low, f.Say("the multi-generational LRU is on: inactive does not mean cold; one look sees no reads")
 	case lru == "unknown":
-		return low, "which LRU this kernel has is not known; one look sees no reads"
+		return low, f.Say("which LRU this kernel has is not known; one look sees no reads")
 	case 10*a.State["inactive"] >= 9*a.Bytes:
-		return medium, "nearly all of it is on the inactive list: touched once and never again since"
+		return medium, f.Say("nearly all of it is on the inactive list: touched once and never again since")
 	}
-	return low, "some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads"
+	return low, f.Say("some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads")
 }
 
-// most names the file that is most of a part.
-func (d *cached) most(code string, of int64) string {
-	if list := d.parts[code]; len(list) > 0 && 2*list[0].bytes > of {
-		return "; most of it is " + list[0].name
-	}
-	return ""
-}
+// most names the file that is most of a part, or the directory whose files are.
+func (f *facts) most(code string, of int64) string { return f.where(f.divide().parts[code], of) }
 
 // LRU names the page reclaim engine: mglru, classic or unknown. A kernel that does
 // not count refaults of anonymous pages (before 5.9) is older than the

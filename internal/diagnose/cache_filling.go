@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/memwhy/memwhy/internal/report"
@@ -41,8 +42,10 @@ func filling(f *facts) []report.Finding {
 	if !ok || l.Change() < fewBytes || l.Change() <= l.Noise {
 		return nil
 	}
-	title := fmt.Sprintf("page cache came within %s", f.window())
-	confidence, e := low, []report.Evidence{f.lineEvidence(l)}
+	confidence, title, e := low, f.Say("page cache that came within %s", f.window()), []report.Evidence{f.lineEvidence(l)}
+	if where := f.where(f.grew(), l.Change()); where != "" {
+		confidence, title = medium, title+where
+	}
 	for i := range f.trend.Files[:min(len(f.trend.Files), 3)] {
 		m := &f.trend.Files[i]
 		if m.Grew() <= 0 {
@@ -50,18 +53,12 @@ func filling(f *facts) []report.Finding {
 		}
 		who, sure := f.filler(m)
 		if i == 0 && 2*m.Grew() >= l.Change() {
-			title += "; most of it is of " + fileName(m.Inode)
-			if confidence = medium; who != "" {
-				title += ", which " + who
-			}
+			title += who
 			if sure {
 				confidence = high
 			}
 		}
-		if who == "" {
-			who = "who reads or writes it, positions and I/O do not tell"
-		}
-		e = append(e, report.Evidence{Statement: "growth of " + fileName(m.Inode) + ": " + who, Source: snapshot.CensusSource, Value: fmt.Sprint(m.Grew())})
+		e = append(e, report.Evidence{Statement: f.Say("growth of %s%s", f.fileName(m.Inode, m.Cgroup), cmp.Or(who, f.Say("; positions and I/O do not tell by whom"))), Source: snapshot.CensusSource, Value: fmt.Sprint(m.Grew())})
 	}
 	r := f.cause(codeFilling, l.Change(), confidence, title, e...)
 	r.PartOf = codeCold
@@ -73,20 +70,32 @@ func filling(f *facts) []report.Finding {
 	}
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) behind what was read or written, RWF_DONTCACHE or O_DIRECT for what is used once", Cost: "reading it again goes to the disk"},
+		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once"), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
+}
+
+// grew are the files that grew while they were watched.
+func (f *facts) grew() (list []share) {
+	for i := range f.trend.Files {
+		if m := &f.trend.Files[i]; m.Grew() > 0 {
+			list = append(list, share{bytes: m.Grew(), inode: m.Inode, cgroup: m.Cgroup})
+		}
+	}
+	return list
 }
 
 // filler says who makes a file grow, and whether that was seen.
 func (f *facts) filler(m *trend.FileMove) (who string, sure bool) {
 	switch {
 	case len(m.Writers) > 0:
-		return processName(m.Writers[0]) + " writes", true
+		return f.Say(", which %s writes", f.processName(m.Writers[0])), true
 	case len(m.Readers) > 0:
-		return processName(m.Readers[0]) + " reads or writes", true
+		return f.Say(", which %s reads or writes", f.processName(m.Readers[0])), true
 	case m.Guess != nil:
-		return processName(m.Guess) + " probably reads or writes: nobody else did so much", false
+		return f.Say(", which %s probably reads or writes: nobody else did so much", f.processName(m.Guess)), false
+	case len(f.trend.Started)+len(f.trend.Ended) > 0:
+		return f.Say(", by a process that began or ended meanwhile, or by one whose position does not tell"), false
 	}
 	return "", false
 }

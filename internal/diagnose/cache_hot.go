@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 )
@@ -17,9 +15,9 @@ var cacheHot = Rule{
 		Means: `Page cache in the page tables of running processes: programs and libraries, and databases that map their files. ` +
 			`It is in RSS as RssFile. The kernel can take it, but looks first whether it was touched, and what is used comes back at once. ` +
 			`While it is watched also what was seen to be read again: files in which the position of a process went on, as far as it read; pages that became referenced or active; ` +
-			`and pages that came back after they were evicted, which says that the cache is smaller than what is used. Reads that leave no trace (pread, sendfile of a page that is active already) are not seen.`,
+			`and pages that came back after they were evicted, and that the kernel took for part of the working set (workingset_activate_file): the cache is smaller than what is used. Reads that leave no trace (pread, sendfile of a page that is active already) are not seen.`,
 		Grades: "info always.",
-		Needs:  []string{"memory.stat: file_mapped (mapped_file), shmem; exact with a census", "for use: --watch with a census, /proc/PID/fdinfo, /proc/PID/io; memory.stat: workingset_refault_file"},
+		Needs:  []string{"memory.stat: file_mapped (mapped_file), shmem; exact with a census", "for use: --watch with a census, /proc/PID/fdinfo, /proc/PID/io; memory.stat: workingset_activate_file, workingset_refault_file (v2)"},
 		Verify: []string{"grep mapped /sys/fs/cgroup/<cgroup>/memory.stat", "grep -E 'RssFile' /proc/<pid>/status", "memwhy files <cgroup> --sort mapped"},
 		Do: []string{
 			"leave it: it is in use, or was a moment ago",
@@ -40,27 +38,26 @@ func hot(f *facts) []report.Finding {
 	if !d.counted {
 		confidence = low
 	}
-	title, e := "page cache of files that processes have mapped", []report.Evidence{f.counters("mapped by processes, shared memory included", "file_mapped", "shmem")}
+	title, e := f.Say("page cache of files that processes have mapped%s", f.most(codeHot, bytes)), []report.Evidence{f.counters(f.Say("mapped by processes, shared memory included"), "file_mapped", "shmem")}
 	if d.used > 0 {
-		title = fmt.Sprintf("page cache of files that processes have mapped, or that were read again within %s", f.window())
+		title = f.Say("page cache of files that processes have mapped, or that were read again within %s%s", f.window(), f.most(codeHot, bytes))
 		if f.matters(d.used) && 10*d.mapped < bytes {
-			title = fmt.Sprintf("page cache of files that were read again within %s", f.window())
+			title = f.Say("page cache of files that were read again within %s%s", f.window(), f.most(codeHot, bytes))
 			confidence = high
 		}
 		e = append(e, f.users()...)
 	}
-	title += d.most(codeHot, bytes)
-	if back, seen := f.refaults(); back > 0 {
+	if back, seen, known := f.refaults(); known && back > 0 {
 		e = append(e, seen)
-		if f.matters(back) {
-			title += fmt.Sprintf("; %s of it had been evicted and came back: what is used is more than what fits", size.Text(back))
+		if d.used > 0 && f.matters(back) {
+			title += f.Say("; %s had been evicted and came back: what is used is more than what fits", size.Text(back))
 		}
 	}
 	r := f.cause(codeHot, bytes, confidence, title, e...)
-	r.Evidence = append(r.Evidence, d.files(codeHot)...)
+	r.Evidence = append(r.Evidence, f.files(codeHot)...)
 	r.Remedies = []report.Remedy{
-		f.lookAtFiles(" --sort mapped"),
-		{Kind: "app", Command: "madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then", ExpectBytes: ptr(bytes), Cost: "reading it again goes to the disk"},
+		f.lookAtFiles(f.Say(" --sort mapped")),
+		{Kind: "app", Command: f.Say("madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then"), ExpectBytes: ptr(bytes), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }

@@ -37,11 +37,11 @@ func idleHeld(f *facts) []report.Finding {
 		return nil
 	}
 	d := f.divide()
-	r := f.cause(codeIdle, d.rest, confidence, "page cache that its processes did not touch within "+f.window()+d.most(codeCold, d.rest), e...)
-	r.Evidence = append(r.Evidence, d.files(codeCold)...)
+	r := f.cause(codeIdle, d.rest, confidence, f.Say("page cache that its processes did not touch within %s%s", f.window(), f.most(codeCold, d.rest)), e...)
+	r.Evidence = append(r.Evidence, f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) when a job is done", ExpectBytes: ptr(d.rest), Cost: "reading it again goes to the disk"},
+		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) when a job is done"), ExpectBytes: ptr(d.rest), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }

@@ -27,7 +27,7 @@ func (f *facts) matters(bytes int64) bool {
 func (f *facts) cause(code string, bytes int64, confidence, title string, e ...report.Evidence) report.Finding {
 	return report.Finding{
 		Code: code, Severity: info, Confidence: confidence, Bytes: &bytes, Evidence: e,
-		Title: size.Text(bytes) + " of " + title,
+		Title: f.Say("%s of %s", size.Text(bytes), title),
 	}
 }
 
@@ -82,21 +82,23 @@ func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
 type share struct {
 	name  string
 	bytes int64
-	inode *snapshot.CensusInode // of a file that a census found
+
+	inode  *snapshot.CensusInode // of a file that a census found; then that has the name
+	cgroup string                // which is charged for it
 }
 
 // largest puts the largest first and says what they are.
-func largest(list []share, what string) report.Evidence {
+func (f *facts) largest(list []share, what string) report.Evidence {
 	const shown = 3
 	slices.SortStableFunc(list, func(a, b share) int { return cmp.Compare(b.bytes, a.bytes) })
 	var values []string
 	for _, s := range list[:min(len(list), shown)] {
-		values = append(values, fmt.Sprintf("%s %d", s.name, s.bytes))
+		values = append(values, fmt.Sprintf("%s %d", f.nameOf(s), s.bytes))
 	}
 	if more := len(list) - shown; more > 0 {
-		values = append(values, fmt.Sprintf("and %d more", more))
+		values = append(values, f.Say("and %d more", more))
 	}
-	return report.Evidence{Statement: "the largest: " + what, Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
+	return report.Evidence{Statement: f.Say("the largest: %s", what), Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
 }
 
 // tmpfs is the magic number of its file systems, memfd and shared memory among them.
@@ -157,11 +159,12 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		return d, false
 	}
 	d.counted, d.parts = true, map[string][]share{}
-	files := map[int]*snapshot.PageState{}
+	files, by := map[int]*snapshot.PageState{}, map[int]string{}
 	for i := range c.Files {
 		if row := &c.Files[i]; within[row.Group] {
 			if files[row.Inode] == nil {
 				files[row.Inode] = &snapshot.PageState{}
+				by[row.Inode] = c.Groups[row.Group].Path
 			}
 			files[row.Inode].Add(*row.PageState)
 		}
@@ -180,52 +183,40 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		if in.Deleted {
 			d.deleted += st.Bytes
 			d.gone += dirty
-			d.note(codeDeleted, in, st.Bytes)
+			d.note(codeDeleted, in, by[i], st.Bytes)
 			continue
 		}
 		d.dirty += dirty
 		d.mapped += mapped
 		d.used += used
-		d.note(codeDirty, in, dirty)
-		d.note(codeHot, in, mapped+used)
-		d.note(codeCold, in, st.Bytes-dirty-mapped-used)
+		d.note(codeDirty, in, by[i], dirty)
+		d.note(codeHot, in, by[i], mapped+used)
+		d.note(codeCold, in, by[i], st.Bytes-dirty-mapped-used)
 	}
 	for _, list := range d.parts {
-		slices.SortFunc(list, func(a, b share) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.name, b.name)) })
+		order(list)
 	}
 	return d, true
 }
 
-func (d *cached) note(code string, in *snapshot.CensusInode, bytes int64) {
+func (d *cached) note(code string, in *snapshot.CensusInode, cgroup string, bytes int64) {
 	if bytes > 0 {
-		d.parts[code] = append(d.parts[code], share{fileName(in), bytes, in})
+		d.parts[code] = append(d.parts[code], share{bytes: bytes, inode: in, cgroup: cgroup})
 	}
-}
-
-func fileName(in *snapshot.CensusInode) string {
-	switch {
-	case in.Type == "bdev":
-		return fmt.Sprintf("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
-	case in.Path == "":
-		return fmt.Sprintf("%s inode %d", in.Type, in.Number)
-	case in.Pseudo, strings.HasPrefix(in.Path, "/"):
-		return in.Path
-	}
-	return "/" + in.Path
 }
 
 // files is the evidence of a census for one part, where there is one.
-func (d *cached) files(code string) []report.Evidence {
-	list := d.parts[code]
+func (f *facts) files(code string) []report.Evidence {
+	list := f.divide().parts[code]
 	if len(list) == 0 {
 		return nil
 	}
-	return []report.Evidence{largest(list, "files, by their paths in their file systems")}
+	return []report.Evidence{f.largest(list, f.Say("files, as the container sees them"))}
 }
 
 // lookAtFiles is the next command for everything that is a file.
 func (f *facts) lookAtFiles(sort string) report.Remedy {
-	return report.Remedy{Kind: "look", Command: "memwhy files " + quoted(f.target().Path) + sort, Cost: "none"}
+	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", quoted(f.target().Path)) + sort, Cost: f.Say("none")}
 }
 
 // quoted is a path that a shell takes for one word.
@@ -249,6 +240,6 @@ type anonHolder struct {
 const maxSum = 1 << 56
 
 // processName is a process by name and number.
-func processName(p *snapshot.Process) string {
-	return fmt.Sprintf("%s (pid %d)", cmp.Or(p.Status.Value.Name, "a process"), p.PID)
+func (f *facts) processName(p *snapshot.Process) string {
+	return fmt.Sprintf("%s (pid %d)", cmp.Or(p.Status.Value.Name, f.Say("a process")), p.PID)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // longWatch is from when on growth that goes on is more than a start.
@@ -44,17 +45,20 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 	if f.trend.Restarted {
 		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.restarted()}, true
 	}
+	if because := f.cacheGrew(); because != "" {
+		return report.Suspicion{ID: id, Answer: unlikely, Because: because}, true
+	}
 	told := map[trend.Shape]string{
-		trend.Plateau:   "it rose and stopped: %s by %s within %s",
-		trend.Sawtooth:  "it goes up and down, as with a garbage collector: %s, by %s within %s",
-		trend.Falling:   "it falls: %s by %s within %s",
-		trend.Unsettled: "it moved, and these looks do not tell which way it goes: %s by %s within %s; a longer watch does",
-		trend.Rising:    "it rises: %s by %s within %s",
+		trend.Plateau:   words.Key("it rose and stopped: %s by %s within %s"),
+		trend.Sawtooth:  words.Key("it goes up and down, as with a garbage collector: %s, by %s within %s"),
+		trend.Falling:   words.Key("it falls: %s by %s within %s"),
+		trend.Unsettled: words.Key("it moved, and these looks do not tell which way it goes: %s by %s within %s; a longer watch does"),
+		trend.Rising:    words.Key("it rises: %s by %s within %s"),
 	}
 	for _, shape := range []trend.Shape{trend.Rising, trend.Unsettled, trend.Plateau, trend.Sawtooth, trend.Falling} {
 		for _, path := range []string{trend.Anon, trend.Shmem, trend.Kernel, trend.Sock} {
 			l, ok := f.trend.Line(path)
-			if !ok || l.Shape() != shape {
+			if !ok || l.Shape() != shape || shape == trend.Unsettled && 100*l.Span() < f.w.Usage {
 				continue
 			}
 			if path == trend.Anon && f.blurred(l) {
@@ -64,7 +68,7 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 			if answer == "" {
 				answer = unlikely
 			}
-			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(told[shape], path, size.Text(l.Span()), f.window())}, true
+			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(f.Of(told[shape]), path, size.Text(l.Span()), f.window())}, true
 		}
 	}
 	l, ok := f.trend.Line(trend.Anon)
@@ -72,7 +76,7 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 		return report.Suspicion{}, false
 	}
 	rate := int64(float64(l.Noise) / f.trend.Window.Hours())
-	because := fmt.Sprintf("within %s nothing that could leak grew by more than %s: there is no leak faster than %s an hour", f.window(), size.Text(l.Noise), size.Text(rate))
+	because := f.Say("within %s nothing that could leak grew by more than %s: there is no leak faster than %s an hour", f.window(), size.Text(l.Noise), size.Text(rate))
 	if f.trend.Window >= longWatch {
 		return report.Suspicion{ID: id, Answer: ruledOut, Because: because}, true
 	}
@@ -107,7 +111,10 @@ func (f *facts) churning(found []report.Finding) (report.Suspicion, bool) {
 	if !known {
 		return report.Suspicion{}, false
 	}
-	return report.Suspicion{ID: id, Answer: ruledOut, Because: fmt.Sprintf("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
+	if l, ok := f.trend.Line(trend.Anon); ok && bytes <= l.Noise {
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("hardly a page fault within %s: nothing was allocated", f.window())}, true
+	}
+	return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
 }
 
 // Nothing goes on when the processor time is at most a hundredth of one processor,
@@ -140,16 +147,20 @@ func (f *facts) idle() (confidence string, e []report.Evidence, yes bool) {
 		}
 	}
 	e = []report.Evidence{
-		{Statement: "processor time within " + f.window(), Source: t.CPU.Source, Value: time.Duration(t.CPU.N).String()},
-		{Statement: "page faults meanwhile", Source: faults.Source, Value: fmt.Sprint(faults.N)},
-		{Statement: "file cache at the begin and at the end", Source: f.target().Stat.Source, Value: fmt.Sprintf("%d, %d", file.Bytes[0], file.Bytes[len(file.Bytes)-1])},
+		{Statement: f.Say("processor time within %s", f.window()), Source: t.CPU.Source, Value: time.Duration(t.CPU.N).String()},
+		{Statement: f.Say("page faults meanwhile"), Source: faults.Source, Value: fmt.Sprint(faults.N)},
+		{Statement: f.Say("file cache at the beginning and at the end"), Source: f.target().Stat.Source, Value: fmt.Sprintf("%d, %d", file.Bytes[0], file.Bytes[len(file.Bytes)-1])},
 	}
 	for _, x := range []struct {
 		what string
 		a    trend.Amount
-	}{{"read from block devices", t.Read}, {"written to block devices", t.Written}, {"read and written by system calls", t.Calls}} {
+	}{
+		{f.Say("read from block devices meanwhile"), t.Read},
+		{f.Say("written to block devices meanwhile"), t.Written},
+		{f.Say("read and written by system calls meanwhile"), t.Calls},
+	} {
 		if x.a.Known {
-			e = append(e, report.Evidence{Statement: x.what + " meanwhile", Source: x.a.Source, Value: fmt.Sprint(x.a.N)})
+			e = append(e, report.Evidence{Statement: x.what, Source: x.a.Source, Value: fmt.Sprint(x.a.N)})
 		}
 	}
 	return confidence, e, true
@@ -157,7 +168,7 @@ func (f *facts) idle() (confidence string, e []report.Evidence, yes bool) {
 
 // soon grades growth by when it reaches the deciding limit. A short watch may have
 // seen a start.
-func (f *facts) soon(l *trend.Line) (severity, words string) {
+func (f *facts) soon(l *trend.Line) (severity, text string) {
 	limit, ok := f.w.Deciding(true)
 	slope := l.Slope()
 	if !ok || slope <= 0 {
@@ -174,7 +185,7 @@ func (f *facts) soon(l *trend.Line) (severity, words string) {
 	default:
 		severity = info
 	}
-	return severity, fmt.Sprintf("; at this rate it reaches the limit in %s", left.Round(time.Second))
+	return severity, f.Say("; at this rate it reaches the limit in %s", left.Round(time.Second))
 }
 
 func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
@@ -183,9 +194,23 @@ func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
 		source = t.Stat.Source
 	}
 	return report.Evidence{
-		Statement: fmt.Sprintf("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
+		Statement: f.Say("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
 		Source:    source, Value: fmt.Sprintf("first %d, last %d, median slope %d bytes/s", l.Bytes[0], l.Bytes[len(l.Bytes)-1], int64(l.Slope())),
 	}
+}
+
+// cacheGrew says that what grew is what the kernel takes back.
+func (f *facts) cacheGrew() string {
+	file, ok := f.trend.Line(trend.File)
+	if !ok || file.Change() < fewBytes || file.Change() <= file.Noise {
+		return ""
+	}
+	for _, path := range []string{trend.Anon, trend.Shmem, trend.Kernel, trend.Sock} {
+		if l, ok := f.trend.Line(path); ok && 4*l.Change() > file.Change() {
+			return ""
+		}
+	}
+	return f.Say("what grew within %s is page cache, by %s: that does not leak, the kernel takes it back", f.window(), size.Text(file.Change()))
 }
 
 // blurred reports a rise that is small beside what came and went meanwhile: few looks
@@ -197,14 +222,15 @@ func (f *facts) blurred(l *trend.Line) bool {
 
 func (f *facts) blur(l *trend.Line) string {
 	bytes, _, _ := f.turnover()
-	return fmt.Sprintf("anonymous memory is %s more after %s, while page faults brought %s: a watch of %s or more tells one from the other", size.Text(l.Change()), f.window(), size.Text(bytes), longWatch)
+	return f.Say("anonymous memory is %s more after %s, while page faults brought %s: a watch of 10 minutes or more tells one from the other", size.Text(l.Change()), f.window(), size.Text(bytes))
 }
 
 // restarted says why no slope goes through the window.
 func (f *facts) restarted() string {
-	text := "it was restarted within " + f.window() + ": all of its processes ended and others began, and what the old ones held went with them"
-	if l, ok := f.trend.Line(trend.Anon); ok && len(l.Bytes) > 0 {
-		text += fmt.Sprintf("; anonymous memory was %s and is %s", size.Text(l.Bytes[0]), size.Text(l.Bytes[len(l.Bytes)-1]))
+	l, ok := f.trend.Line(trend.Anon)
+	if !ok || len(l.Bytes) == 0 {
+		return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; a new watch tells, from here on", f.window())
 	}
-	return text + "; a new watch tells, from here on"
+	return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; anonymous memory was %s and is %s; a new watch tells, from here on",
+		f.window(), size.Text(l.Bytes[0]), size.Text(l.Bytes[len(l.Bytes)-1]))
 }

@@ -33,23 +33,36 @@ func (f *facts) usedAgain(in *snapshot.CensusInode) int64 {
 	return 0
 }
 
-// cameBack is the page cache that was read again after it had been evicted.
+// cameBack is the page cache that was read again after it had been evicted, and that
+// the kernel took for part of the working set: what was evicted long ago, by whomever,
+// it counts as refaulted too.
 func (f *facts) cameBack() int64 {
-	n, _ := f.refaults()
-	return n
+	if f.trend == nil {
+		return 0
+	}
+	for _, key := range []string{"workingset_activate_file", "workingset_activate"} {
+		if c, ok := f.trend.Count(key); ok {
+			return f.pageBytes(c.N)
+		}
+	}
+	return 0
 }
 
-func (f *facts) refaults() (bytes int64, e report.Evidence) {
+func (f *facts) refaults() (bytes int64, e report.Evidence, known bool) {
 	if f.trend == nil {
-		return 0, e
+		return 0, e, false
 	}
 	for _, key := range []string{"workingset_refault_file", "workingset_refault"} {
 		if c, ok := f.trend.Count(key); ok {
-			bytes = min(c.N, maxSum/max(f.s.Host.PageSize, 1)) * f.s.Host.PageSize
-			return bytes, report.Evidence{Statement: "pages of files that came back after they were evicted, within " + f.window(), Source: c.Source, Value: fmt.Sprint(c.N)}
+			return f.pageBytes(c.N), report.Evidence{Statement: f.Say("pages of files that came back after they were evicted, within %s", f.window()), Source: c.Source, Value: fmt.Sprint(c.N)}, true
 		}
 	}
-	return 0, e
+	return 0, e, false
+}
+
+func (f *facts) pageBytes(pages int64) int64 {
+	size := max(f.s.Host.PageSize, 1)
+	return min(pages, maxSum/size) * size
 }
 
 // users are the files that were read again, with who did it, the most first.
@@ -65,12 +78,13 @@ func (f *facts) users() (e []report.Evidence) {
 	}
 	slices.SortStableFunc(list, func(a, b *trend.FileMove) int { return int(min(1, max(-1, b.Used-a.Used))) })
 	for _, m := range list[:min(len(list), 3)] {
-		how, source := "the kernel's marks of its pages went on", snapshot.CensusSource
+		name, source := f.fileName(m.Inode, m.Cgroup), snapshot.CensusSource
+		text := f.Say("read again within %s of %s, by the kernel's marks of its pages", f.window(), name)
 		if len(m.Readers) > 0 {
-			how = processName(m.Readers[0]) + " reads it"
+			text = f.Say("read again within %s of %s, by %s", f.window(), name, f.processName(m.Readers[0]))
 			source = fmt.Sprintf("/proc/%d/fdinfo", m.Readers[0].PID)
 		}
-		e = append(e, report.Evidence{Statement: fmt.Sprintf("read again within %s of %s: %s", f.window(), fileName(m.Inode), how), Source: source, Value: fmt.Sprint(m.Used)})
+		e = append(e, report.Evidence{Statement: text, Source: source, Value: fmt.Sprint(m.Used)})
 	}
 	return e
 }
@@ -82,9 +96,9 @@ func (f *facts) busy(rest int64) (words string, e []report.Evidence) {
 	if t == nil || t.Since || !t.Calls.Known || !t.Read.Known || t.Calls.N-t.Read.N-f.divide().used < max(rest/4, fewBytes) {
 		return "", nil
 	}
-	words = fmt.Sprintf("page cache: files that were read or written, and are perhaps in use: its processes read and wrote %s within %s, %s of it from the disk", size.Text(t.Calls.N), f.window(), size.Text(t.Read.N))
+	words = f.Say("page cache: files that were read or written, and are perhaps in use: its processes read and wrote %s within %s, %s of it from the disk", size.Text(t.Calls.N), f.window(), size.Text(t.Read.N))
 	return words, []report.Evidence{
-		{Statement: "read and written by system calls within " + f.window() + ", sockets and pipes included", Source: t.Calls.Source, Value: fmt.Sprint(t.Calls.N)},
-		{Statement: "read from block devices meanwhile", Source: t.Read.Source, Value: fmt.Sprint(t.Read.N)},
+		{Statement: f.Say("read and written by system calls within %s, sockets and pipes included", f.window()), Source: t.Calls.Source, Value: fmt.Sprint(t.Calls.N)},
+		{Statement: f.Say("read from block devices meanwhile"), Source: t.Read.Source, Value: fmt.Sprint(t.Read.N)},
 	}
 }

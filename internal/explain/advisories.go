@@ -7,17 +7,18 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Advisories applies the whole catalogue to a node.
-func Advisories(s *snapshot.Snapshot) (*report.Advisories, error) {
+func Advisories(p words.Printer, s *snapshot.Snapshot) (*report.Advisories, error) {
 	judged, err := advisory.Look(s).Judge(advisory.IDs())
 	if err != nil {
 		return nil, err
 	}
 	r := &report.Advisories{
 		Schema: report.AdvisoriesSchema, Generated: generated(s), Host: host(s),
-		Advisories: advisories(judged), NotSeen: []report.NotSeen{},
+		Advisories: advisories(p, judged), NotSeen: []report.NotSeen{},
 	}
 	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
 	l := &r.NotSeen
@@ -55,10 +56,10 @@ func unseen[T any](l *[]report.NotSeen, r snapshot.Reading[T], would string) {
 	}
 }
 
-func advisories(judged []advisory.Judgement) []report.Advisory {
+func advisories(p words.Printer, judged []advisory.Judgement) []report.Advisory {
 	rows := make([]report.Advisory, 0, len(judged))
 	for _, j := range judged {
-		row := report.Advisory{ID: j.ID, Title: j.Title, Class: j.Class, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
+		row := report.Advisory{ID: j.ID, Title: p.Of(j.Title), Class: j.Class, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
 		for _, e := range j.Evidence {
 			statement, _ := printable.UTF8(e.Statement)
 			source, _ := printable.UTF8(e.Source)

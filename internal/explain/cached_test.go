@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func present[T any](v T) snapshot.Reading[T] {
@@ -164,7 +165,7 @@ func TestCensusHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	got := map[string]int64{}
 	for _, h := range all {
 		got[h.Kind+" "+h.Account+" "+h.Name] = h.Bytes
@@ -225,7 +226,7 @@ func TestCrowdedDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	var got []report.Holder
 	for _, h := range all {
 		if h.Kind == "directory" {

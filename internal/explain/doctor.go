@@ -15,6 +15,7 @@ import (
 var doctorSources = []struct{ id, shows string }{
 	{snapshot.TryCgroup, "usage, limits and accounts of every container"},
 	{snapshot.TryProcesses, "who holds memory: mappings, open and deleted files"},
+	{snapshot.TryHeaps, "what the heaps of Go, the JVM and glibc hold and do not use"},
 	{snapshot.TryBPF, "every cached file, slab cache and removed cgroup, by page"},
 	{snapshot.TryKcore, "the same as bpf, where that is refused: --census kcore"},
 	{snapshot.TryKpage, "memory by class and live cgroup, no files: --census kpage"},
@@ -113,7 +114,9 @@ func (d *doctor) how(t snapshot.Trial) []string {
 	case denied && d.inner():
 		return d.only("in the node's own user namespace",
 			"run it in the node's own user namespace", "docker run --userns=host; podman as root", "kubernetes: hostUsers: true")
-	case denied && t.ID == snapshot.TryProcesses:
+	case denied && t.ID == snapshot.TryHeaps && strings.Contains(t.Err, "ptrace_scope is 3"):
+		return d.only("on a node where kernel.yama.ptrace_scope was not set to 3", "boot without kernel.yama.ptrace_scope=3: nothing undoes it")
+	case denied && (t.ID == snapshot.TryProcesses || t.ID == snapshot.TryHeaps):
 		return d.need(snapshot.CapSysPtrace)
 	case denied && t.ID == snapshot.TryKmsg:
 		return append(d.need(snapshot.CapSyslog), "or: sysctl kernel.dmesg_restrict=0")

@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Sort orders a list.
@@ -130,7 +131,7 @@ func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, se
 		}
 		c := largest(w.Ledger)
 		l.Containers = append(l.Containers, report.Listed{
-			Target: t, Numbers: numbers(s, w), Risk: risk(w, true),
+			Target: t, Numbers: numbers(s, w), Risk: risk(words.Printer{}, w, true),
 			Largest: report.Largest{Account: c.name, Bytes: c.bytes}, ColdMaxBytes: coldMax(w.Ledger),
 		})
 	}

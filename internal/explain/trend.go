@@ -70,16 +70,16 @@ func trendOf(s *snapshot.Snapshot, t *trend.Trend) *report.Trend {
 	r.Restarted = t.Restarted
 	names := mounts.New(s.Mounts)
 	for i := range t.Files[:min(len(t.Files), report.MaxMovers)] {
-		r.Files = append(r.Files, fileMove(&t.Files[i], names, s.Target().Path))
+		r.Files = append(r.Files, fileMove(&t.Files[i], names))
 	}
 	return r
 }
 
-func fileMove(m *trend.FileMove, names *mounts.Names, cgroup string) report.FileMove {
+func fileMove(m *trend.FileMove, names *mounts.Names) report.FileMove {
 	const most = 4
 	row := report.FileMove{BeforeBytes: m.Before, AfterBytes: m.After, UsedBytes: m.Used}
 	f := &cached{in: m.Inode}
-	p := names.Locate(m.Inode, cgroup)
+	p := names.Locate(m.Inode, m.Cgroup)
 	file, _ := shown(f, p)
 	row.Path, row.PathBytes = name(file)
 	row.Name, _ = name(label(f, p, file))

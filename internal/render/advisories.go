@@ -26,7 +26,7 @@ func Advisories(r *report.Advisories, all bool) []byte {
 	p.fold("  ", 3, fmt.Sprintf("%d of %d known faults are seen on this node; %d by its version only, %d mitigated, %d cannot be told, %d not here.",
 		seen, len(r.Advisories), others[string(advisory.VersionOnly)], others[string(advisory.Mitigated)],
 		others[string(advisory.Unknown)], others[string(advisory.NotAffected)]))
-	p.line("kernel %s, cgroup %s", orUnknown(r.Host.Kernel), r.Host.CgroupMode)
+	p.line("kernel %s, cgroup %s", p.orUnknown(r.Host.Kernel), r.Host.CgroupMode)
 	p.Write(table.Bytes())
 	for _, a := range r.Advisories {
 		if !bites(a) && a.Verdict != string(advisory.Mitigated) {

@@ -32,7 +32,7 @@ func (p *page) doctor(d *report.Doctor, wide bool, most int) {
 			who += " in another user namespace"
 		}
 	}
-	p.fold("  ", 2, fmt.Sprintf("%s; kernel %s, cgroup %s", who, orUnknown(d.Kernel), d.Cgroups))
+	p.fold("  ", 2, fmt.Sprintf("%s; kernel %s, cgroup %s", who, p.orUnknown(d.Kernel), d.Cgroups))
 	for _, s := range d.Sources {
 		text := s.Shows
 		switch {

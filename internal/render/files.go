@@ -22,7 +22,7 @@ func Files(r *report.Files, wide bool) []byte {
 	if !wide {
 		p.width = Width
 	}
-	p.fold("  ", 2, filesAnswer(r))
+	p.fold("  ", 2, p.filesAnswer(r))
 	if r.Target != nil {
 		p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	}
@@ -50,7 +50,7 @@ func Files(r *report.Files, wide bool) []byte {
 	if r.Omitted.Count > 0 {
 		p.line("and %d more: %s", r.Omitted.Count, size.Text(r.Omitted.Bytes))
 	}
-	p.fold("  ", 3, covered(r))
+	p.fold("  ", 3, p.covered(r))
 	for _, d := range r.Doubts {
 		p.fold("  ", 2, "- "+d)
 	}
@@ -154,14 +154,14 @@ func fileDetails(p *page, f *report.File) {
 	}
 }
 
-func filesAnswer(r *report.Files) string {
+func (p *page) filesAnswer(r *report.Files) string {
 	whose := "of this cgroup"
 	if r.Target == nil {
 		whose = "of the node"
 	}
 	if r.Totals.Files == 0 {
 		if c := r.Coverage; !c.Complete && (c.CounterBytes == nil || *c.CounterBytes > 0) {
-			return fmt.Sprintf("None of the file cache %s (%s) could be looked at.", whose, optional(c.CounterBytes))
+			return fmt.Sprintf("None of the file cache %s (%s) could be looked at.", whose, p.optional(c.CounterBytes))
 		}
 		return "No file cache " + whose + "."
 	}
@@ -189,7 +189,7 @@ func fileCount(n int) string {
 }
 
 // covered says how much of the cache was found, and by what.
-func covered(r *report.Files) string {
+func (p *page) covered(r *report.Files) string {
 	c := r.Coverage
 	s := "Counted by " + c.Engine
 	if r.Cost.Census != nil {
@@ -202,6 +202,6 @@ func covered(r *report.Files) string {
 		}
 	}
 	s += fmt.Sprintf("; %s has a name", size.Percent(c.NamedBytes, c.FoundBytes))
-	s += fmt.Sprintf("; users among %s", processes(c.Processes))
+	s += fmt.Sprintf("; users among %s", p.processes(c.Processes))
 	return s + "."
 }

@@ -34,7 +34,7 @@ func List(l *report.List, wide bool) []byte {
 		}
 		who := listed(c.Target)
 		if wide {
-			who = fmt.Sprintf("%8s %-8s %s", mib(c.ColdMaxBytes, "unknown"), c.Risk.Level, listedWide(c.Target))
+			who = fmt.Sprintf("%8s %-8s %s", mib(c.ColdMaxBytes, "unknown"), c.Risk.Level, p.listedWide(c.Target))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot, share,
 			mib(n.LimitBytes, "none"), c.Largest.Account, who)
@@ -86,12 +86,12 @@ func listed(t report.Target) string {
 	return tail(printable.Text(t.Cgroup), 28)
 }
 
-func listedWide(t report.Target) string {
+func (p *page) listedWide(t report.Target) string {
 	var more []string
 	if t.Name != "" {
 		more = append(more, t.Name)
 	}
-	more = append(more, t.Cgroup, "("+processes(t.PIDCount)+")")
+	more = append(more, t.Cgroup, "("+p.processes(t.PIDCount)+")")
 	if t.Image != "" {
 		more = append(more, t.Image)
 	}
@@ -99,12 +99,12 @@ func listedWide(t report.Target) string {
 		more = append(more, fmt.Sprintf("restarts %d", *t.RestartCount))
 	}
 	if t.LastTermination != nil {
-		more = append(more, "last ended "+ended(t.LastTermination))
+		more = append(more, "last ended "+p.ended(t.LastTermination))
 	}
 	return strings.Join(more, "  ")
 }
 
-func ended(t *report.Termination) string {
+func (p *page) ended(t *report.Termination) string {
 	s := t.Reason
 	if t.ExitCode != nil {
 		s = strings.TrimSpace(fmt.Sprintf("%s code %d", s, *t.ExitCode))

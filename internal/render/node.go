@@ -15,7 +15,7 @@ import (
 func Node(r *report.Node) []byte {
 	p := &page{width: Width}
 	p.fold("  ", 3, nodeAnswer(r))
-	p.line("%s", nodeHost(r))
+	p.line("%s", p.nodeHost(r))
 	cuts(p, r)
 	end := &page{width: Width}
 	end.fold("  ", 2, sinceBoot(r))
@@ -84,8 +84,8 @@ func toReclaim(r *report.Node) string {
 	return "free memory is " + text(*above) + " " + unit + " above the low watermark"
 }
 
-func nodeHost(r *report.Node) string {
-	s := fmt.Sprintf("kernel %s, cgroup %s, %s LRU", orUnknown(r.Host.Kernel), r.Host.CgroupMode, r.Host.LRU)
+func (p *page) nodeHost(r *report.Node) string {
+	s := fmt.Sprintf("kernel %s, cgroup %s, %s LRU", p.orUnknown(r.Host.Kernel), r.Host.CgroupMode, r.Host.LRU)
 	if r.Host.CPUs != nil {
 		s += fmt.Sprintf(", %d CPUs", *r.Host.CPUs)
 	}
@@ -295,7 +295,7 @@ func nodeDoubts(r *report.Node) []string {
 func NodeWide(r *report.Node) []byte {
 	p := &page{}
 	p.line("%s", nodeAnswer(r))
-	p.line("%s, %s", nodeHost(r), orUnknown(r.Host.Distro))
+	p.line("%s, %s", p.nodeHost(r), p.orUnknown(r.Host.Distro))
 	n := &r.Ledger
 	p.line("BY OWNER, in bytes")
 	for _, o := range n.Owners {
@@ -306,14 +306,14 @@ func NodeWide(r *report.Node) []byte {
 		p.line("  %-28s %15d  %s%s", o.Owner, o.Bytes, count, o.Note)
 	}
 	if n.TotalBytes != nil && len(n.Owners) > 0 {
-		p.line("  %-28s %15d  = MemTotal; unowned is within %s", "sum", *n.TotalBytes, optional(n.Unowned.BoundBytes))
+		p.line("  %-28s %15d  = MemTotal; unowned is within %s", "sum", *n.TotalBytes, p.optional(n.Unowned.BoundBytes))
 	}
 	p.line("BY CLASS, in bytes")
 	for _, c := range n.Classes {
 		p.line("  %-28s %15d  %s", c.Path, c.Bytes, c.From)
 	}
 	if n.TotalBytes != nil {
-		p.line("  %-28s %15d  = MemTotal; unexplained is within %s", "sum", *n.TotalBytes, optional(n.Unexplained.BoundBytes))
+		p.line("  %-28s %15d  = MemTotal; unexplained is within %s", "sum", *n.TotalBytes, p.optional(n.Unexplained.BoundBytes))
 	}
 	if len(n.Shares) > 0 {
 		p.line("SHARES, in bytes, of each cgroup without those listed")
@@ -343,7 +343,7 @@ func NodeWide(r *report.Node) []byte {
 	for _, a := range r.Swap.Areas {
 		p.line("  %-28s %-10s %15d  used %d, priority %d", a.Name, a.Kind, a.Bytes, a.UsedBytes, a.Priority)
 	}
-	p.line("  zswap %s, pool %s, stored %s", r.Swap.Zswap.Enabled, optional(r.Swap.Zswap.PoolBytes), optional(r.Swap.Zswap.StoredBytes))
+	p.line("  zswap %s, pool %s, stored %s", r.Swap.Zswap.Enabled, p.optional(r.Swap.Zswap.PoolBytes), p.optional(r.Swap.Zswap.StoredBytes))
 	for _, z := range r.Swap.Zram {
 		p.line("  %-28s stored %d, compressed %d, used %d", z.Name, z.StoredBytes, z.CompressedBytes, z.UsedBytes)
 	}

@@ -41,7 +41,7 @@ func overTime(p *page, r *report.Report) {
 		}
 	}
 	for _, f := range t.Files {
-		p.line("  %s: cache %s to %s%s%s", f.Path, signed(f.AfterBytes-f.BeforeBytes), size.Text(f.AfterBytes), usedAgain(f.UsedBytes), by(f.By))
+		p.line("  %s: cache %s to %s%s", f.Path, signed(f.AfterBytes-f.BeforeBytes), size.Text(f.AfterBytes), fileUse(p, &f))
 	}
 	if t.Restarted {
 		p.line("  restarted: all of its processes ended, and others began")
@@ -58,15 +58,12 @@ func signed(n int64) string {
 	return size.Text(n)
 }
 
-func usedAgain(n int64) string {
-	if n == 0 {
-		return ""
+// fileUse says how much of a file was used again, and who goes on in it.
+func fileUse(p *page, f *report.FileMove) (text string) {
+	if f.UsedBytes > 0 {
+		text = p.Say(", read again: %s", size.Text(f.UsedBytes))
 	}
-	return ", read again " + size.Text(n)
-}
-
-func by(list []report.User) (text string) {
-	for _, u := range list {
+	for _, u := range f.By {
 		text += fmt.Sprintf(", pid %d %s", u.PID, u.How)
 	}
 	return text

@@ -35,6 +35,7 @@ const (
 type Report struct {
 	Schema      string      `json:"schema" jsonschema:"enum=memwhy.report/v1"`
 	Generated   *time.Time  `json:"generated" jsonschema:"nullable"` // when the node was read; null when the source does not say
+	Lang        string      `json:"lang,omitempty"`                  // of sentences; absent: en
 	Host        Host        `json:"host"`
 	Target      Target      `json:"target"`
 	Verdict     Verdict     `json:"verdict"`

@@ -14,6 +14,7 @@ import (
 // for.
 type FileMove struct {
 	Inode         *snapshot.CensusInode // of the last look
+	Cgroup        string                // that is charged for it, or one of several
 	Before, After int64
 	Used          int64 // at least so much of what is left was read again
 	Readers       []*snapshot.Process
@@ -36,12 +37,12 @@ func (t *Trend) moves(s *snapshot.Snapshot) {
 		return
 	}
 	alone := !s.Target().Hierarchical()
-	before, _ := charged(was, s.Target().Path, alone)
-	after, inodes := charged(now, s.Target().Path, alone)
+	before, _, _ := charged(was, s.Target().Path, alone)
+	after, inodes, by := charged(now, s.Target().Path, alone)
 	byNumber := map[uint64][]*FileMove{}
 	t.Compared = true
 	for id, st := range after {
-		m := &FileMove{Inode: inodes[id], After: st.Bytes}
+		m := &FileMove{Inode: inodes[id], Cgroup: by[id], After: st.Bytes}
 		if old, ok := before[id]; ok {
 			m.Before = old.Bytes
 			m.Used = touched(old, st)
@@ -68,9 +69,9 @@ func exact(s *snapshot.Snapshot) (*snapshot.Census, bool) {
 	return c, ok && c.Complete && c.Sampled == 0 && (c.Engine == snapshot.EngineBPF || c.Engine == snapshot.EngineKcore)
 }
 
-func charged(c *snapshot.Census, cgroup string, alone bool) (map[snapshot.FileID]snapshot.PageState, map[snapshot.FileID]*snapshot.CensusInode) {
+func charged(c *snapshot.Census, cgroup string, alone bool) (sums map[snapshot.FileID]snapshot.PageState, inodes map[snapshot.FileID]*snapshot.CensusInode, by map[snapshot.FileID]string) {
 	within := ledger.Within(c, cgroup, alone)
-	sums, inodes := map[snapshot.FileID]snapshot.PageState{}, map[snapshot.FileID]*snapshot.CensusInode{}
+	sums, inodes, by = map[snapshot.FileID]snapshot.PageState{}, map[snapshot.FileID]*snapshot.CensusInode{}, map[snapshot.FileID]string{}
 	for i := range c.Files {
 		row := &c.Files[i]
 		if row.Inode < 0 || !within[row.Group] {
@@ -79,9 +80,9 @@ func charged(c *snapshot.Census, cgroup string, alone bool) (map[snapshot.FileID
 		in := &c.Inodes[row.Inode]
 		st := sums[in.ID()]
 		st.Add(*row.PageState)
-		sums[in.ID()], inodes[in.ID()] = st, in
+		sums[in.ID()], inodes[in.ID()], by[in.ID()] = st, in, c.Groups[row.Group].Path
 	}
-	return sums, inodes
+	return sums, inodes, by
 }
 
 // touched is what the kernel's marks say was used again: pages become referenced and

@@ -72,7 +72,7 @@ type Mover struct {
 
 // counted are the counters of memory.stat that tell how much was done.
 var counted = []string{
-	"pgfault", "pgmajfault", "pgpgin", "pgpgout", "workingset_refault_file", "workingset_refault", "workingset_refault_anon", "pgscan", "pgsteal", "pgactivate",
+	"pgfault", "pgmajfault", "pgpgin", "pgpgout", "workingset_refault_file", "workingset_refault", "workingset_refault_anon", "workingset_activate_file", "workingset_activate", "pgscan", "pgsteal", "pgactivate",
 }
 
 // Of is the trend of a snapshot's target, nil when it was looked at once. noise is

@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The rules over 500 containers: those of a recorded one, each with its ledger and
@@ -33,8 +34,8 @@ func BenchmarkRulesOf500Containers(b *testing.B) {
 	}
 	for b.Loop() {
 		for range 500 {
-			found := diagnose.Find(s, w, node, judged)
-			if len(found) == 0 || len(diagnose.Suspicions(s, w, found)) != 5 {
+			found := diagnose.Find(words.Printer{}, s, w, node, judged)
+			if len(found) == 0 || len(diagnose.Suspicions(words.Printer{}, s, w, found)) != 5 {
 				b.Fatal("nothing is found")
 			}
 		}
