@@ -101,7 +101,7 @@ var leak = Scenario{
 		t.Accounts[0].BytesPerSecond = leakRate
 		c := t.cause("anon.leak", 0)
 		c.BytesPerSecond, c.ToleranceBytes, c.Names = leakRate, 2<<20, []string{itself(), plain}
-		t.Watch = &Watch{Seconds: 5, Line: "anon", Shape: "rising", Leak: yes, Churn: no}
+		t.Watch = &Watch{Seconds: 4, Line: "anon", Shape: "rising", Leak: yes, Churn: no}
 		return j.grow(leakRate, 0)
 	},
 }
@@ -115,10 +115,10 @@ var plateau = Scenario{
 		if err := j.stock(t); err != nil {
 			return err
 		}
-		const rate, takes = 2 * leakRate, 4 * time.Second
+		const rate, takes = 2 * leakRate, 3 * time.Second
 		t.Accounts[0].BytesPerSecond = rate
 		t.cause(anonLive, j.Bytes+rate*int64(takes/time.Second)).Names = []string{itself(), plain}
-		t.Watch = &Watch{Seconds: 7, Line: "anon", Shape: "plateau", Leak: no, Churn: no, lasts: takes}
+		t.Watch = &Watch{Seconds: 6, Line: "anon", Shape: "plateau", Leak: no, Churn: no, lasts: takes}
 		return j.grow(rate, takes)
 	},
 }

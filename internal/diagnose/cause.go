@@ -159,21 +159,25 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		return d, false
 	}
 	d.counted, d.parts = true, map[string][]share{}
-	files, by := map[int]*snapshot.PageState{}, map[int]string{}
-	for i := range c.Files {
-		if row := &c.Files[i]; within[row.Group] {
-			if files[row.Inode] == nil {
-				files[row.Inode] = &snapshot.PageState{}
-				by[row.Inode] = c.Groups[row.Group].Path
-			}
-			files[row.Inode].Add(*row.PageState)
-		}
+	type sum struct {
+		snapshot.PageState
+		inode, group int
 	}
-	for i, st := range files {
-		if i < 0 {
+	at, sums := map[int]int{}, []sum{}
+	for i := range c.Files {
+		row := &c.Files[i]
+		if !within[row.Group] || row.Inode < 0 {
 			continue
 		}
-		in := &c.Inodes[i]
+		k, seen := at[row.Inode]
+		if !seen {
+			k = len(sums)
+			at[row.Inode], sums = k, append(sums, sum{inode: row.Inode, group: row.Group})
+		}
+		sums[k].Add(*row.PageState)
+	}
+	for i := range sums {
+		st, in, by := &sums[i], &c.Inodes[sums[i].inode], c.Groups[sums[i].group].Path
 		if in.Magic == tmpfs {
 			continue
 		}
@@ -183,15 +187,15 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		if in.Deleted {
 			d.deleted += st.Bytes
 			d.gone += dirty
-			d.note(codeDeleted, in, by[i], st.Bytes)
+			d.note(codeDeleted, in, by, st.Bytes)
 			continue
 		}
 		d.dirty += dirty
 		d.mapped += mapped
 		d.used += used
-		d.note(codeDirty, in, by[i], dirty)
-		d.note(codeHot, in, by[i], mapped+used)
-		d.note(codeCold, in, by[i], st.Bytes-dirty-mapped-used)
+		d.note(codeDirty, in, by, dirty)
+		d.note(codeHot, in, by, mapped+used)
+		d.note(codeCold, in, by, st.Bytes-dirty-mapped-used)
 	}
 	for _, list := range d.parts {
 		order(list)

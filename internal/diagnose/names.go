@@ -2,7 +2,6 @@ package diagnose
 
 import (
 	"cmp"
-	"path"
 	"slices"
 	"strings"
 
@@ -81,7 +80,7 @@ func crowd(list []share, of int64) (dir share, files int) {
 	}
 	for i := range list {
 		if in := list[i].inode; in != nil && in.Path != "" && !in.Pseudo && in.Type != "bdev" {
-			add(key{in.Device, path.Dir("/" + strings.TrimPrefix(in.Path, "/"))}, sum{list[i].bytes, 1, &list[i]})
+			add(key{in.Device, above(in.Path)}, sum{list[i].bytes, 1, &list[i]})
 		}
 	}
 	parents := map[key]sum{}
@@ -89,9 +88,9 @@ func crowd(list []share, of int64) (dir share, files int) {
 		parents[k] = *s
 	}
 	for k, s := range parents { // and those above, which are few
-		for above := k; above.path != "/"; {
-			above.path = path.Dir(above.path)
-			add(above, s)
+		for k.path != "/" {
+			k.path = above(k.path)
+			add(k, s)
 		}
 	}
 	var best key
@@ -107,4 +106,12 @@ func crowd(list []share, of int64) (dir share, files int) {
 	in := *s.one.inode
 	in.Path = best.path
 	return share{inode: &in, cgroup: s.one.cgroup}, s.files
+}
+
+// above is the directory of a path within a file system.
+func above(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i > 0 {
+		return p[:i]
+	}
+	return "/"
 }
