@@ -270,6 +270,12 @@ func (a *app) words() (words.Printer, error) {
 	return words.In(lang), nil
 }
 
+// say is the same where a language that is none is no reason to stop.
+func (a *app) say() words.Printer {
+	say, _ := a.words()
+	return say
+}
+
 func (a *app) version() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArgs,

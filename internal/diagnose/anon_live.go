@@ -69,7 +69,7 @@ func liveAnon(f *facts) []report.Finding {
 		r.Evidence = append(r.Evidence, f.managedBy(p.process)...)
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", quoted(f.target().Path)), Cost: f.Say("none")},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.typed()), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	if len(list) > 0 {

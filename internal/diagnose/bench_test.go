@@ -20,7 +20,7 @@ func BenchmarkFind(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		b.Fatal(err)
@@ -45,7 +45,7 @@ func BenchmarkFindInCensus(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		b.Fatal(err)

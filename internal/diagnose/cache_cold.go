@@ -27,7 +27,7 @@ var cacheCold = Rule{
 			"nothing, where no limit or eviction is near: it makes the next read fast",
 			"the program: posix_fadvise(POSIX_FADV_DONTNEED) after writing, RWF_DONTCACHE (since 6.14), O_DIRECT for what is read once",
 			"double buffering: what reads whole files into its heap holds them twice, in the cache and in anon, and both grow together: posix_fadvise(POSIX_FADV_DONTNEED) behind what was read, O_DIRECT, or mmap instead of a copy",
-			"the platform: a limit near the request bounds it; memory.reclaim (v2, since 5.19) takes it at once, and later reads go to the disk",
+			"the platform: memwhy reclaim gives back what was not used while it was watched, of this container alone; a limit near the request bounds it",
 		},
 		Owner: "app for what it reads and writes; platform for alerts and limits",
 		Stories: `"The cache is a leak" is wrong: a leak cannot be taken back. "active means in use" is wrong too: a page that was read twice stays active for months when nothing presses, and with the multi-generational LRU the lists have another meaning. ` +
@@ -50,6 +50,7 @@ func cold(f *facts) []report.Finding {
 		f.counters(seen, "file", "active_file", "inactive_file", "file_mapped", "file_dirty", "file_writeback"))
 	r.Evidence = append(append(r.Evidence, e...), f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
+		f.giveBack(),
 		f.lookAtFiles(""),
 		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once"), ExpectBytes: ptr(d.rest), Cost: f.Say("reading it again goes to the disk")},
 	}

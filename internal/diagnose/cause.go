@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -220,7 +221,24 @@ func (f *facts) files(code string) []report.Evidence {
 
 // lookAtFiles is the next command for everything that is a file.
 func (f *facts) lookAtFiles(sort string) report.Remedy {
-	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", quoted(f.target().Path)) + sort, Cost: f.Say("none")}
+	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.typed()) + sort, Cost: f.Say("none")}
+}
+
+// giveBack plans what may go of the page cache, for this cgroup alone.
+func (f *facts) giveBack() report.Remedy {
+	return report.Remedy{Kind: "reclaim", Command: "memwhy reclaim " + f.typed(), Cost: f.Say("nothing before --yes; what goes and is read again comes from the disk")}
+}
+
+// typed is the target as a shell is told it: by name, else id, else path.
+func (f *facts) typed() string {
+	path := f.target().Path
+	switch w := identity.Of(path, f.s.Names); {
+	case w.Named != nil && !w.Sandbox() && (w.Kind == identity.Container || w.Kind == identity.Pod):
+		return quoted(w.Title)
+	case w.Kind == identity.Container && w.ID != "":
+		return quoted(w.ID)
+	}
+	return quoted(path)
 }
 
 // quoted is a path that a shell takes for one word.

@@ -265,7 +265,7 @@ func (f *facts) composition(t report.OOMRecord) string {
 	if t.Tasks != nil && t.Tasks.RSSBytes != nil {
 		parts = append(parts, f.Say("%s with RSS %s", f.Count(t.Tasks.Count, "1 task", "%d tasks"), size.Text(*t.Tasks.RSSBytes)))
 	}
-	return strings.Join(parts, ", ")
+	return f.Join(parts)
 }
 
 // counted is what counters alone tell of a kill that the log has no record of.

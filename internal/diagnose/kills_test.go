@@ -44,7 +44,7 @@ func find(t *testing.T, s *snapshot.Snapshot) []report.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		t.Fatal(err)

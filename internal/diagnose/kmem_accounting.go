@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -90,7 +89,7 @@ func accounting(f *facts) []report.Finding {
 		if r.PartOf == "" && len(seen) == 1 && f.bites(notReclaimable) {
 			r.PartOf = advisoryCode + notReclaimable
 		}
-		r.Title = f.Say("kernel memory accounting is on, and %s", strings.Join(seen, ", "))
+		r.Title = f.Say("kernel memory accounting is on, and %s", f.Join(seen))
 	}
 	r.Remedies = []report.Remedy{
 		{Kind: "configure", Command: f.Say("boot with cgroup.memory=nokmem, on a kernel that obeys it"), Cost: f.Say("a reboot; slab is then the node's, no limit bounds it")},

@@ -113,5 +113,5 @@ func (f *facts) kinds(list []share) string {
 			parts = append(parts, kind)
 		}
 	}
-	return strings.Join(parts, ", ")
+	return f.Join(parts)
 }

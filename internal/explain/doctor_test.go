@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func got[T any](v T) snapshot.Reading[T] {
@@ -100,7 +101,7 @@ func TestDoctor(t *testing.T) {
 	} {
 		a := access()
 		c.change(a)
-		d := Doctor(a)
+		d := Doctor(words.Printer{}, a)
 		if name == "nothing" { // no panic, and nobody's rights are made up
 			if d.User.UID != nil || len(d.User.Capabilities) != 0 || d.Cgroups != "none" {
 				t.Errorf("%+v", d.User)

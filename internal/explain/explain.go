@@ -35,7 +35,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 		Numbers:   numbers(s, w),
 		Limits:    limits(w),
 		Accounts:  accounts(w.Ledger),
-		Doubts:    append([]string{}, w.Doubts...),
+		Doubts:    append([]string{}, told(p, w.Doubts)...),
 		Omitted:   []report.Omitted{},
 		Cost: report.Cost{
 			WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU),
@@ -57,9 +57,9 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	r.Census = agreement(s)
 	r.Cost.Census = censusCost(s)
 	r.Doubts = append(r.Doubts, processDoubts(p, s, w.Ledger)...)
-	r.Doubts = append(r.Doubts, censusDoubts(s)...)
+	r.Doubts = append(r.Doubts, censusDoubts(p, s)...)
 	r.Risks = risks(p, s, w)
-	node := advisory.Look(s)
+	node := advisory.Look(p, s)
 	judged, err := node.ForTarget()
 	if err != nil {
 		return nil, err
@@ -69,7 +69,9 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	over := trend.Of(s, w.Bound)
 	r.Trend = trendOf(s, over)
 	if s.Watch != nil {
-		r.Doubts = append(r.Doubts, s.Watch.Doubts...)
+		for _, d := range s.Watch.Doubts {
+			r.Doubts = append(r.Doubts, p.Of(d))
+		}
 	}
 	r.Suspicions = diagnose.Suspicions(p, s, w, r.Findings)
 	r.Verdict = verdict(p, w, r.Findings)

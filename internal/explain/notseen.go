@@ -18,7 +18,7 @@ import (
 func notSeen(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, r *report.Report) []report.NotSeen {
 	l := &missingList{Printer: p}
 	for _, m := range append(w.Missing, w.Unknown...) {
-		l.add(strings.ReplaceAll(m.Key, "numbers/", "numbers."), m.Source, m.State, p.Of(m.Err), p.Of(m.WouldShow))
+		l.add(strings.ReplaceAll(m.Key, "numbers/", "numbers."), m.Source, m.State, p.Tell(m.Err), p.Tell(m.WouldShow))
 	}
 	l.nulls(s, r)
 	l.sources(s)
@@ -32,9 +32,11 @@ type missingList struct {
 	rows []report.NotSeen
 }
 
+// add adds a row. Of what readers say why, only what has no numbers or names in it is
+// in the catalogue.
 func (l *missingList) add(key, source string, st snapshot.State, why, wouldShow string) {
 	source, _ = name(source)
-	why, _ = name(why)
+	why, _ = name(l.Of(why))
 	key, _ = name(key)
 	if why == "" {
 		why = st.String()
@@ -72,7 +74,7 @@ func (l *missingList) nulls(s *snapshot.Snapshot, r *report.Report) {
 		null(l, "numbers."+key, n.ReclaimableBytes == nil, t.Stat, l.Say("the LRU lists are not all there"), l.Say("what of the usage can be taken back"))
 	}
 	null(l, "numbers.limitBytes", n.LimitBytes == nil, t.Limit, l.Say("no limit on the path to the root"), l.Say("the deciding limit"))
-	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, "implausible", l.Say("the highest usage so far"))
+	null(l, "numbers.peakBytes", n.PeakBytes == nil, t.Peak, l.Say("implausible"), l.Say("the highest usage so far"))
 	for i, row := range r.Says {
 		null(l, fmt.Sprintf("says[%d].bytes", i), row.Bytes == nil, t.Stat, row.Formula, l.Say("what %s shows", row.Tool))
 		for j := range row.Reported {
@@ -93,7 +95,7 @@ func (l *missingList) hostNulls(s *snapshot.Snapshot, generated *time.Time, h re
 	tree := snapshot.Reading[int]{State: snapshot.Absent, Source: "--from", Err: l.Say("a directory tree does not say when it was taken")}
 	null(l, "generated", generated == nil, tree, "", l.Say("when the node was read"))
 	null(l, "host.cpus", h.CPUs == nil, s.Host.CPUs, "", l.Say("how far usage and accounts may differ"))
-	null(l, "host.memTotalBytes", h.MemTotalBytes == nil, s.Node.Meminfo, "no key MemTotal", l.Say("the size of the node"))
+	null(l, "host.memTotalBytes", h.MemTotalBytes == nil, s.Node.Meminfo, l.Say("no key %s", "MemTotal"), l.Say("the size of the node"))
 }
 
 // listNulls does the same for the rows of a list, once for each column.
@@ -204,7 +206,7 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		p := &s.Processes[i]
 		note(p.PID, l.Say("names and sizes"), p.Status.Source, p.Status.Err, p.Status.State)
 		note(p.PID, l.Say("command lines"), p.Command.Source, p.Command.Err, p.Command.State)
-		note(p.PID, "executables", p.Exe.Source, p.Exe.Err, p.Exe.State)
+		note(p.PID, l.Say("executables"), p.Exe.Source, p.Exe.Err, p.Exe.State)
 		l.mappings(p, note)
 		note(p.PID, l.Say("the Go heap"), p.GoVersion.Source, p.GoVersion.Err, p.GoVersion.State)
 		note(p.PID, l.Say("what runtimes and allocators hold and do not use"), p.Heaps.Source, p.Heaps.Err, p.Heaps.State)
@@ -218,7 +220,7 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		g := groups[key]
 		why := g.why
 		if n := len(g.pids) - 1; n > 0 {
-			why = l.Say("%s (and %d more)", g.why, n)
+			why = l.Say("%s (and %d more)", l.Of(g.why), n)
 		}
 		l.add("", g.source, g.state, why, l.Say("%s of processes", g.what))
 	}
@@ -249,4 +251,13 @@ type group struct {
 	what, source, why string
 	state             snapshot.State
 	pids              []int
+}
+
+// told says what the ledger had to say.
+func told(p words.Printer, list []words.Text) []string {
+	var all []string
+	for _, t := range list {
+		all = append(all, p.Tell(t))
+	}
+	return all
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Bounds of a look at what may be seen.
@@ -144,7 +145,7 @@ func tryProcesses(src kernel.Source, pids []int) snapshot.Trial {
 	case denied > 0:
 		t.Note, t.Part = refuse, true
 	case src.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/self/smaps_rollup", Max: maxFile}).State == snapshot.Absent:
-		t.Note = "this kernel has no smaps_rollup, smaps itself is read"
+		t.Note = words.Key("this kernel has no smaps_rollup, smaps itself is read")
 	}
 	return t
 }
@@ -181,7 +182,7 @@ func tryHeaps(src kernel.Source, pids []int) snapshot.Trial {
 	case failed != "":
 		t.State, t.Err = snapshot.Failed, failed
 	default:
-		t.State, t.Err = snapshot.Absent, "no other process is seen whose memory could be tried"
+		t.State, t.Err = snapshot.Absent, words.Key("no other process is seen whose memory could be tried")
 	}
 	return t
 }
@@ -220,7 +221,7 @@ func tryFiles(src kernel.Source) snapshot.Trial {
 	}
 	var notes []string
 	if c.Mincore > 0 {
-		notes = append(notes, "no cachestat: mincore does not tell dirty pages")
+		notes = append(notes, words.Key("no cachestat: mincore does not tell dirty pages"))
 	}
 	if mapped.State == snapshot.Denied {
 		notes = append(notes, "mapped files that were deleted cannot be opened")

@@ -93,7 +93,7 @@ func (w *Whole) limits(c *snapshot.Cgroup, l *Ledger) {
 		return
 	}
 	if n, ok := c.Limit.Get(); ok && n != size.Unlimited {
-		w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, c.Usage.Source, c.Usage.State, c.Usage.Err, words.Key("how full this limit is")})
+		w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, c.Usage.Source, c.Usage.State, words.Later("%s", c.Usage.Err), words.Later("how full this limit is")})
 	}
 }
 
@@ -101,7 +101,7 @@ func (w *Whole) limit(c *snapshot.Cgroup, l *Ledger, r snapshot.Reading[int64], 
 	n, ok := r.Get()
 	if !ok {
 		if r.State != snapshot.Absent {
-			w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, r.Source, r.State, r.Err, words.Key("a limit that may decide")})
+			w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, r.Source, r.State, words.Later("%s", r.Err), words.Later("a limit that may decide")})
 		}
 		return
 	}

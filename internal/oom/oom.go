@@ -26,7 +26,7 @@ func Report(p words.Printer, log *snapshot.KernelLog, hide *identity.Redactor, n
 	n := names{p, hide, named}
 	for i := range log.Records {
 		rec := record(&log.Records[i], n)
-		rec.Advisories = advisories(log, i)
+		rec.Advisories = advisories(p, log, i)
 		r.Records = append(r.Records, rec)
 	}
 	return r

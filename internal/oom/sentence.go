@@ -1,8 +1,6 @@
 package oom
 
 import (
-	"strings"
-
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -139,7 +137,7 @@ func why(p words.Printer, r *report.OOMRecord) string {
 	if best >= 2 && small(r, bytes) {
 		parts = append(parts, p.Say("which no kill frees"))
 	}
-	return strings.Join(parts, ", ")
+	return p.Join(parts)
 }
 
 // small: what all processes held is at most a tenth of what filled the limit.

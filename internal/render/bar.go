@@ -67,15 +67,15 @@ func heldBy(p *page, r *report.Report) {
 		}
 		text := p.held(h)
 		if part := p.largestPart(h); part != "" && !parted {
-			text, parted = text+", "+part, true
+			text, parted = p.Join([]string{text, part}), true
 		}
-		if line := p.Say("  held by %s", strings.Join(append(names, text), ", ")); len(names) > 0 && p.width > 0 && columns(line) > p.width {
+		if line := p.Say("  held by %s", p.Join(append(names, text))); len(names) > 0 && p.width > 0 && columns(line) > p.width {
 			break
 		}
 		names = append(names, text)
 	}
 	if len(names) > 0 {
-		p.line("  held by %s", strings.Join(names, ", "))
+		p.line("  held by %s", p.Join(names))
 	}
 }
 
@@ -98,7 +98,7 @@ func parts(p *page, r *report.Report) {
 		all = append(all, p.Say("%d below 1%%", small))
 	}
 	if len(all) > 0 {
-		p.fold("  ", 2, p.Say("  consists of %s", strings.Join(all, ", ")))
+		p.fold("  ", 2, p.Say("  consists of %s", p.Join(all)))
 	}
 }
 

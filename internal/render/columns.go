@@ -1,6 +1,8 @@
 package render
 
 import (
+	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -43,6 +45,35 @@ func within(s string, most int) int {
 		}
 	}
 	return len(s)
+}
+
+// cell is a text that a verb pads by the columns it takes, not by its characters.
+type cell string
+
+// Format prints for fmt.
+func (c cell) Format(f fmt.State, _ rune) {
+	s := string(c)
+	if to, ok := f.Width(); ok {
+		fill := strings.Repeat(" ", max(0, to-columns(s)))
+		if f.Flag('-') {
+			s += fill
+		} else {
+			s = fill + s
+		}
+	}
+	_, _ = io.WriteString(f, s)
+}
+
+// layout is fmt.Sprintf with texts as cells.
+func layout(format string, args ...any) string {
+	cells := make([]any, len(args))
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			a = cell(s)
+		}
+		cells[i] = a
+	}
+	return fmt.Sprintf(format, cells...)
 }
 
 // What may not begin a line, and what may not end one.

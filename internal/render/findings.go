@@ -38,6 +38,20 @@ func verdict(r *report.Report) string {
 	return r.Verdict.Text
 }
 
+// next is what to do now: the first remedy of what the first line is about, or of what
+// explains most of that.
+func next(p *page, r *report.Report) {
+	i := slices.IndexFunc(r.Findings, func(f report.Finding) bool {
+		if r.Verdict.Code != "" {
+			return f.Code == r.Verdict.Code
+		}
+		return f.Bytes != nil && 2**f.Bytes > r.Verdict.Bytes
+	})
+	if i >= 0 && len(r.Findings[i].Remedies) > 0 {
+		p.fold("  ", 2, p.Say("Next: %s", r.Findings[i].Remedies[0].Command))
+	}
+}
+
 // allFindings is all of them with what they rest on and what to do.
 func allFindings(p *page, r *report.Report) {
 	if len(r.Findings) == 0 {

@@ -114,7 +114,7 @@ func (p *page) numbers(r *report.OOMRecord, wide bool) string {
 	if r.Tasks != nil && r.Tasks.RSSBytes != nil && (wide || r.Full.AnonBytes == nil) {
 		parts = append(parts, p.Say("%s with RSS %s", p.Count(r.Tasks.Count, "1 task", "%d tasks"), size.Text(*r.Tasks.RSSBytes)))
 	}
-	return strings.Join(parts, ", ")
+	return p.Join(parts)
 }
 
 func (p *page) recordRest(r *report.OOMRecord) {

@@ -5,7 +5,6 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -30,7 +29,7 @@ type page struct {
 
 // line prints one line, made safe and cut to the width of the page.
 func (p *page) line(format string, args ...any) {
-	s := strings.TrimRight(printable.Text(fmt.Sprintf(p.Of(format), args...)), " ")
+	s := strings.TrimRight(printable.Text(layout(p.Of(format), args...)), " ")
 	if p.width > 0 && columns(s) > p.width {
 		s = s[:within(s, p.width-2)] + ".."
 	}
@@ -73,9 +72,10 @@ func Text(r *report.Report) []byte {
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, p.Say("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because))
+	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {
-		p.line("%s", strings.Join(who, ", "))
+		p.line("%s", p.Join(who))
 	}
 	p.line("%s, cgroup %s, %s LRU, kernel %s", p.processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, p.orUnknown(r.Host.Kernel))
 }
@@ -245,7 +245,11 @@ func doubts(p *page, r *report.Report, room int) {
 func (p *page) doubts(all []string, room int) {
 	for i, d := range all {
 		if room == 1 && i < len(all)-1 {
-			p.line("- and %d more: see -o wide", len(all)-i)
+			if i == 0 {
+				p.line("%s", p.Say("- %d things are strange or not seen: see -o wide", len(all)))
+			} else {
+				p.line("%s", p.Say("- and %d more: see -o wide", len(all)-i))
+			}
 			return
 		}
 		// A doubt may take a second line while the others keep theirs.

@@ -123,18 +123,21 @@ func (p *page) asked(t report.Target) string {
 	if t.SpecLimitBytes > 0 {
 		s = append(s, p.Say("limit %s", size.Text(t.SpecLimitBytes)))
 	}
-	return strings.Join(s, ", ")
+	return p.Join(s)
 }
 
 func (p *page) runs(t report.Target) string {
-	s := []string{t.State}
+	var s []string
+	if t.State != "" {
+		s = append(s, t.State)
+	}
 	if t.RestartCount != nil {
 		s = append(s, p.Say("restarts %d", *t.RestartCount))
 	}
 	if t.LastTermination != nil {
 		s = append(s, p.Say("last ended %s", p.ended(t.LastTermination)))
 	}
-	return strings.TrimPrefix(strings.Join(s, ", "), ", ")
+	return p.Join(s)
 }
 
 func state(m map[string]int64) string {
@@ -159,7 +162,7 @@ func (p *page) users(list []report.User) string {
 	if len(s) == 0 {
 		return ""
 	}
-	return p.Say(", open as %s", strings.Join(s, ", "))
+	return p.Say(", open as %s", p.Join(s))
 }
 
 // cachedFile is a file that a census found: where it is, and who else pays for it.

@@ -27,7 +27,7 @@ func BenchmarkRulesOf500Containers(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	node := advisory.Look(s)
+	node := advisory.Look(words.Printer{}, s)
 	judged, err := node.ForTarget()
 	if err != nil {
 		b.Fatal(err)

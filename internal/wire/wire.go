@@ -132,7 +132,7 @@ func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
 	if err != nil {
 		return nil, n.late(err)
 	}
-	list := explain.List(l.Base, l.Snapshots, l.Complete, sel)
+	list := explain.List(n.words, l.Base, l.Snapshots, l.Complete, sel)
 	if !l.All {
 		list.Scope = "containers"
 	}
@@ -146,7 +146,7 @@ func (n *Node) Files(target *string, opt explain.FileOptions) (*report.Files, er
 	if err != nil {
 		return nil, n.late(err)
 	}
-	r, err := explain.Files(s, opt)
+	r, err := explain.Files(n.words, s, opt)
 	return r, n.late(err)
 }
 
@@ -188,7 +188,7 @@ func (n *Node) Whole() (*report.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain.Node(s), nil
+	return explain.Node(n.words, s), nil
 }
 
 // askNames begins to ask what containers are called, while the kernel is read.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode"
 
@@ -31,7 +32,7 @@ const catalogue = "zh.po"
 type key struct{ text, room string }
 
 // said are the methods that say a text, and which of their arguments it is.
-var said = map[string]int{"Say": 0, "line": 0, "Key": 0, "Count": 2}
+var said = map[string]int{"Say": 0, "Later": 0, "line": 0, "Key": 0, "Count": 2}
 
 // sources finds all texts that the code says, in order.
 func sources(t *testing.T) (keys []key) {
@@ -46,6 +47,12 @@ func sources(t *testing.T) (keys []key) {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.BasicLit); ok && strings.HasPrefix(lit.Value, `"not asked: `) {
+				text, _ := strconv.Unquote(lit.Value)
+				if text != "not asked: " && !strings.Contains(text, "%") {
+					keys = append(keys, key{text, filepath.Dir(path)[len("../"):]})
+				}
+			}
 			text, is, literal := saying(n, strings.HasPrefix(path, "../render/"))
 			switch {
 			case !is:
@@ -61,7 +68,12 @@ func sources(t *testing.T) (keys []key) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys = append(keys, key{snapshot.CensusGain, "snapshot"})
+	for _, text := range []string{
+		snapshot.CensusGain, snapshot.CensusOff, snapshot.NoCommand, snapshot.Vanished,
+		fs.ErrPermission.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.ENOENT.Error(), "no such file",
+	} {
+		keys = append(keys, key{text, "readers: why not"})
+	}
 	for _, id := range advisory.IDs() {
 		a, err := advisory.Load(id)
 		if err != nil {

@@ -82,12 +82,35 @@ func (p Printer) Of(text string) string {
 	return text
 }
 
+// Text is said later, by the printer of whoever reads it.
+type Text struct {
+	Format string
+	Args   []any
+}
+
+// Later is a text that is not said yet. The format has to be a literal: it is the key.
+func Later(format string, args ...any) Text { return Text{format, args} }
+
+// String is the text in English.
+func (t Text) String() string { return Printer{}.Tell(t) }
+
+// Tell says what was to be said later.
+func (p Printer) Tell(t Text) string { return fmt.Sprintf(p.Of(t.Format), t.Args...) }
+
 // Count says one thing or several of it; many has one verb, for n, and is the key.
 func (p Printer) Count(n int64, one, many string) string {
 	if n == 1 && p.texts == nil {
 		return one
 	}
 	return p.Say(many, n)
+}
+
+// Join makes a list of items.
+func (p Printer) Join(items []string) string {
+	if p.lang == Chinese {
+		return strings.Join(items, "，")
+	}
+	return strings.Join(items, ", ")
 }
 
 // Key marks a text of a table, to be said later by Of.
