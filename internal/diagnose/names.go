@@ -21,6 +21,8 @@ func (f *facts) fileName(in *snapshot.CensusInode, cgroup string) string {
 		return f.Say("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
 	case in.Path == "":
 		return f.Say("%s inode %d", in.Type, in.Number)
+	case p.Kind == mounts.SharedAnon:
+		return f.Say("shared anonymous memory (%s)", "/dev/zero")
 	case in.Pseudo:
 		return in.Path
 	}

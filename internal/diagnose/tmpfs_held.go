@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -45,15 +46,49 @@ func held(f *facts) []report.Finding {
 	if len(list) > 0 {
 		e = append(e, f.largest(list, f.Say("memory files, as the container sees them, or the kernel's labels")))
 		what = ": " + f.kinds(list)
-		what += f.where(list, bytes)
+		if first := list[0].inode; !first.Pseudo || strings.HasPrefix(first.Path, "memfd:") || 2*list[0].bytes <= bytes { // else the kind says it all
+			what += f.where(list, bytes)
+		}
 	}
+	who, seen := f.attached()
+	what, e = what+who, append(e, seen...)
 	r := f.cause(codeTmpfs, bytes, confidence, f.Say("memory files, which only deleting or swap gives back%s", what), e...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
 		{Kind: "app", Command: f.Say("delete the files, close the memfd, detach and remove the segment"), ExpectBytes: ptr(bytes), Cost: f.Say("the contents are gone")},
 		{Kind: "limit", Command: f.Say("emptyDir with medium Memory: set sizeLimit below the container's limit"), Cost: f.Say("writes beyond it fail")},
 	}
+	if len(list) > 0 && list[0].inode.Pseudo && 2*list[0].bytes > bytes && !strings.HasPrefix(list[0].inode.Path, "memfd:") {
+		r.Remedies[1].Command, r.Remedies[2] = f.Say("the setting that sizes it (shared_buffers and the like), lower; a segment that nobody is attached to: ipcrm"), report.Remedy{
+			Kind: "limit", Command: f.Say("a limit that holds it beside everything else"), Cost: f.Say("none"),
+		}
+	}
 	return []report.Finding{r}
+}
+
+// attached are the processes that have shared memory mapped, as far as they used it.
+func (f *facts) attached() (text string, e []report.Evidence) {
+	var most int64
+	var who *snapshot.Process
+	count := int64(0)
+	for i := range f.s.Processes {
+		p := &f.s.Processes[i]
+		n, _ := p.Status.Value.Fields.Get("RssShmem")
+		if n < fewBytes {
+			continue
+		}
+		if count++; n > most {
+			most, who = n, p
+		}
+	}
+	if who == nil || !f.matters(most) {
+		return "", nil
+	}
+	text = f.Say(", which %s has mapped", f.processName(who))
+	if count > 1 {
+		text = f.Say(", which %s and %s have mapped", f.processName(who), f.Count(count-1, "1 more", "%d more"))
+	}
+	return text, []report.Evidence{{Statement: f.Say("shared memory that %s has used", f.processName(who)), Source: fmt.Sprintf("/proc/%d/status", who.PID), Value: fmt.Sprintf("RssShmem %d", most)}}
 }
 
 // memoryFiles is the kernel's counter, or on kernels without one what a census
@@ -98,7 +133,14 @@ func (f *facts) memoryFileList() []share {
 // without a name.
 func (f *facts) kinds(list []share) string {
 	var parts []string
+	var all int64
 	for _, s := range list {
+		all += s.bytes
+	}
+	for _, s := range list { // the largest first
+		if 20*s.bytes < all && len(parts) > 0 {
+			break
+		}
 		kind := f.Say("files on tmpfs")
 		switch in := s.inode; {
 		case !in.Pseudo:

@@ -180,7 +180,7 @@ func amount(c *snapshot.Cgroup, path string) (n int64, ok bool) {
 // processes, which misses those that ended.
 func (t *Trend) activity(s *snapshot.Snapshot, a, b *snapshot.Look) {
 	if s.Watch.Remade {
-		anew := Amount{Source: b.CPU.Source, Why: "its cgroup was made anew between the looks"}
+		anew := Amount{Source: b.CPU.Source, Why: words.Key("its cgroup was made anew between the looks")}
 		t.CPU, t.Read, t.Written, t.Calls = anew, anew, anew, anew
 		return
 	}
