@@ -43,7 +43,11 @@ func TestWhatMovesIsJudged(t *testing.T) {
 		"no answer":         {report: func(m object) { m["suspicions"] = []any{} }, says: "has no answer"},
 		"too much growth":   {report: func(m object) { first(m, "findings")["bytes"] = 13 * mib }, says: "anon.leak: planted 10485760"},
 		"nobody named":      {report: func(m object) { first(m, "findings")["title"] = "10 MiB more in heap" }, says: `does not name "app (pid 7)"`},
-		"restarted":         {report: func(m object) { m["trend"].(object)["restarted"] = true }, says: "restarted is true"},
+		"nobody could be read": {report: func(m object) {
+			first(m, "findings")["title"] = "10 MiB more"
+			m["notSeen"] = []any{object{"source": "/proc/7/smaps_rollup", "why": "not asked: an earlier read of this process got no answer"}}
+		}},
+		"restarted": {report: func(m object) { m["trend"].(object)["restarted"] = true }, says: "restarted is true"},
 	} {
 		v, err := Compare(with(t, movingTruth, c.truth), with(t, movingReport, c.report))
 		if err != nil {

@@ -47,25 +47,6 @@ func (f *facts) manyAlike(list []anonHolder, all int64) string {
 	return ""
 }
 
-// single says that most of what a process holds is one mapping: a buffer pool, a heap
-// that was reserved at once.
-func (f *facts) single(h anonHolder) string {
-	maps, ok := h.process.Smaps.Get()
-	if !ok || !maps.Has.All(snapshot.SmapsAnonymous) {
-		return ""
-	}
-	var most int64
-	for i := range maps.Maps {
-		if m := &maps.Maps[i]; m.Name == "" {
-			most = max(most, m.Anonymous)
-		}
-	}
-	if 2*most <= h.bytes || most < manyBytes {
-		return ""
-	}
-	return f.Say(", mostly one mapping of %s without a name", size.Text(most))
-}
-
 // native says that most of what a process holds is not the heap that its runtime
 // accounts for.
 func (f *facts) native(h anonHolder) string {
@@ -139,11 +120,6 @@ func (f *facts) mostly(h anonHolder) string {
 	parts := mapping.Parts(h.process, 1)
 	if len(parts) == 0 {
 		return ""
-	}
-	if parts[0].Kind == mapping.Anonymous {
-		if one := f.single(h); one != "" {
-			return one
-		}
 	}
 	return f.Say(", mostly %s", parts[0].Name)
 }

@@ -20,7 +20,7 @@ func holding(s *snapshot.Snapshot, pid, parent int, exe string, anon, shared int
 }
 
 // Who holds anonymous memory is told the way that an expert would: alone or many
-// alike, in one mapping, in copies that are still shared.
+// alike, in copies that are still shared.
 func TestHoldersOfAnonymousMemory(t *testing.T) {
 	anon := func() *snapshot.Snapshot { return charged(200, "anon", 90, "file", 10) }
 	large := func() *snapshot.Snapshot {
@@ -33,9 +33,7 @@ func TestHoldersOfAnonymousMemory(t *testing.T) {
 		says  string
 		never string
 	}{
-		"one mapping":      {holding(large(), 7, 1, "/usr/sbin/db", 400, 0, ""), "held by thread-name (pid 7), mostly one mapping of 400.0 MiB without a name", ""},
-		"a small mapping":  {holding(anon(), 7, 1, "/usr/sbin/db", 60, 0, ""), "held by thread-name (pid 7), mostly mappings without a name", "one mapping"},
-		"heap":             {holding(large(), 7, 1, "/usr/sbin/db", 400, 0, "[heap]"), "held by thread-name (pid 7), mostly heap", "one mapping"},
+		"one process":      {holding(large(), 7, 1, "/usr/sbin/db", 400, 0, "[heap]"), "held by thread-name (pid 7), mostly heap", "processes of"},
 		"workers":          {holding(holding(holding(anon(), 7, 1, "/bin/w", 35, 0, ""), 8, 1, "/bin/w", 30, 0, ""), 9, 1, "/bin/w", 25, 0, ""), "held by 3 processes of w, each with memory of its own, the largest with 35.0 MiB", "fork"},
 		"of two programs":  {holding(holding(anon(), 7, 1, "/bin/v", 45, 0, ""), 8, 1, "/bin/w", 45, 0, ""), "", "processes of"},
 		"a fork":           {holding(holding(anon(), 7, 1, "/bin/w", 100, 60, ""), 8, 7, "/bin/w", 60, 60, ""), "; thread-name (pid 8) is a fork of thread-name (pid 7): what either writes to is copied, up to 60.0 MiB more", ""},
@@ -70,8 +68,9 @@ func TestNativeMemoryIsNotTheHeap(t *testing.T) {
 func TestSharedMemoryOfADatabase(t *testing.T) {
 	zero := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "tmpfs", Magic: tmpfs, Number: 6, Path: "/small"}}
 	s := censused(charged(200, "file", 90, "shmem", 80, "anon", 10), zero, []snapshot.PageState{pages(79, 0, 0), pages(1, 0, 0)})
-	s = running(running(s, stat("RssShmem", 60*mib)), stat("RssShmem", 20*mib))
-	s.Processes[1].PID = 8
+	s = running(running(s, stat("RssShmem", 60*mib)), stat("RssShmem", 0))
+	shared := snapshot.Mapping{Name: "/dev/zero (deleted)", Start: 1 << 40, End: 1<<40 + 80*mib, Perms: [4]byte([]byte("rw-s"))}
+	s.Processes[1].PID, s.Processes[1].Smaps = 8, read(snapshot.Smaps{Maps: []snapshot.Mapping{shared}})
 	r, _ := of(find(t, s), codeTmpfs)
 	if !strings.HasSuffix(r.Title, "gives back: shared anonymous memory, which app (pid 7) and 1 more have mapped") || !strings.Contains(r.Remedies[1].Command, "shared_buffers") {
 		t.Errorf("%+v", r)

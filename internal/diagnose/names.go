@@ -53,7 +53,7 @@ func (f *facts) where(list []share, of int64) string {
 		return f.Say("; most of it is %s", f.nameOf(list[0]))
 	}
 	if dir, files := crowd(list, of); files > 1 {
-		if name := f.nameOf(dir); len(name) > 1 {
+		if name := strings.TrimSuffix(f.nameOf(dir), "/"); name != "" {
 			return f.Say("; most of it is of %d files in %s", files, name)
 		}
 	}
@@ -97,7 +97,7 @@ func crowd(list []share, of int64) (dir share, files int) {
 	}
 	var best key
 	for k, s := range sums {
-		if 2*s.bytes > of && len(k.path) > max(1, len(best.path)) {
+		if 2*s.bytes > of && len(k.path) > len(best.path) {
 			best = k
 		}
 	}

@@ -50,7 +50,7 @@ func held(f *facts) []report.Finding {
 			what += f.where(list, bytes)
 		}
 	}
-	who, seen := f.attached()
+	who, seen := f.attached(bytes)
 	what, e = what+who, append(e, seen...)
 	r := f.cause(codeTmpfs, bytes, confidence, f.Say("memory files, which only deleting or swap gives back%s", what), e...)
 	r.Remedies = []report.Remedy{
@@ -66,22 +66,22 @@ func held(f *facts) []report.Finding {
 	return []report.Finding{r}
 }
 
-// attached are the processes that have shared memory mapped, as far as they used it.
-func (f *facts) attached() (text string, e []report.Evidence) {
-	var most int64
+// attached are the processes that have shared memory mapped: most of it, whether they
+// used it or not, or much that they used.
+func (f *facts) attached(bytes int64) (text string, e []report.Evidence) {
 	var who *snapshot.Process
-	count := int64(0)
+	var most, count int64
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
-		n, _ := p.Status.Value.Fields.Get("RssShmem")
-		if n < fewBytes {
+		used, _ := p.Status.Value.Fields.Get("RssShmem")
+		if 2*used < bytes && 2*sharedSpace(p) < bytes {
 			continue
 		}
-		if count++; n > most {
-			most, who = n, p
+		if count++; who == nil || used > most {
+			most, who = used, p
 		}
 	}
-	if who == nil || !f.matters(most) {
+	if who == nil {
 		return "", nil
 	}
 	text = f.Say(", which %s has mapped", f.processName(who))
@@ -89,6 +89,17 @@ func (f *facts) attached() (text string, e []report.Evidence) {
 		text = f.Say(", which %s and %s have mapped", f.processName(who), f.Count(count-1, "1 more", "%d more"))
 	}
 	return text, []report.Evidence{{Statement: f.Say("shared memory that %s has used", f.processName(who)), Source: fmt.Sprintf("/proc/%d/status", who.PID), Value: fmt.Sprintf("RssShmem %d", most)}}
+}
+
+// sharedSpace is the largest shared mapping of memory without a disk behind it.
+func sharedSpace(p *snapshot.Process) (most int64) {
+	for i := range p.Smaps.Value.Maps {
+		m := &p.Smaps.Value.Maps[i]
+		if n := m.End - m.Start; m.Perms[3] == 's' && n < maxSum && (strings.HasPrefix(m.Name, "/dev/zero") || strings.HasPrefix(m.Name, "/SYSV") || strings.HasPrefix(m.Name, "/memfd:") || strings.HasPrefix(m.Name, "/dev/shm/")) {
+			most = max(most, int64(n))
+		}
+	}
+	return most
 }
 
 // memoryFiles is the kernel's counter, or on kernels without one what a census

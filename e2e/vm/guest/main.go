@@ -224,7 +224,7 @@ func (r *runner) labs(only string) error {
 			names = append(names, strings.Fields(line)[0])
 		}
 	}
-	r.slots = make(chan struct{}, 3)
+	r.slots = make(chan struct{}, 2)
 	var failed error
 	for _, name := range names {
 		if failed = r.lab(name); failed != nil {
