@@ -93,7 +93,14 @@ func (f *facts) users() (e []report.Evidence) {
 // processes read far more than came from the disk.
 func (f *facts) busy(rest int64) (words string, e []report.Evidence) {
 	t := f.trend
-	if t == nil || t.Since || !t.Calls.Known || !t.Read.Known || t.Calls.N-t.Read.N-f.divide().used < max(rest/4, fewBytes) {
+	if t == nil || t.Since || !t.Calls.Known || !t.Read.Known {
+		return "", nil
+	}
+	fresh := t.Read.N // what came for the first time, from the disk or by writing, is read and written too, and passed on
+	if l, ok := t.Line(trend.File); ok {
+		fresh += max(0, l.Change())
+	}
+	if t.Calls.N-4*fresh-f.divide().used < max(rest/4, fewBytes) {
 		return "", nil
 	}
 	words = f.Say("page cache: files that were read or written, and are perhaps in use: its processes read and wrote %s within %s, %s of it from the disk", size.Text(t.Calls.N), f.window(), size.Text(t.Read.N))
