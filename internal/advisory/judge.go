@@ -171,7 +171,7 @@ func (f *Facts) version(a *Advisory) (effect string, e Evidence) {
 				affected: f.Say(", which has it"), mitigated: f.Say(", where it is less"), free: f.Say(", which is without it"), unknown: f.Say(", where it is not known"),
 			}[r.Effect])
 			if r.Because != "" {
-				e.Statement += ": " + r.Because
+				e.Statement = f.Say("%s: %s", e.Statement, r.Because)
 			}
 			return r.Effect, e
 		}

@@ -53,8 +53,8 @@ func leaks(f *facts) []report.Finding {
 	if named {
 		title += f.Say("; most of it is of %s", f.processName(m.Process))
 		if 2*m.Grew >= m.Anon {
-			title += f.Say(", in %s", m.Part)
-			e = append(e, report.Evidence{Statement: f.Say("%s: growth of %s", f.processName(m.Process), m.Part), Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
+			title += f.Say(", in %s", f.Of(m.Part))
+			e = append(e, report.Evidence{Statement: f.Say("%s: growth of %s", f.processName(m.Process), f.Of(m.Part)), Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
 		}
 	}
 	r := f.cause(codeLeak, l.Change(), confidence, title+when, e...)

@@ -57,7 +57,7 @@ func liveAnon(f *facts) []report.Finding {
 		if i == 0 && 2*p.bytes > all {
 			r.Title += f.Say("; most of it is held by %s%s", f.processName(p.process), what) + f.native(p)
 			if fits := f.fits(p.process); fits != "" {
-				r.Title += "; " + fits
+				r.Title = f.Say("%s; %s", r.Title, fits)
 			}
 		}
 		r.Evidence = append(r.Evidence, report.Evidence{
@@ -99,7 +99,7 @@ func (f *facts) managedBy(p *snapshot.Process) (list []report.Evidence) {
 	for _, r := range runtimes.Of(f.Printer, p) {
 		switch text := r.Sentence(f.Printer); {
 		case text != "":
-			list = append(list, report.Evidence{Statement: f.processName(p) + ": " + text, Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
+			list = append(list, report.Evidence{Statement: f.Say("%s: %s", f.processName(p), text), Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
 		case r.Unknown != "":
 			list = append(list, report.Evidence{Statement: f.Say("%s is managed by %s", f.processName(p), r.Title(f.Printer)), Source: p.Heaps.Source, Value: r.Unknown})
 		}

@@ -121,5 +121,5 @@ func (f *facts) mostly(h anonHolder) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return f.Say(", mostly %s", parts[0].Name)
+	return f.Say(", mostly %s", f.Of(parts[0].Name))
 }

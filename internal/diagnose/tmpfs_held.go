@@ -45,7 +45,7 @@ func held(f *facts) []report.Finding {
 	what := ""
 	if len(list) > 0 {
 		e = append(e, f.largest(list, f.Say("memory files, as the container sees them, or the kernel's labels")))
-		what = ": " + f.kinds(list)
+		what = f.Say(": %s", f.kinds(list))
 		if first := list[0].inode; !first.Pseudo || strings.HasPrefix(first.Path, "memfd:") || 2*list[0].bytes <= bytes { // else the kind says it all
 			what += f.where(list, bytes)
 		}

@@ -26,7 +26,7 @@ func works(t *trend.Trend) []struct {
 	}{{"cpu", t.CPU}, {"disk-read", t.Read}, {"disk-written", t.Written}, {"calls", t.Calls}}
 }
 
-func trendOf(s *snapshot.Snapshot, t *trend.Trend) *report.Trend {
+func trendOf(p words.Printer, s *snapshot.Snapshot, t *trend.Trend) *report.Trend {
 	if t == nil {
 		return nil
 	}
@@ -62,7 +62,7 @@ func trendOf(s *snapshot.Snapshot, t *trend.Trend) *report.Trend {
 	for _, m := range movers[:min(len(movers), report.MaxMovers)] {
 		row := report.Mover{PID: m.Process.PID, AnonBytes: m.Anon, PartBytes: m.Grew}
 		row.Name, _ = name(m.Process.Status.Value.Name)
-		row.Part, _ = name(m.Part)
+		row.Part, _ = name(p.Of(m.Part))
 		if m.Calls >= 0 {
 			row.ReadBytes = ptr(m.Calls)
 		}

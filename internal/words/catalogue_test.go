@@ -58,7 +58,7 @@ func sources(t *testing.T) (keys []key) {
 			case !is:
 			case !literal:
 				t.Errorf("%s: what is said is no literal", set.Position(n.Pos()))
-			case strings.ContainsFunc(verb.ReplaceAllString(text, ""), unicode.IsLetter):
+			case strings.ContainsFunc(verb.ReplaceAllString(text, ""), worth(n)):
 				keys = append(keys, key{text, filepath.Dir(path)[len("../"):]})
 			}
 			return true
@@ -93,6 +93,15 @@ func sources(t *testing.T) (keys []key) {
 		}
 	}
 	return keys
+}
+
+// worth tells what makes a text one to translate: a letter, and in a sentence its
+// punctuation too. Lines of a table have layouts of signs.
+func worth(call ast.Node) func(rune) bool {
+	if f, ok := call.(*ast.CallExpr).Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "line" {
+		return unicode.IsLetter
+	}
+	return func(r rune) bool { return unicode.IsLetter(r) || unicode.IsPunct(r) }
 }
 
 // commented are the commands with words beside them.
