@@ -100,6 +100,8 @@ func notHere(t *testing.T) map[string]string {
 		"tcp-unread":     {v1, "cgroup v1 keeps TCP buffers in memory.kmem.tcp"},
 		"high-throttled": {v1, "no memory.high"},
 		"anon-swapped":   {swapless(t), "no swap"},
+		"swap-kept":      {swapless(t), "no swap"},
+		"oom-group":      {v1, "no memory.oom.group"},
 		"thp-sparse":     {!hugePages(), "transparent huge pages"},
 	} {
 		if c.when {

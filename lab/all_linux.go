@@ -10,6 +10,7 @@ func All() []Scenario {
 		pageTables, threads, bpfMap,
 		tempNames, missingNames, manyInodes,
 		leak, plateau, sawtooth, churn, idleHeld, hotReads, cacheRefill, cacheFilling, restart,
+		tmpfsLeft, swapKept, oomGroup,
 		dyingChildren, parentFull, highThrottled, oomVictim, oomParent, oomNobody,
 	}
 }

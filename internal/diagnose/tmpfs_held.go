@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -49,6 +50,9 @@ func held(f *facts) []report.Finding {
 		if first := list[0].inode; !first.Pseudo || strings.HasPrefix(first.Path, "memfd:") || 2*list[0].bytes <= bytes { // else the kind says it all
 			what += f.where(list, bytes)
 		}
+	}
+	if left := f.leftInMemory(); 2*left > bytes {
+		what += f.Say("; removed cgroups wrote %s of it, and it stays without them", size.Text(left))
 	}
 	who, seen := f.attached(bytes)
 	what, e = what+who, append(e, seen...)

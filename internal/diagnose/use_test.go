@@ -152,3 +152,21 @@ func TestFilesAreNamedAsTheContainerSeesThem(t *testing.T) {
 		}
 	}
 }
+
+// Files in memory that a removed cgroup wrote are told as files, not as a fault of
+// the kernel.
+func TestFilesLeftInMemory(t *testing.T) {
+	upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "/upload"}}
+	s := censused(charged(200, "file", 90, "shmem", 80, "anon", 10), upload, []snapshot.PageState{pages(80, 0, 0)})
+	c := s.Census.Value
+	c.Groups = append(c.Groups, snapshot.CensusGroup{Path: "/kubepods/pod1/app/before", Parent: 1, Dying: true, Shmem: 80 * mib, File: pages(80, 0, 0)})
+	c.Files[0].Group = len(c.Groups) - 1
+	got := find(t, s)
+	r, ok := of(got, codeTmpfs)
+	if !ok || !strings.HasSuffix(r.Title, "most of it is /upload; removed cgroups wrote 80.0 MiB of it, and it stays without them") {
+		t.Errorf("%+v", got)
+	}
+	if d, ok := of(got, codeDying); !ok || d.PartOf != codeTmpfs {
+		t.Errorf("%+v", d)
+	}
+}
