@@ -192,6 +192,24 @@ func TestComplete(t *testing.T) {
 	t.Logf("%d texts, %d missing", len(known), missing)
 }
 
+// stays is what is the same in all languages.
+var stays = regexp.MustCompile(`--[a-z][a-z-]+|\b[a-zA-Z]+(_[a-zA-Z]+)+\b|/(proc|sys|dev)/[A-Za-z_/.]*[A-Za-z_]`)
+
+// Flags, files, keys and names of settings are not translated.
+func TestStays(t *testing.T) {
+	have, err := words.Parse(t, catalogue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for en, zh := range have {
+		for _, name := range stays.FindAllString(en, -1) {
+			if !strings.Contains(zh, name) {
+				t.Errorf("%q has %s, %q does not", en, name, zh)
+			}
+		}
+	}
+}
+
 func write(t *testing.T, keys []key, have map[string]string) {
 	var b strings.Builder
 	b.WriteString("# The texts of memwhy in Chinese. The rules of the house:\n" +
