@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -43,6 +44,7 @@ func main() {
 	n := flag.Int("containers", 500, "each a cgroup with one process")
 	rounds := flag.Int("rounds", 20, "of each way")
 	flag.Parse()
+	debug.SetGCPercent(400) // as the command does
 	if err := run(*n, *rounds); err != nil {
 		log.Fatal(err)
 	}
@@ -232,7 +234,7 @@ func asked() ([]string, error) {
 	}
 	defer live.Close()
 	s := &noted{Source: live}
-	_, err = gather.List(s, gather.Options{}, false)
+	_, err = gather.List(s, gather.Options{}, gather.Want{})
 	return s.files, err
 }
 
@@ -263,7 +265,7 @@ func ps(n int, whom wire.Naming) error {
 		return err
 	}
 	defer node.Close()
-	l, err := node.List(false, explain.Selection{Sort: explain.ByUnreclaimable})
+	l, err := node.List(wire.Want{}, explain.Selection{Sort: explain.ByUnreclaimable})
 	if err != nil {
 		return err
 	}

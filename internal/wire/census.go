@@ -34,7 +34,7 @@ func CensusModes() []string {
 type engine struct {
 	name snapshot.Engine
 	auto bool // tried without being asked for
-	take func(ctx context.Context, src kernel.Source, pids []int, opt gather.Options) (*snapshot.Census, error)
+	take func(n *counting, pids []int) (*snapshot.Census, error)
 }
 
 // engines in the order in which they are tried.
@@ -42,24 +42,65 @@ var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
 	{snapshot.EngineKcore, false, byKcore},
 	{snapshot.EngineKpage, false, byKpage},
-	{snapshot.EngineFiles, true, gather.Reachable},
+	{snapshot.EngineFiles, true, byFiles},
 }
 
-func byBPF(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
-	e, err := census.Open(ctx)
+func byBPF(n *counting, _ []int) (*snapshot.Census, error) {
+	if n.keep != nil {
+		return n.keep.scan(n.ctx)
+	}
+	e, err := census.Open(n.ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := e.Scan(ctx)
+	c, err := e.Scan(n.ctx)
 	return c, errors.Join(err, e.Close())
 }
 
-func byKcore(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
-	return census.Kcore(ctx)
+func byKcore(n *counting, _ []int) (*snapshot.Census, error) { return census.Kcore(n.ctx) }
+
+func byKpage(n *counting, _ []int) (*snapshot.Census, error) {
+	return census.Kpage(n.ctx, n.named, n.opt.ForeignRoot)
 }
 
-func byKpage(ctx context.Context, src kernel.Source, _ []int, opt gather.Options) (*snapshot.Census, error) {
-	return census.Kpage(ctx, src, opt.ForeignRoot)
+func byFiles(n *counting, pids []int) (*snapshot.Census, error) {
+	return gather.Reachable(n.ctx, n.named, pids, n.opt)
+}
+
+// Counter keeps what counts pages from one node to the next: to load it takes as long
+// as to count.
+type Counter struct {
+	mu sync.Mutex
+	e  *census.Engine
+}
+
+// Close frees what is kept.
+func (k *Counter) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.e == nil {
+		return nil
+	}
+	e := k.e
+	k.e = nil
+	return e.Close()
+}
+
+// scan opens an engine where there is none. One that failed is not kept.
+func (k *Counter) scan(ctx context.Context) (c *snapshot.Census, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.e == nil {
+		if k.e, err = census.Open(ctx); err != nil {
+			k.e = nil
+			return nil, err
+		}
+	}
+	if c, err = k.e.Scan(ctx); err != nil {
+		err = errors.Join(err, k.e.Close())
+		k.e = nil
+	}
+	return c, err
 }
 
 // counting is a running node whose pages can be counted.
@@ -68,6 +109,7 @@ type counting struct {
 	ctx  context.Context
 	opt  gather.Options
 	mode string
+	keep *Counter
 
 	began time.Time // of a watch
 
@@ -88,7 +130,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		if n.mode != string(e.name) && (n.mode != CensusAuto || !e.auto) {
 			continue
 		}
-		c, err := e.take(n.ctx, n.named, pids, n.opt)
+		c, err := e.take(n, pids)
 		if err == nil {
 			c.Refused = refused
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}

@@ -3,12 +3,14 @@
 // Command guest is the first and only process of a test machine: it mounts what
 // a node has, runs every lab with the shipped binary beside it, and leaves
 // truths, reports and captures as a tar on a raw disk for the outside to judge.
-// It judges nothing itself.
+// It judges nothing itself. For the container runtimes it starts systemd from a
+// disk of its own, as whose service it then goes on.
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent), memwhy.only=census|acts|tests for the page census's tests, those
-// of what writes to the kernel, or the live tests, and nothing else.
+// are run when absent), memwhy.only=census|acts|tests|runtimes for the page census's
+// tests, those of what writes to the kernel, the live tests, or those of e2e/runtimes
+// (memwhy.tests leaves out here too), and nothing else.
 package main
 
 import (
@@ -43,10 +45,17 @@ func main() {
 }
 
 func run() error {
-	if err := mountAll(); err != nil {
-		return err
+	first := os.Getpid() == 1
+	if first {
+		if err := mountAll(); err != nil {
+			return err
+		}
 	}
 	args := kernelArgs()
+	runtimes := args["memwhy.only"] == "runtimes"
+	if first && runtimes {
+		return systemd()
+	}
 	out, err := disk("out")
 	if err != nil {
 		return err
@@ -57,7 +66,9 @@ func run() error {
 	}
 	t := tar.NewWriter(f)
 	r := &runner{tar: t, bytes: args["memwhy.bytes"]}
-	if err = setUp(args["memwhy.cgroup"]); err == nil {
+	if runtimes {
+		err = r.runtimes(args["memwhy.tests"])
+	} else if err = setUp(args["memwhy.cgroup"]); err == nil {
 		switch args["memwhy.only"] {
 		case "census":
 			err = r.census()
@@ -119,15 +130,23 @@ func disk(serial string) (string, error) {
 	return "", fmt.Errorf("no disk with the serial number %q", serial)
 }
 
-// setUp makes the machine a node: a disk for files, swap, a network of its own,
-// the memory controller.
-func setUp(cgroup string) error {
+// mountData mounts the disk with the programs.
+func mountData() error {
 	data, err := disk("data")
 	if err != nil {
 		return err
 	}
 	if err := syscall.Mount(data, "/disk", "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", data, err)
+	}
+	return nil
+}
+
+// setUp makes the machine a node: a disk for files, swap, a network of its own,
+// the memory controller.
+func setUp(cgroup string) error {
+	if err := mountData(); err != nil {
+		return err
 	}
 	if err := os.Symlink("/disk/tmp", "/var/tmp"); err != nil {
 		return err
@@ -307,6 +326,22 @@ func (r *runner) acts() error {
 		return err
 	}
 	return r.program("acts", 4*patience, "/disk/actuate.test", "-test.v", "-kills", "12")
+}
+
+// runtimes runs the tests of e2e/runtimes.
+func (r *runner) runtimes(skip string) error {
+	if err := errors.Join(mountData(), loopbackUp()); err != nil {
+		return err
+	}
+	for name, value := range map[string]string{
+		"PATH": "/usr/local/bin:/usr/bin:/usr/sbin", "HOME": "/root",
+		"MEMWHY_RUNTIMES": "required", "MEMWHY_WORKLOAD": "/disk/workload", "MEMWHY_E2E_CENSUS": "off",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return r.program("runtimes", 4*patience, "/disk/runtimes.test", "-test.v", "-test.skip", skip)
 }
 
 // program runs a test program and keeps what it printed under name.
