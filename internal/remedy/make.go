@@ -243,12 +243,24 @@ func (c *Candidate) use(s *Situation) (use reason, why string) {
 	switch {
 	case a.Bytes > b.Bytes:
 		return reason{text: s.Say("its cache grew during the window of %s", window)}, ""
-	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
+	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced) || more(b.Marks, a.Marks):
 		return reason{text: s.Say("its pages were used during the window of %s", window)}, ""
-	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
+	case s.saturated(a):
 		return reason{text: s.Say("undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)")}, ""
 	}
 	return reason{}, s.Say("no page of it was marked as used during %s", window)
+}
+
+// saturated reports whether most pages bear all the marks of use that they can: one more
+// use would not show.
+func (s *Situation) saturated(m *snapshot.PageState) bool {
+	switch {
+	case !s.MGLRU:
+		return 2*min(m.Referenced, m.Active) > m.Bytes
+	case m.Marks == snapshot.Unknown:
+		return 2*m.Referenced > m.Bytes
+	}
+	return 2*m.Marks > snapshot.MaxMarks*m.Bytes
 }
 
 func more(before, after int64) bool {

@@ -74,6 +74,27 @@ func TestWhatIsCold(t *testing.T) {
 	}
 }
 
+// The multi-generation LRU moves nothing on use, and counts it on the page.
+func TestColdByMarks(t *testing.T) {
+	marked := func(path string, before, after int64) Candidate {
+		c := file(path, state(10, 0, 10)) // one use sets the mark that the classic lists have
+		c.State.Marks, c.Before.Marks = after*mib, before*mib
+		return c
+	}
+	s := situation(snapshot.V2, marked("/once", 10, 10), marked("/used", 10, 11), marked("/often", 40, 40), marked("/blind", snapshot.Unknown, snapshot.Unknown))
+	s.Candidates[3].State.Marks, s.Candidates[3].Before.Marks = snapshot.Unknown, snapshot.Unknown
+	s.MGLRU = true
+	d := plan(t, s, Selection{})
+	if len(d.Picked) != 1 || d.Picked[0].Path != "/once" {
+		t.Errorf("%+v", d.Picked)
+	}
+	for i, why := range []string{"were used", "undecided", "undecided"} {
+		if !strings.Contains(d.Spared[i].Why, why) {
+			t.Errorf("%s: %s, want %s", d.Spared[i].Path, d.Spared[i].Why, why)
+		}
+	}
+}
+
 func TestOthersAreSpared(t *testing.T) {
 	charged, open, layer, volume := file("/c", state(10, 0, 0)), file("/o", state(10, 0, 0)), file("/l", state(10, 0, 0)), file("/v", state(10, 0, 0))
 	charged.Others, open.Outside = 4096, []string{"pid 9 of /n"}
