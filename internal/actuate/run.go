@@ -296,20 +296,23 @@ func (r *runner) enough(s *remedy.Step) bool {
 
 // before looks at everything that may stop the plan before a step.
 func (r *runner) before(ctx context.Context, s *remedy.Step) (guard string, why words.Text) {
-	if ctx.Err() != nil {
-		return ByInterrupt, words.Later("it was told to stop")
-	}
 	if r.guardian != nil && !r.guardian.alive() {
 		return ByGuardian, words.Later("the process that puts settings back has ended")
 	}
 	lowers := s.Knob == remedy.Limit || s.Knob == remedy.High
-	if lowers && r.p.Guards.Growth > 0 && r.settled.State != snapshot.Present {
-		r.settled = r.watch.now.target.Usage
-		select {
-		case <-ctx.Done():
-			return ByInterrupt, words.Later("it was told to stop")
-		case <-time.After(settling):
-		}
+	pause := time.Duration(0)
+	switch {
+	case r.settled.State == snapshot.Present && s.Knob.Chooses():
+		pause = r.p.Guards.Pause
+	case lowers && r.p.Guards.Growth > 0:
+		r.settled, pause = r.watch.now.target.Usage, settling
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(pause):
+	}
+	if ctx.Err() != nil {
+		return ByInterrupt, words.Later("it was told to stop")
 	}
 	if time.Since(r.watch.now.at) > fresh {
 		if err := r.watch.see(); err != nil {

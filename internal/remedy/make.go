@@ -111,9 +111,10 @@ var (
 const (
 	maxSteps   = 20000 // files
 	squeeze    = 16 << 20
-	large      = 64 << 20 // one write of memory.reclaim where the kernel does not overshoot
 	maxBytes   = 1 << 56
-	leastGuard = 32 << 20
+	leastGuard = squeeze
+	pause      = 100 * time.Millisecond // between two steps of a knob by which the kernel chooses
+	pauses     = time.Minute            // of a plan, in all
 )
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
@@ -138,7 +139,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if rest > 0 && len(sel.Files) == 0 {
 		d.byKnob(s, sel, rest)
 	}
-	d.Error = max(d.Expect/50, int64(max(s.CPUs, 1))*64*s.PageSize)
+	d.Error = max(d.Expect/50, s.drift())
 	d.guard(s)
 	d.doubt(s, sel)
 	return d, nil
@@ -242,12 +243,24 @@ func (c *Candidate) use(s *Situation) (use reason, why string) {
 	switch {
 	case a.Bytes > b.Bytes:
 		return reason{text: s.Say("its cache grew during the window of %s", window)}, ""
-	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
+	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced) || more(b.Marks, a.Marks):
 		return reason{text: s.Say("its pages were used during the window of %s", window)}, ""
-	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
+	case s.saturated(a):
 		return reason{text: s.Say("undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)")}, ""
 	}
 	return reason{}, s.Say("no page of it was marked as used during %s", window)
+}
+
+// saturated reports whether most pages bear all the marks of use that they can: one more
+// use would not show.
+func (s *Situation) saturated(m *snapshot.PageState) bool {
+	switch {
+	case !s.MGLRU:
+		return 2*min(m.Referenced, m.Active) > m.Bytes
+	case m.Marks == snapshot.Unknown:
+		return 2*m.Referenced > m.Bytes
+	}
+	return 2*m.Marks > snapshot.MaxMarks*m.Bytes
 }
 
 func more(before, after int64) bool {
@@ -334,11 +347,10 @@ func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 		}, Step{Knob: High, Group: d.Target}, there, squeeze)
 		return
 	}
-	step, at := Step{Knob: Reclaim, Group: d.Target}, int64(squeeze)
+	step := Step{Knob: Reclaim, Group: d.Target}
 	why := d.Say("memory.reclaim: the kernel takes the coldest of its lists")
 	switch {
 	case since(s, 6, 11):
-		at = large
 		if !sel.AllowSwap {
 			zero := 0
 			step.Swappiness, why = &zero, why+d.Say(", file pages only (swappiness=0)")
@@ -346,15 +358,15 @@ func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 	case s.Swap && !sel.AllowSwap:
 		step.KeepSwap, why = true, why+d.Say("; memory.swap.max is held at what is swapped already, for this kernel takes no swappiness")
 	}
-	if min(there, at) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
-		d.offer(d.Say("less than one step of %s is on the lists: nothing is asked for", size.Text(at)))
+	if min(there, squeeze) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
+		d.offer(d.Say("less than one step of %s is on the lists: nothing is asked for", size.Text(squeeze)))
 		return
 	}
 	undo := d.Say("nothing is changed that has to be put back")
 	if step.KeepSwap {
 		undo = d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.swap.max")
 	}
-	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, at)
+	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, squeeze)
 }
 
 func (d *Decision) v1(s *Situation, sel Selection, there int64) {
@@ -393,15 +405,25 @@ func (d *Decision) steps(u KnobUse, step Step, bytes, each int64) {
 	d.Knobs = append(d.Knobs, u)
 }
 
-// guard bounds what the steps may cost.
+// guard bounds what the steps may cost. The kernel takes what is used when nothing else
+// is left: between its steps there is time for that to come back, and to show.
 func (d *Decision) guard(s *Situation) {
 	cost := max(leastGuard, d.Expect/8)
 	d.Guards = Guards{
 		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
-		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: squeeze,
+		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
 		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
+	for _, u := range d.Knobs {
+		if u.Knob.Chooses() && u.Steps > 1 {
+			d.Guards.Pause = min(pause, pauses/time.Duration(u.Steps))
+			d.Guards.Time += d.Guards.Pause * time.Duration(u.Steps)
+		}
+	}
 }
+
+// drift is by how much usage is off for what processors keep charged in advance.
+func (s *Situation) drift() int64 { return int64(max(s.CPUs, 1)) * 64 * s.PageSize }
 
 func (d *Decision) doubt(s *Situation, sel Selection) {
 	doubt := func(text string) { d.Doubts = append(d.Doubts, text) }

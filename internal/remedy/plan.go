@@ -60,6 +60,9 @@ type Step struct {
 // Restores reports whether the step changes a setting that has to be put back.
 func (s Step) Restores() bool { return s.Knob == High || s.Knob == Limit || s.KeepSwap }
 
+// Chooses reports whether the kernel chooses the pages, a bounded number in each step.
+func (k Knob) Chooses() bool { return k == Reclaim || k == High || k == Limit }
+
 // Guards stop a plan between two steps. Zero switches a guard off, but for Floor.
 type Guards struct {
 	Floor         int64         // never below this usage
@@ -69,7 +72,8 @@ type Guards struct {
 	Refaults      int64         // bytes of the target read again after it was evicted, in all
 	MajorFaults   int64         // count, of the target, in all
 	ReadBytes     int64         // read from disks by the target, in all
-	Growth        int64         // that usage may grow during a step that lowers a limit
+	Growth        int64         // that usage may grow during a step that lowers a limit, and during Pause
+	Pause         time.Duration // before each further step of a knob that Chooses: what was in use comes back, and shows
 	Neighbours    []Group       // who share files with the target, or could
 	NeighbourLoss int64         // of file cache, that any of them may lose in all
 }
