@@ -71,6 +71,7 @@ func sources(t *testing.T) (keys []key) {
 	for _, text := range []string{
 		snapshot.CensusGain, snapshot.CensusOff, snapshot.NoCommand, snapshot.Vanished,
 		fs.ErrPermission.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.ENOENT.Error(), "no such file",
+		"the recording does not hold it", "not in this capture", "not in this tree",
 	} {
 		keys = append(keys, key{text, "readers: why not"})
 	}
@@ -79,8 +80,14 @@ func sources(t *testing.T) (keys []key) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, text := range append([]string{a.Title}, a.Fix...) {
-			keys = append(keys, key{text, "advisory: titles and fixes"})
+		texts := append([]string{a.Title, a.Unmatched}, a.Fix...)
+		for _, r := range a.Ranges {
+			texts = append(texts, r.Because)
+		}
+		for _, text := range texts {
+			if text != "" {
+				keys = append(keys, key{text, "advisory: titles, fixes and reasons"})
+			}
 		}
 	}
 	for _, r := range diagnose.Rules() {
