@@ -21,7 +21,7 @@ var arrows = map[string]string{
 	"identity":         "snapshot",
 	"snapshot":         "words",
 	"kernel":           "identity kernel/heaps kernel/procfs snapshot",
-	"kernel/heaps":     "snapshot",
+	"kernel/heaps":     "snapshot words",
 	"kernel/procfs":    "snapshot",
 	"kernel/cgroupfs":  "kernel size snapshot",
 	"kernel/kmsg":      "size snapshot",
