@@ -94,7 +94,7 @@ func Of(w words.Printer, p *snapshot.Process) []Runtime {
 	for i := range all {
 		r := &all[i]
 		if r.Heap.Idle < 0 && !seen && p.Heaps.Err != "" {
-			r.Unknown = p.Heaps.Err
+			r.Unknown = w.Of(p.Heaps.Err)
 		}
 	}
 	return all
@@ -115,10 +115,10 @@ var (
 )
 
 // why is the reason that a heap could not be read.
-func why(h *snapshot.Heaps, runtime string) string {
+func why(w words.Printer, h *snapshot.Heaps, runtime string) string {
 	for _, u := range h.Unknown {
 		if u.Runtime == runtime {
-			return u.Why
+			return w.Of(u.Why)
 		}
 	}
 	return ""
@@ -127,7 +127,7 @@ func why(h *snapshot.Heaps, runtime string) string {
 func goRuntime(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, version string) Runtime {
 	r := Runtime{
 		Name: Go, Version: strings.TrimPrefix(version, "go"), How: w.Say("Go build information in the executable"),
-		Settings: variables(p, "GOGC", "GOMEMLIMIT", "GODEBUG"), Heap: none, Unknown: why(h, snapshot.RuntimeGo),
+		Settings: variables(p, "GOGC", "GOMEMLIMIT", "GODEBUG"), Heap: none, Unknown: why(w, h, snapshot.RuntimeGo),
 		Cure: w.Say("GOMEMLIMIT somewhat below the limit of the container: the runtime then gives free memory back before it reaches that"),
 	}
 	g := h.Go
@@ -172,7 +172,7 @@ func (r *Runtime) inForce(name, value string) {
 
 func jvm(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	r := Runtime{
-		Name: JVM, How: w.Say("%s is mapped", "libjvm.so"), Heap: none, Unknown: why(h, snapshot.RuntimeJVM),
+		Name: JVM, How: w.Say("%s is mapped", "libjvm.so"), Heap: none, Unknown: why(w, h, snapshot.RuntimeJVM),
 		Settings: append(flags(p, javaFlag), variables(p, "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")...),
 		Cure:     w.Say("-Xms and -Xmx, or -XX:MaxRAMPercentage, lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back"),
 	}
@@ -233,7 +233,7 @@ func (r *Runtime) told(flag *regexp.Regexp, unit int64) int64 {
 func python(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	r := Runtime{
 		Name: Python, Version: pythonFile.FindStringSubmatch(file)[2], How: w.Say("%s is mapped", file), Heap: none,
-		Settings: variables(p, "PYTHONMALLOC"), Unknown: cmp.Or(why(h, snapshot.RuntimePython), w.Say("the arenas of small objects were not looked at")),
+		Settings: variables(p, "PYTHONMALLOC"), Unknown: cmp.Or(why(w, h, snapshot.RuntimePython), w.Say("the arenas of small objects were not looked at")),
 		Cure: w.Say("work that needs much memory in a process of its own, which ends; PYTHONMALLOC=malloc lets malloc manage small objects too"),
 	}
 	if a := h.Python; a != nil {
@@ -262,7 +262,7 @@ func tcmalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file stri
 
 func glibc(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	r := Runtime{
-		Name: Glibc, How: w.Say("%s is mapped", file), Heap: none, Unknown: why(h, snapshot.RuntimeGlibc),
+		Name: Glibc, How: w.Say("%s is mapped", file), Heap: none, Unknown: why(w, h, snapshot.RuntimeGlibc),
 		Settings: variables(p, "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"),
 		Cure:     w.Say("malloc_trim(0) after the load, MALLOC_TRIM_THRESHOLD_=131072 with MALLOC_MMAP_THRESHOLD_=131072, or jemalloc"),
 	}

@@ -16,11 +16,13 @@ type reader struct {
 	st        *state
 	page      int64
 	mapcounts bool // folios of more than one page say whether they are mapped
-	c         *snapshot.Census
-	dirs      []string // by dentry record, as far as built
-	stack     []uint32 // of dir
-	text      []byte   // room for paths
-	alike     [1024]alike
+
+	generations bool // the kernel has the multi-generation LRU
+	c           *snapshot.Census
+	dirs        []string // by dentry record, as far as built
+	stack       []uint32 // of dir
+	text        []byte   // room for paths
+	alike       [1024]alike
 }
 
 func (e *Engine) readOut() (*snapshot.Census, error) {
@@ -30,8 +32,8 @@ func (e *Engine) readOut() (*snapshot.Census, error) {
 	}
 	r := &reader{
 		m: &e.maps, st: &st, page: int64(os.Getpagesize()), c: &snapshot.Census{Engine: snapshot.EngineBPF, Complete: true},
-		mapcounts: e.layout["pg_large_mapcount"] != 0,
-		dirs:      make([]string, st.Used[tableDentry]),
+		mapcounts: e.layout["pg_large_mapcount"] != 0, generations: e.layout["gen_shift"] != 0,
+		dirs: make([]string, st.Used[tableDentry]),
 	}
 	r.c.PageSize = r.page
 	r.groups(e.layout["folio_has_objcg"] == 1, e.layout["mc_id_mask"] != 0)
@@ -317,6 +319,9 @@ func (r *reader) memory(row *rowRecord) snapshot.PageState {
 		Bytes: of(nPages), Active: of(nActive), Inactive: of(nInactive), Unevictable: of(nUnevictable),
 		Isolated: of(nOffLRU), Dirty: of(nDirty), Writeback: of(nWriteback), Mapped: of(nMapped),
 		Referenced: of(nReferenced), Large: of(nLarge), Huge: of(nHuge),
+	}
+	if m.Marks = snapshot.Unknown; r.generations {
+		m.Marks = of(nMarks)
 	}
 	if m.Large > 0 && !r.mapcounts {
 		m.Mapped = snapshot.Unknown

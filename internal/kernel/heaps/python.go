@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // CPython has small objects in pools of one size, and pools in arenas that it maps
@@ -69,9 +70,9 @@ func (r *reader) python() (*snapshot.PythonHeap, string) {
 		}
 	}
 	if r.loads <= 0 || r.steps <= 0 {
-		return nil, "what may be read of one process was used up before its arenas were found"
+		return nil, words.Key("what may be read of one process was used up before its arenas were found")
 	}
-	return nil, "no arenas of small objects were found in the variables of Python: PYTHONMALLOC, or a build without them"
+	return nil, words.Key("no arenas of small objects were found in the variables of Python: PYTHONMALLOC, or a build without them")
 }
 
 // pythonArena reads an entry that fits in every respect.
