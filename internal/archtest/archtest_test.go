@@ -41,7 +41,7 @@ var arrows = map[string]string{
 	"oom":              "identity printable report size snapshot words",
 	"explain":          "advisory diagnose identity kversion ledger mapping mounts printable remedy report runtimes says size snapshot trend words",
 	"render":           "advisory diagnose printable report size words",
-	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report snapshot words",
+	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report size snapshot words",
 	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable remedy render report size wire words /lab",
 	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend words",
 	"archtest":         "",

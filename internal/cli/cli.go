@@ -56,6 +56,7 @@ func (e *coded) Unwrap() error { return e.err }
 
 // app is what every command needs.
 type app struct {
+	typed          []string // the whole command line
 	stdout, stderr io.Writer
 	output         string
 	from, hostRoot string
@@ -81,7 +82,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) > 0 && args[0] == lab.HolderCommand {
 		return lab.Hold(args[1:], stdin, stdout)
 	}
-	a := &app{stdout: stdout, stderr: stderr}
+	a := &app{typed: args, stdout: stdout, stderr: stderr}
 	a.warnPending()
 	cmd := a.root(stdin)
 	cmd.SetArgs(args)

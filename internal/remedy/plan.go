@@ -42,6 +42,7 @@ type File struct {
 	Generation uint32
 	Bytes      int64 // of it in memory, all charged to the group
 	Dirty      int64
+	Most       int64 // of it in memory when it is dropped: more was read since it was looked at; 0: any amount
 }
 
 // Step is one write, or one file.
@@ -81,10 +82,10 @@ type Guards struct {
 // Plan is what would be done.
 type Plan struct {
 	Target Group
-	Usage  int64 // when it was made
-	Want   int64 // to be given back
-	Expect int64 // what the steps should give
-	Error  int64 // Expect is right within this
-	Steps  []Step
+	Usage  int64  // when it was made
+	Want   int64  // to be given back
+	Expect int64  // what the steps should give
+	Error  int64  // Expect is right within this
+	Steps  []Step // of a Decision, those of its Picked first, in that order
 	Guards Guards
 }
