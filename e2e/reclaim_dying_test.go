@@ -51,7 +51,7 @@ func TestReclaimDying(t *testing.T) {
 	for i := range graves {
 		one := filepath.Join(dir, fmt.Sprintf("job%d", i))
 		must(os.Mkdir(one, 0o755))
-		files = append(files, cold(t, work, fmt.Sprintf("data%d", i)))
+		files = append(files, cold(t, work, fmt.Sprintf("data%d", i), 32<<20))
 		charged(t, one, files[i])
 		remove(t, one)
 	}

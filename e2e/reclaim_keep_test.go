@@ -81,7 +81,7 @@ func TestReclaimKeepSparesHot(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("hot"))
-	file := cold(t, work, "hot")
+	file := cold(t, work, "hot", 32<<20)
 	job := exec.Command("/bin/sh", "-c", `echo 0 > "$0"/cgroup.procs; while :; do cat "$1" >/dev/null; sleep 0.05; done`, dir, file)
 	job.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(job.Start())

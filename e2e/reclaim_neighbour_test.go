@@ -31,6 +31,8 @@ func newStage(t *testing.T, name string) *stage {
 	s.work, err = os.MkdirTemp("/var/tmp", "mwn")
 	must(err)
 	t.Cleanup(func() { os.RemoveAll(s.work) })
+	s.work, err = filepath.EvalSymlinks(s.work) // as the kernel names what is in it
+	must(err)
 	s.cgroup, s.dir = s.h.group(t, unique(name))
 	_, s.near = s.h.group(t, unique(name+"-near"))
 	return s
@@ -261,7 +263,7 @@ func TestReclaimByKnob(t *testing.T) {
 // where all cache is asked for, a guard ends it while most is there still.
 func TestReclaimSparesAHotSet(t *testing.T) {
 	s := newStage(t, "hot")
-	const bytes = 192 << 20
+	const bytes = 96 << 20
 	self := s.reads(t, s.dir, "deleted", cold(t, s.work, "hot", bytes))
 	_, allow := s.knob(t)
 	self.mark(t)

@@ -60,7 +60,7 @@ func TestReclaimLooksOnceMore(t *testing.T) {
 	_, near := h.group(t, unique("late"))
 	var files []string
 	for _, name := range []string{"opened", "grown", "own"} {
-		files = append(files, cold(t, work, name))
+		files = append(files, cold(t, work, name, 32<<20))
 	}
 	charged(t, dir, files[0], files[2])
 	half := exec.Command("/bin/sh", "-c", `echo 0 > "$0"/cgroup.procs && head -c 8M "$1" >/dev/null`, dir, files[1])

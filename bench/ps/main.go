@@ -83,7 +83,8 @@ func run(n, rounds int) error {
 		fmt.Printf("  %-36s wall min %7.2f ms  median %7.2f ms  CPU min %7.2f ms  %5.2fx\n",
 			w.name, slices.Min(w.walls), median(w.walls), slices.Min(w.cpus), slices.Min(w.walls)/slices.Min(ways[0].walls))
 	}
-	fmt.Printf("with names it takes %.2fx the bare reads (goal: at most 1.5)\n", slices.Min(ways[2].walls)/slices.Min(ways[0].walls))
+	fmt.Printf("with names it takes %.2fx the bare reads at best, %.2fx in the median (goal: at most 1.5)\n",
+		slices.Min(ways[2].walls)/slices.Min(ways[0].walls), median(ways[2].walls)/median(ways[0].walls))
 	return nil
 }
 

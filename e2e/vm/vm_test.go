@@ -191,7 +191,7 @@ func passes(t *testing.T, m Machine, f Files, run *Run, name string, args ...str
 
 func try(t *testing.T, m Machine, f Files, args ...string) (*Run, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 7*time.Minute)
 	defer cancel()
 	run, err := Boot(ctx, m, f, t.TempDir(), args...)
 	if err == nil {

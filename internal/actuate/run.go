@@ -188,6 +188,11 @@ func (r *runner) before(ctx context.Context, s *remedy.Step) (guard string, why 
 	if guard, why := r.watch.check(); guard != "" {
 		return guard, why
 	}
+	if s.Knob.Chooses() {
+		if guard, why := r.watch.returns(); guard != "" {
+			return guard, why
+		}
+	}
 	if lowers && r.settled.State == snapshot.Present {
 		return r.growth(r.watch.now.target.Usage.Value - r.settled.Value)
 	}

@@ -43,7 +43,7 @@ var arrows = map[string]string{
 	"render":           "advisory diagnose printable report size words",
 	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report size snapshot words",
 	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable remedy render report size wire words /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend words",
+	"diagnose":         "advisory identity ledger mapping mounts oom printable report runtimes says size snapshot trend words",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",

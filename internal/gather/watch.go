@@ -136,7 +136,7 @@ func comparable(s *snapshot.Snapshot) error {
 	inode2, ok2 := s.Target().Inode.Get()
 	switch {
 	case ok1 && ok2 && inode1 != inode2:
-		return differ("cgroup %q was removed and made anew between the captures: these are two containers", s.Target().Path)
+		w.Remade = true
 	case !ok1 || !ok2:
 		w.Doubts = append(w.Doubts, words.Key("whether both captures are of the same cgroup, not of one made anew under its name, they do not say"))
 	}
@@ -157,6 +157,7 @@ func times(src kernel.Source, s *snapshot.Snapshot) {
 	for i, a := range kernel.AskAll(src, qs) {
 		some[i].IO = kernel.Parsed(a, qs[i].Path, procfs.ParseIO)
 	}
+	positions(src, some)
 }
 
 // inode is the number of a directory.

@@ -118,10 +118,10 @@ const (
 	maxSteps   = 20000 // files
 	squeeze    = 16 << 20
 	maxBytes   = 1 << 56
+	grain      = 64 << 10 // two counts of one file may differ by so much
 	leastGuard = squeeze
 	pause      = 100 * time.Millisecond // between two steps of a knob by which the kernel chooses
 	pauses     = time.Minute            // of a plan, in all
-	grain      = 64 << 10               // two counts of one file may differ by so much
 )
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
@@ -418,7 +418,7 @@ func (d *Decision) guard(s *Situation) {
 	cost := max(leastGuard, d.Expect/8)
 	d.Guards = Guards{
 		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
-		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
+		Refaults: cost, Returns: squeeze / 8, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
 		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
 	for _, u := range d.Knobs {

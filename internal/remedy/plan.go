@@ -71,6 +71,7 @@ type Guards struct {
 	StepTime      time.Duration // for one write, which is given up then
 	Stall         float64       // percent of a step's time that the target, or the node, stalls on memory (PSI some)
 	Refaults      int64         // bytes of the target read again after it was evicted, in all
+	Returns       int64         // of them, within two steps of a knob that Chooses, with their pauses
 	MajorFaults   int64         // count, of the target, in all
 	ReadBytes     int64         // read from disks by the target, in all
 	Growth        int64         // that usage may grow during a step that lowers a limit, and during Pause
