@@ -37,7 +37,7 @@ func overTime(p *page, r *report.Report) {
 	}
 	for _, m := range t.Movers {
 		if m.AnonBytes != 0 || m.PartBytes != 0 {
-			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), m.Part, signed(m.PartBytes))
+			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), p.Of(m.Part), signed(m.PartBytes))
 		}
 	}
 	for _, f := range t.Files {
