@@ -59,6 +59,7 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	d.Guards = Guards{
 		Time: time.Minute, StepTime: 10 * time.Second, Stall: 10, Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
+	d.rests()
 	d.doubt(s, sel)
 	return d, nil
 }

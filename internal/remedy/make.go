@@ -421,6 +421,11 @@ func (d *Decision) guard(s *Situation) {
 		Refaults: cost, Returns: squeeze / 8, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
 		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
+	d.rests()
+}
+
+// rests leaves time between steps.
+func (d *Decision) rests() {
 	for _, u := range d.Knobs {
 		if u.Knob.Chooses() && u.Steps > 1 {
 			d.Guards.Pause = min(pause, pauses/time.Duration(u.Steps))
