@@ -76,7 +76,7 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	if o.Before != nil {
 		v.before = earlier(o.Before, nil)
 	}
-	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}}
+	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}, graves: map[int][]remedy.Grave{}}
 	v.files(dead, func(cand *remedy.Candidate, f *cached) {
 		for _, ch := range f.charges {
 			if dead[ch.group] {
@@ -90,7 +90,9 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 			return
 		}
 		for _, ch := range f.charges {
-			above.want[above.of(ch.group)] += ch.bytes
+			at := above.of(ch.group)
+			above.want[at] += ch.bytes
+			above.graves[at] = append(above.graves[at], remedy.Grave{ID: groups[ch.group].ID, Bytes: ch.bytes})
 		}
 	})
 	d.Above = above.list(s.Target())
@@ -102,6 +104,8 @@ type ancestors struct {
 	words.Printer
 	c    *snapshot.Census
 	want map[int]int64 // by ancestor
+
+	graves map[int][]remedy.Grave
 }
 
 // of is the nearest living cgroup above one.
@@ -119,7 +123,7 @@ func (a *ancestors) list(t *snapshot.Cgroup) []remedy.Ancestor {
 	root, ok := strings.CutSuffix(t.Dir, strings.TrimSuffix(t.Path, "/"))
 	var list []remedy.Ancestor
 	for i, bytes := range a.want {
-		row := remedy.Ancestor{Want: bytes, Cannot: a.Say("no living cgroup is above them")}
+		row := remedy.Ancestor{Want: bytes, Graves: a.graves[i], Cannot: a.Say("no living cgroup is above them")}
 		if i > 0 {
 			g := &a.c.Groups[i]
 			row.Group = remedy.Group{Path: g.Path, Dir: path.Join(root, g.Path), Version: t.Version, ID: g.ID}

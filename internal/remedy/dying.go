@@ -12,6 +12,7 @@ import (
 // and everybody else below it.
 type Ancestor struct {
 	Group
+	Graves []Grave // what of Want each of the removed ones below it is charged for
 	Want   int64   // file cache of the removed ones that no single file gives back
 	Living []Loser // it and those below it, with file cache that the kernel may take instead, the largest first
 	Cannot string  // why its knob is never turned; empty: it may be
@@ -44,13 +45,22 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	}
 	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}
 	d.pick(s, sel)
-	d.bury(graves, sel)
-	d.files(sel)
+	left := map[uint64]int64{} // what each holds besides
+	for _, g := range graves {
+		left[g.ID] = g.Bytes
+	}
+	asked := &Decision{Printer: s.Printer}
 	if len(sel.Files) == 0 {
 		for i := range above {
-			d.ask(s, &above[i], sel)
+			if asked.ask(s, &above[i], sel) {
+				take(left, above[i].Graves)
+			}
 		}
 	}
+	d.bury(graves, left, sel)
+	d.files(sel)
+	d.Steps, d.Knobs = append(d.Steps, asked.Steps...), append(d.Knobs, asked.Knobs...)
+	d.Offers, d.Losers, d.Expect = append(d.Offers, asked.Offers...), asked.Losers, d.Expect+asked.Expect
 	d.Want = d.Expect
 	d.Error = max(d.Expect/50, s.PageSize)
 	d.Reaches = max(0, s.Usage-d.Expect)
@@ -64,21 +74,22 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	return d, nil
 }
 
+func take(left map[uint64]int64, graves []Grave) {
+	for _, g := range graves {
+		left[g.ID] -= g.Bytes
+	}
+}
+
 // bury keeps of the files that were picked those that release a removed cgroup. The cache
-// of the others would be dropped for nothing, unless it is wanted back itself.
-func (d *Decision) bury(graves []Grave, sel Selection) {
-	left, goes := map[uint64]int64{}, map[uint64]bool{}
-	for _, g := range graves {
-		left[g.ID] = g.Bytes
-	}
+// of the others would be dropped for nothing, unless it is wanted back itself. left is
+// what each holds besides what is asked of ancestors.
+func (d *Decision) bury(graves []Grave, left map[uint64]int64, sel Selection) {
 	for i := range d.Picked {
-		for _, g := range d.Picked[i].Graves {
-			left[g.ID] -= g.Bytes
-			goes[g.ID] = true
-		}
+		take(left, d.Picked[i].Graves)
 	}
+	goes := map[uint64]bool{}
 	for _, g := range graves {
-		if goes[g.ID] = goes[g.ID] && left[g.ID] <= 0; goes[g.ID] {
+		if goes[g.ID] = g.Bytes > 0 && left[g.ID] <= 0; goes[g.ID] {
 			d.Goes = append(d.Goes, g.ID)
 		}
 	}
@@ -97,22 +108,23 @@ func (d *Decision) bury(graves []Grave, sel Selection) {
 	}
 }
 
-// ask plans the knob of an ancestor for what no single file gives back.
-func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) {
+// ask plans the knob of an ancestor for what no single file gives back, and says whether
+// the kernel will take that and hardly anything else.
+func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) (all bool) {
 	var living int64
 	for _, l := range a.Living {
 		living += l.Most
 	}
 	switch {
 	case a.Want < s.PageSize:
-		return
+		return false
 	case a.Cannot != "":
 		d.offer(d.Say("%s of removed cgroups below %s is of files that cannot be opened, and stays: %s", size.Text(a.Want), a.Path, a.Cannot))
-		return
+		return false
 	case living > atRest && !sel.AllowAncestor:
 		d.offer(d.Say("%s more by a knob of %s, for which the kernel chooses: living cgroups below it hold %s of file cache, and lose some of it too (--allow-ancestor)",
 			size.Text(a.Want), a.Path, size.Text(living)))
-		return
+		return false
 	}
 	own := Situation{
 		Printer: s.Printer,
@@ -126,8 +138,10 @@ func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) {
 		d.v1(&own, sel, a.Want)
 	}
 	if len(d.Steps) == before {
-		return
+		return false
 	}
+	use := &d.Knobs[len(d.Knobs)-1]
+	use.Why = d.Say("of %s, which reaches all below it: %s", a.Path, use.Why)
 	asked := int64(0)
 	for _, step := range d.Steps[before:] {
 		asked += step.Bytes
@@ -137,4 +151,5 @@ func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) {
 		l.Expect = int64(float64(asked) * float64(l.Most) / float64(a.Want+living))
 		d.Losers = append(d.Losers, l)
 	}
+	return living <= atRest
 }

@@ -73,6 +73,10 @@ func (p *page) releaseAnswer(r *report.Reclaim) string {
 	case r.Plan.ExpectBytes == 0:
 		return p.Say("Nothing can be done for the %s still kept, with %s.", all, size.Text(d.Bytes))
 	}
-	return p.Say("Would release %d of %s, and %s of the %s that they hold: the cache of %s. Nothing was changed: --yes does it.",
-		d.Releases, all, size.Text(r.Plan.ExpectBytes), size.Text(d.Bytes), p.fileCount(r.Plan.FileCount))
+	how := p.Say(", by a knob of a cgroup above them")
+	if n := r.Plan.FileCount; n > 0 {
+		how = p.Say(": the cache of %s", p.fileCount(n))
+	}
+	return p.Say("Would release %d of %s, and %s of the %s that they hold%s. Nothing was changed: --yes does it.",
+		d.Releases, all, size.Text(r.Plan.ExpectBytes), size.Text(d.Bytes), how)
 }
