@@ -19,6 +19,7 @@ import (
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Exit codes of reclaim alone.
@@ -173,7 +174,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 			return err
 		}
 		if time.Since(planned) > r.opt.Observe+longestAnswer {
-			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), "plan again"}
+			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), words.Key("plan again")}
 		}
 	}
 	acting()
@@ -294,17 +295,17 @@ func amount(text string) (bytes int64, percent float64, err error) {
 func reclaimError(err error) error {
 	switch {
 	case errors.Is(err, remedy.ErrPattern), errors.Is(err, remedy.ErrAmount), errors.Is(err, remedy.ErrNoMatch), errors.Is(err, wire.ErrNoLimit):
-		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
+		return &coded{exitUsage, err, words.Key("memwhy files TARGET lists the files")}
 	case errors.Is(err, wire.ErrInexact):
 		return &coded{exitUsage, err, ""}
 	case errors.Is(err, wire.ErrNoDying):
-		return &coded{exitNotAllowed, err, "memwhy doctor says what a census needs"}
+		return &coded{exitNotAllowed, err, words.Key("memwhy doctor says what a census needs")}
 	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, wire.ErrPending):
-		return &coded{exitNotAllowed, err, "memwhy reclaim --recover"}
+		return &coded{exitNotAllowed, err, words.Key("memwhy reclaim --recover")}
 	case errors.Is(err, wire.ErrJournal), errors.Is(err, wire.ErrRecord):
-		return &coded{exitNotAllowed, err, "run as root, with room in --journal and --record"}
+		return &coded{exitNotAllowed, err, words.Key("run as root, with room in --journal and --record")}
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Bounds of one explanation.
@@ -91,11 +92,11 @@ func find(src kernel.Source, opt Options) (cgroupfs.Hierarchy, error) {
 	if err == nil {
 		return h, nil
 	}
-	e := &TargetError{Kind: Unsupported, Err: err, Hint: "mount the memory controller, or use --host-root if the node's /sys is elsewhere"}
+	e := &TargetError{Kind: Unsupported, Err: err, Hint: words.Key("mount the memory controller, or use --host-root if the node's /sys is elsewhere")}
 	controllers, _ := kernel.Value(src, "/proc/cgroups", maxFile, procfs.ParseCgroups).Get()
 	for _, c := range controllers {
 		if c.Name == "memory" && !c.Enabled {
-			e.Hint = "the kernel was started with cgroup_disable=memory, or disables it by default: boot with cgroup_enable=memory"
+			e.Hint = words.Key("the kernel was started with cgroup_disable=memory, or disables it by default: boot with cgroup_enable=memory")
 		}
 	}
 	return h, e

@@ -11,6 +11,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Kind says why a target could not be explained.
@@ -41,7 +42,7 @@ func (e *TargetError) Unwrap() error { return e.Err }
 func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
 func notFound(format string, args ...any) error {
-	return &TargetError{Kind: NotFound, Err: errorf(format, args...), Hint: "memwhy ps lists what there is"}
+	return &TargetError{Kind: NotFound, Err: errorf(format, args...), Hint: words.Key("memwhy ps lists what there is")}
 }
 
 // resolve turns what a user typed into a cgroup path.
@@ -81,7 +82,7 @@ func resolvePath(src kernel.Source, h cgroupfs.Hierarchy, target string) (string
 	if _, ok := h.Dir(cgroup); !ok {
 		return "", &TargetError{
 			Kind: NotFound, Err: errorf("cgroup %q is outside of %s, which is all that is mounted here", cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+			Hint: words.Key("run memwhy on the node, or mount the node's /sys and use --host-root"),
 		}
 	}
 	return cgroup, nil
@@ -99,7 +100,7 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	case status.State == snapshot.Absent:
 		return "", notFound("no process %s", pid)
 	case status.State == snapshot.Denied:
-		return "", &TargetError{Kind: Denied, Err: errorf("process %s: %s", pid, status.Err), Hint: "run as root"}
+		return "", &TargetError{Kind: Denied, Err: errorf("process %s: %s", pid, status.Err), Hint: words.Key("run as root")}
 	case status.Value.State == "Z":
 		return "", &TargetError{
 			Kind: NotFound, Err: errorf("process %s is a zombie: its memory was given back when it ended", pid),
@@ -108,7 +109,7 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	case status.Value.KernelThread:
 		return "", &TargetError{
 			Kind: NotFound, Err: errorf("process %s (%s) is a kernel thread: it has no memory of its own and belongs to no container", pid, printable.Text(status.Value.Name)),
-			Hint: "the node as a whole: memwhy explain /",
+			Hint: words.Key("the node as a whole: memwhy explain /"),
 		}
 	}
 	members := kernel.Value(src, base+"cgroup", maxFile, cgroupfs.ParseMembership)
@@ -129,7 +130,7 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	if _, ok := h.Dir(cgroup); !ok {
 		return "", &TargetError{
 			Kind: NotFound, Err: errorf("process %s is in cgroup %q, which is outside of what is mounted here (%s)", pid, cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+			Hint: words.Key("run memwhy on the node, or mount the node's /sys and use --host-root"),
 		}
 	}
 	return cgroup, nil

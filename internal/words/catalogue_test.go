@@ -71,7 +71,7 @@ func sources(t *testing.T) (keys []key) {
 	for _, text := range []string{
 		snapshot.CensusGain, snapshot.CensusOff, snapshot.NoCommand, snapshot.Vanished,
 		fs.ErrPermission.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.ENOENT.Error(), "no such file",
-		"the recording does not hold it", "not in this capture", "not in this tree",
+		"cgroup v1 has no such file", "cgroup v2 has no such file", "the recording does not hold it", "not in this capture", "not in this tree",
 	} {
 		keys = append(keys, key{text, "readers: why not"})
 	}
