@@ -93,9 +93,20 @@ func (p *page) who(t report.Target) []string {
 		who = append(who, p.Say("pod %s", t.PodUID))
 	}
 	if t.LastTermination != nil && t.LastTermination.Reason != "" {
-		who = append(who, p.Say("last ended %s", t.LastTermination.Reason))
+		who = append(who, p.Say("last ended %s", p.reason(t.LastTermination)))
 	}
 	return who
+}
+
+// oomKilled is what runtimes say of it.
+const oomKilled = "OOMKilled"
+
+// reason is the runtime's, and the kernel's where they differ.
+func (p *page) reason(t *report.Termination) string {
+	if t.OOMKilled && t.Reason != oomKilled {
+		return p.Say("%s (OOM-killed, says the kernel's log)", t.Reason)
+	}
+	return t.Reason
 }
 
 func (p *page) processes(n int) string {
