@@ -121,7 +121,7 @@ func (a *app) report(err error) int {
 	}
 	c := classify(err)
 	if c.err != nil {
-		fmt.Fprintf(a.stderr, "memwhy: %s\n", printable.Text(c.err.Error()))
+		fmt.Fprintf(a.stderr, "memwhy: %s\n", printable.Text(a.say().SayError(c.err)))
 	}
 	var t *gather.TargetError
 	if errors.As(err, &t) {

@@ -174,7 +174,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 			return err
 		}
 		if time.Since(planned) > r.opt.Observe+longestAnswer {
-			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), words.Key("plan again")}
+			return &coded{exitNotAllowed, words.Errorf("the plan is older than %s: nothing was changed", longestAnswer), words.Key("plan again")}
 		}
 	}
 	acting()
@@ -199,9 +199,9 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 func kept(p *wire.Reclaiming) error {
 	switch k := p.Report.Keep; {
 	case k.Stopped != "":
-		return &coded{exitStopped, fmt.Errorf("ended by a guard: %s", k.Stopped), ""}
+		return &coded{exitStopped, words.Errorf("ended by a guard: %s", k.Stopped), ""}
 	case !k.Met:
-		return &coded{exitMissed, errors.New("usage is more than was to be kept"), ""}
+		return &coded{exitMissed, words.Errorf("usage is more than was to be kept"), ""}
 	}
 	return nil
 }
@@ -210,9 +210,9 @@ func kept(p *wire.Reclaiming) error {
 func outcome(p *wire.Reclaiming) error {
 	switch res := p.Report.Result; {
 	case res.Stopped != "":
-		return &coded{exitStopped, fmt.Errorf("stopped by a guard: %s", res.Stopped), ""}
+		return &coded{exitStopped, words.Errorf("stopped by a guard: %s", res.Stopped), ""}
 	case !res.Met:
-		return &coded{exitMissed, errors.New("less was given back than planned"), ""}
+		return &coded{exitMissed, words.Errorf("less was given back than planned"), ""}
 	}
 	return nil
 }
@@ -356,7 +356,7 @@ func (a *app) reclaimRecover(r *reclaiming) error {
 		return &coded{exitNotAllowed, err, ""}
 	}
 	if failed {
-		return &coded{exitInternal, errors.New("some settings are still not what they were"), ""}
+		return &coded{exitInternal, words.Errorf("some settings are still not what they were"), ""}
 	}
 	return nil
 }

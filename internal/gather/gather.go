@@ -113,13 +113,13 @@ func readable(src kernel.Source, c *snapshot.Cgroup) error {
 		return notFound("cgroup %q vanished while it was read", c.Path)
 	case c.Usage.State == snapshot.Denied || list.State == snapshot.Denied:
 		return &TargetError{
-			Kind: Denied, Err: errorf("cgroup %q: permission denied", c.Path),
+			Kind: Denied, Err: words.Errorf("cgroup %q: permission denied", c.Path),
 			Hint: "run as root, or as a user who may read " + c.Dir,
 		}
 	case list.State == snapshot.Absent:
 		return notFound("no memory cgroup %q", c.Path)
 	}
-	return &TargetError{Kind: Unreadable, Err: errorf("cgroup %q: %s: %s; %s: %s", c.Path, c.Usage.Source, c.Usage.Err, c.Stat.Source, c.Stat.Err)}
+	return &TargetError{Kind: Unreadable, Err: words.Errorf("cgroup %q: %s: %s; %s: %s", c.Path, c.Usage.Source, c.Usage.Err, c.Stat.Source, c.Stat.Err)}
 }
 
 func slabs(src kernel.Source, c *snapshot.Cgroup, pageSize int64) snapshot.Reading[[]snapshot.SlabCache] {

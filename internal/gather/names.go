@@ -147,7 +147,7 @@ func near(list []found, target string) (candidates []string) {
 }
 
 func ambiguous(target string, hits []found) error {
-	e := &TargetError{Kind: Ambiguous, Err: errorf("%d containers match %q", len(hits), target), Hint: words.Key("say more of the name or of the id, or its path")}
+	e := &TargetError{Kind: Ambiguous, Err: words.Errorf("%d containers match %q", len(hits), target), Hint: words.Key("say more of the name or of the id, or its path")}
 	for _, f := range hits[:min(len(hits), maxCandidates)] {
 		e.Candidates = append(e.Candidates, f.String())
 	}
@@ -170,7 +170,7 @@ func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 			}
 		}
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("container %s (%.12s) has no memory cgroup here: it is %s%s", identity.Title(c), c.ID, orUnknown(c.State), ended(c)),
+			Kind: NotFound, Err: words.Errorf("container %s (%.12s) has no memory cgroup here: it is %s%s", identity.Title(c), c.ID, orUnknown(c.State), ended(c)),
 			Hint: words.Key("a container that ended gave its memory back; memwhy oom list shows kills that the kernel remembers"),
 		}
 	}
