@@ -69,6 +69,10 @@ CONST(de_alias); CONST(de_parent); CONST(de_hash); CONST(de_name);
 CONST(ts_files); CONST(fs_fdt); CONST(fdt_fd); CONST(fi_inode); CONST(as_head);
 CONST(ts_cgroups); CONST(cs_memcg);
 CONST(budget);  // ns that a run may take
+// Walkers go over all frames at the same time, each a program with tables of its own.
+// Files are shared out by their mapping, for the pages of one may lie anywhere; all else
+// by where it lies.
+CONST(walkers); CONST(walker);
 CONST(row_buckets); CONST(inode_buckets); CONST(dentry_buckets); CONST(group_buckets);  // of an index
 
 #define NONE (~0ULL)
@@ -199,6 +203,9 @@ INLINE void *whole(void *table, u32 n) { return map_lookup(table, &n); }
 
 // bucket_of spreads hashes over any number of buckets.
 INLINE u32 bucket_of(u64 hash, u64 buckets) { return (u64)(u32)hash * buckets >> 32; }
+
+// is_mine says whether what has this hash is for this walker.
+INLINE int is_mine(u64 hash) { return walkers < 2 || bucket_of(hash, walkers) == walker; }
 
 // entry finds or adds a record: number << 1, plus 1 when it is new; NONE when
 // there is no room.
@@ -573,10 +580,13 @@ INLINE u64 word(u64 pfn, u64 offset) { return pages[bounded((pfn & 63) * 8 + (of
 INLINE u32 half(u64 pfn, u64 offset) { return word(pfn, offset) >> (offset & 4) * 8; }
 INLINE int bit(u64 flags, u64 n) { return flags >> (n & 63) & 1; }
 
+u64 mine;  // whether the pages that are buffered are this walker's, but for files
+
 INLINE int slab(u64 pfn, u64 n) {
   u64 cache = word(pfn, sl_cache), vec = word(pfn, sl_vector);
   u64 stride = ext_size;
   st.sum[SLABS] += n;
+  if (walkers > 1 && !mine) return 0;
   if (!(vec & 1)) vec = 0;
   vec &= ~7ULL;  // an entry vector that could not be allocated is only low bits
   if (!vec) { add(cache | SLAB_PAGES, 0, n); return 0; }
@@ -624,7 +634,7 @@ GLOBAL int count_alike(void) {
   u64 n = alike.n, flags = alike.flags;
   struct row *w = piece(&rows, alike.row);
   alike.n = 0;
-  if (!n || !w) return 0;
+  if (!n || !alike.row || !w) return 0;
   w->n[PAGES] += n;
   lru(w, flags, n, alike.seq);
   if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
@@ -632,6 +642,18 @@ GLOBAL int count_alike(void) {
   if (bit(flags, bit_referenced)) w->n[REFERENCED] += n;
   if ((int)alike.type >= 0) w->n[MAPPED] += n;
   if (folio_has_objcg && !alike.own) w->n[INHERITED] += n;
+  return 0;
+}
+
+// pass begins a run of pages that are another walker's.
+GLOBAL int pass(u64 pfn) {
+  count_alike();
+  alike.flags = word(pfn, pg_flags);
+  alike.mapping = word(pfn, pg_mapping);
+  alike.charge = word(pfn, pg_charge);
+  alike.type = half(pfn, pg_type);
+  alike.n = 1;
+  alike.row = 0;
   return 0;
 }
 
@@ -676,14 +698,10 @@ GLOBAL int user(u64 pfn, u64 n, u64 key, u64 payer) {
 // used counts a page or folio that is in use and not slab.
 INLINE int used(u64 pfn, u64 n) {
   u64 flags = word(pfn, pg_flags), charge = word(pfn, pg_charge), mapping = word(pfn, pg_mapping);
-  u64 payer = NONE, group = 0, who = charge & ~7ULL, kind = 0;
+  u64 payer = NONE, group = 0, who = charge & ~7ULL, kind = 0, key = 0;
   u32 type = half(pfn, pg_type);
   u64 kmem = has_kmem_type ? IS(type, kmem) : !charge_is_memcg && charge & 2;
   if (charge_is_memcg && charge & 1) who = 0;
-  if (who) {
-    payer = payer_of(who, nid_shift ? flags >> (nid_shift & 63) : 0, !charge_is_memcg && (folio_has_objcg || charge & 2));
-    group = payers[payer & (PAYERS - 1)].group;
-  }
   if (IS(type, table)) kind = TABLE_PAGES;
   else if (IS(type, hugetlb)) kind = HUGETLB;
   else if (IS(type, kmalloc)) kind = LARGE_KMALLOC;
@@ -691,12 +709,18 @@ INLINE int used(u64 pfn, u64 n) {
   else if (IS(type, offline)) { st.sum[OFFLINE] += n; return 0; }
   else if (bit(flags, bit_reserved)) { st.sum[RESERVED] += n; return 0; }
   if (kind == LARGE_KMALLOC) st.sum[KMALLOCS] += n;
-  if (kind) return add(kind, group, n);
-  if (mapping & 1) return user(pfn, n, mapping & 2 ? KSM : ANON, payer);
-  if (mapping >> 56 == 0xff && !(mapping & 3) && (int)type >= -128) return user(pfn, n, mapping, payer);
-  if (who) return add(OTHER, group, n);
-  st.sum[UNOWNED] += n;
-  return 0;
+  if (!kind) {
+    if (mapping & 1) key = mapping & 2 ? KSM : ANON;
+    else if (mapping >> 56 == 0xff && !(mapping & 3) && (int)type >= -128) key = mapping;
+    else if (!who) { st.sum[UNOWNED] += n; return 0; }
+    else kind = OTHER;
+  }
+  if (walkers > 1 && !(key > OTHER ? is_mine(mix(mapping) >> 32) : mine)) return key && n == 1 ? pass(pfn) : 0;
+  if (who) {
+    payer = payer_of(who, nid_shift ? flags >> (nid_shift & 63) : 0, !charge_is_memcg && (folio_has_objcg || charge & 2));
+    group = payers[payer & (PAYERS - 1)].group;
+  }
+  return kind ? add(kind, group, n) : user(pfn, n, key, payer);
 }
 
 // blank says whether the pages that are buffered are all zero: the kernel has not
@@ -758,6 +782,7 @@ GLOBAL int step(void) {
       return 0;
     }
     st.buffered = pfn & ~63ULL;
+    mine = is_mine(mix(pfn >> 12));
     if (!(pages[0] | pages[511]) && !(pfn & 63) && pfn + 64 <= st.end && blank()) {
       st.sum[IDLE] += 64;
       st.pfn = pfn + 64;
