@@ -163,6 +163,9 @@ func cgroupCount() uint64 {
 	return 1 << 16
 }
 
+// probes is how many buckets are looked at for a key, from the one that it is sent to.
+const probes = 4
+
 // apply sets sizes and makes the tables in pieces what they are.
 func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 	const buckets = uint32(len(bucket{}))
@@ -176,7 +179,7 @@ func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 		"row_buckets": s.rowIndex / buckets, "inode_buckets": s.inodeIndex / buckets, "dentry_buckets": s.dentryIndex / buckets,
 		"group_buckets": 2 * s.groups / buckets,
 	} {
-		if err := spec.Variables[name].Set(uint64(n)); err != nil {
+		if err := spec.Variables[name].Set(uint64(n - probes + 1)); err != nil {
 			return err
 		}
 	}
