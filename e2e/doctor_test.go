@@ -129,13 +129,13 @@ func TestDoctor(t *testing.T) {
 		fact    string // and a word of it
 		needs   string // a path
 	}{
-		"root":                   {ok: "cgroup files slabinfo"},
+		"root":                   {ok: "cgroup files slabinfo heaps"},
 		"without CAP_SYS_ADMIN":  {env: []string{"DROP=" + admin}, refused: "bpf=CAP_SYS_ADMIN", ok: "cgroup slabinfo"},
 		"without BPF, PERFMON":   {env: []string{"DROP=" + bpf + " " + perfmon}, ok: "cgroup files"},
 		"without ADMIN or BPF":   {env: []string{"DROP=" + admin + " " + bpf + " " + perfmon}, refused: "bpf=SYS_ADMIN"},
-		"without CAP_SYS_PTRACE": {env: []string{"DROP=" + ptrace}, ok: "cgroup bpf kpage"},
+		"without CAP_SYS_PTRACE": {env: []string{"DROP=" + ptrace}, refused: "heaps=CAP_SYS_PTRACE", ok: "cgroup bpf kpage"},
 		"without any right":      {env: []string{"DROP=" + strings.Join(all, " ")}, refused: "bpf=SYS_ADMIN", ok: "cgroup"},
-		"nobody":                 {env: []string{"UID=65534"}, refused: "bpf=as_root kpage=as_root processes=setcap slabinfo=as_root", ok: "cgroup"},
+		"nobody":                 {env: []string{"UID=65534"}, refused: "bpf=as_root kpage=as_root processes=setcap heaps=setcap slabinfo=as_root", ok: "cgroup"},
 		"nobody, for ever":       {env: []string{"UID=65534", "NO_NEW=1"}, refused: "bpf=docker", ok: "cgroup"},
 		"a user namespace":       {flags: syscall.CLONE_NEWUSER, refused: "bpf=hostUsers", ok: "cgroup", fact: "user namespace=another"},
 		"a pid namespace":        {flags: syscall.CLONE_NEWPID, ok: "cgroup", fact: "pid namespace=hostPID"},

@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 		play(role)
 		return
 	}
+	must(os.Setenv("LC_ALL", "C")) // sentences are compared in English
 	if binary == "" {
 		fmt.Fprintln(os.Stderr, "MEMWHY_BIN must name the memwhy binary")
 		os.Exit(2)

@@ -47,7 +47,7 @@ func run(m *testing.M) int {
 	// What really listens on this machine is none of the tests' business.
 	for name, value := range map[string]string{
 		"DOCKER_HOST": "unix://" + sock("d"), "CONTAINER_HOST": "unix://" + sock("p"), "CONTAINER_RUNTIME_ENDPOINT": "unix://" + sock("c"),
-		"XDG_STATE_HOME": work,
+		"XDG_STATE_HOME": work, "LC_ALL": "C",
 	} {
 		must(os.Setenv(name, value))
 	}

@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "MEMWHY_BIN must name the memwhy binary")
 		os.Exit(2)
 	}
+	if err := os.Setenv("LC_ALL", "C"); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 

@@ -31,6 +31,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Where things are noted, for root. Both are made when they are needed, for their
@@ -98,13 +99,13 @@ type Done struct {
 type Result struct {
 	Steps         []Done
 	Before, After Sample
-	Asked, Freed  int64    // Freed is the difference of usage; see Before and After for whether it was read
-	Stopped       string   // the guard that stopped it, one of the constants below; empty when none did
-	Why           string   // that guard's reason, in words
-	Restored      bool     // every setting is what it was before
-	Left          []string // what is not, and why
-	Blind         []Blind  // guards that could not look
-	RecordErr     error    // the record of what was done could not be completed
+	Asked, Freed  int64        // Freed is the difference of usage; see Before and After for whether it was read
+	Stopped       string       // the guard that stopped it, one of the constants below; empty when none did
+	Why           words.Text   // that guard's reason, in words
+	Restored      bool         // every setting is what it was before
+	Left          []words.Text // what is not, and why
+	Blind         []Blind      // guards that could not look
+	RecordErr     error        // the record of what was done could not be completed
 }
 
 // Blind is a guard that saw nothing for want of its signal.

@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const (
@@ -87,13 +88,13 @@ func grown[T int64 | time.Duration](w *watch, guard string, from, to snapshot.Re
 }
 
 // check reports which guard stops the plan now, and why.
-func (w *watch) check() (guard, why string) {
+func (w *watch) check() (guard string, why words.Text) {
 	g, first, now := &w.g, &w.first, &w.now
 	if g.Time > 0 && time.Since(first.at) >= g.Time {
-		return ByTime, fmt.Sprintf("%s are over", g.Time)
+		return ByTime, words.Later("%s are over", g.Time)
 	}
 	if now.target.Usage.State != snapshot.Present {
-		return ByBlindness, fmt.Sprintf("usage cannot be read: %s", now.target.Usage.Err)
+		return ByBlindness, words.Later("usage cannot be read: %s", now.target.Usage.Err)
 	}
 	if guard, why := w.stalls(); guard != "" {
 		return guard, why
@@ -105,15 +106,15 @@ func (w *watch) check() (guard, why string) {
 		text     func(int64) string
 		format   string
 	}{
-		{ByRefaults, g.Refaults, first.target.Refaults, now.target.Refaults, size.Text, "it read %s again that had been evicted, more than %s"},
-		{ByMajorFaults, g.MajorFaults, first.target.MajorFaults, now.target.MajorFaults, count, "it had %s major faults, more than %s"},
-		{ByReads, g.ReadBytes, first.target.ReadBytes, now.target.ReadBytes, size.Text, "it read %s from disks, more than %s"},
+		{ByRefaults, g.Refaults, first.target.Refaults, now.target.Refaults, size.Text, words.Key("it read %s again that had been evicted, more than %s")},
+		{ByMajorFaults, g.MajorFaults, first.target.MajorFaults, now.target.MajorFaults, count, words.Key("it had %s major faults, more than %s")},
+		{ByReads, g.ReadBytes, first.target.ReadBytes, now.target.ReadBytes, size.Text, words.Key("it read %s from disks, more than %s")},
 	} {
 		if c.most <= 0 {
 			continue
 		}
 		if n, ok := grown(w, c.guard, c.from, c.to); ok && n > c.most {
-			return c.guard, fmt.Sprintf(c.format, c.text(n), c.text(c.most))
+			return c.guard, words.Text{Format: c.format, Args: []any{c.text(n), c.text(c.most)}}
 		}
 	}
 	return w.neighbours()
@@ -124,9 +125,9 @@ func count(n int64) string { return fmt.Sprint(n) }
 // stalls looks at the share of time that the target, or the node, stalled since mark.
 // memory.reclaim is no stall of anybody; before 5.10 lowering a limit was one of the
 // writer's, and so of the node (linux 5.4 mm/vmscan.c, try_to_free_mem_cgroup_pages).
-func (w *watch) stalls() (guard, why string) {
+func (w *watch) stalls() (guard string, why words.Text) {
 	if w.g.Stall <= 0 {
-		return "", ""
+		return "", words.Text{}
 	}
 	past := w.now.at.Sub(w.mark.at)
 	over := max(past, stallWindow)
@@ -135,32 +136,32 @@ func (w *watch) stalls() (guard, why string) {
 		from, to snapshot.Reading[time.Duration]
 		format   string
 	}{
-		{ByStall, w.mark.target.Stall, w.now.target.Stall, "it stalled on memory for %s of %s, more than %g percent"},
-		{ByNodeStall, w.mark.node.Stall, w.now.node.Stall, "the node stalled on memory for %s of %s, more than %g percent"},
+		{ByStall, w.mark.target.Stall, w.now.target.Stall, words.Key("it stalled on memory for %s of %s, more than %g percent")},
+		{ByNodeStall, w.mark.node.Stall, w.now.node.Stall, words.Key("the node stalled on memory for %s of %s, more than %g percent")},
 	} {
 		d, ok := grown(w, c.guard, c.from, c.to)
 		if ok && float64(d) > float64(over)*w.g.Stall/100 {
-			return c.guard, fmt.Sprintf(c.format, d.Round(100*time.Microsecond), over.Round(time.Millisecond), w.g.Stall)
+			return c.guard, words.Text{Format: c.format, Args: []any{d.Round(100 * time.Microsecond), over.Round(time.Millisecond), w.g.Stall}}
 		}
 	}
 	if past >= stallWindow {
 		w.mark = w.now
 	}
-	return "", ""
+	return "", words.Text{}
 }
 
 // neighbours looks at what each of them lost of its file cache.
-func (w *watch) neighbours() (guard, why string) {
+func (w *watch) neighbours() (guard string, why words.Text) {
 	if w.g.NeighbourLoss <= 0 {
-		return "", ""
+		return "", words.Text{}
 	}
 	for i, group := range w.g.Neighbours {
 		lost, ok := grown(w, ByNeighbour, w.now.near[i].Cache, w.first.near[i].Cache)
 		if ok && lost > w.g.NeighbourLoss {
-			return ByNeighbour, fmt.Sprintf("%s lost %s of its file cache, more than %s", group.Path, size.Text(lost), size.Text(w.g.NeighbourLoss))
+			return ByNeighbour, words.Later("%s lost %s of its file cache, more than %s", group.Path, size.Text(lost), size.Text(w.g.NeighbourLoss))
 		}
 	}
-	return "", ""
+	return "", words.Text{}
 }
 
 // blinds are the guards that could not look.

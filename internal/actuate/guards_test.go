@@ -146,7 +146,7 @@ func TestGuards(t *testing.T) {
 			return knob.Reply{}, nil
 		}
 		r := w.run(t.Context(), t, plan(4, c.knob, c.g), Options{})
-		if r.Stopped != c.want || r.Why == "" || len(r.Steps) != 2 || !r.Restored {
+		if r.Stopped != c.want || r.Why.String() == "" || len(r.Steps) != 2 || !r.Restored {
 			t.Errorf("%s: %q (%s) after %d steps, %v", c.want, r.Stopped, r.Why, len(r.Steps), r.Left)
 		}
 		if w := newWorld(); w.run(t.Context(), t, plan(4, c.knob, c.g), Options{}).Stopped != "" {

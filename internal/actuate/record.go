@@ -200,7 +200,10 @@ func (r *records) end(p *remedy.Plan, res *Result) error {
 	}
 	defer r.dir.Close()
 	r.rec.Ended = time.Now().UTC().Truncate(time.Millisecond)
-	r.rec.Asked, r.rec.Stopped, r.rec.Reason, r.rec.Restored, r.rec.Left = res.Asked, res.Stopped, short(res.Why), res.Restored, res.Left
+	r.rec.Asked, r.rec.Stopped, r.rec.Reason, r.rec.Restored, r.rec.Left = res.Asked, res.Stopped, short(res.Why.String()), res.Restored, nil
+	for _, left := range res.Left {
+		r.rec.Left = append(r.rec.Left, left.String())
+	}
 	before, after := res.Before.Usage, res.After.Usage
 	if v, ok := before.Get(); ok {
 		r.rec.UsageBefore = &v

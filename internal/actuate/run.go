@@ -14,6 +14,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const (
@@ -201,7 +202,7 @@ func (r *runner) entry(g knob.Group, settings []knob.Setting) *entry {
 func (r *runner) run(ctx context.Context) (*Result, error) {
 	r.res.Restored = true
 	if err := r.watch.see(); err != nil {
-		r.stop(ByTarget, err.Error())
+		r.stop(ByTarget, words.Later("%s", err))
 	}
 	r.res.Before = r.watch.first.target
 	for i := range r.p.Steps {
@@ -210,7 +211,7 @@ func (r *runner) run(ctx context.Context) (*Result, error) {
 		}
 	}
 	if err := r.watch.see(); err != nil {
-		r.stop(ByTarget, err.Error())
+		r.stop(ByTarget, words.Later("%s", err))
 		r.watch.now.target = Sample{Usage: snapshot.Reading[int64]{State: snapshot.Absent, Err: err.Error()}}
 	}
 	r.res.After = r.watch.now.target
@@ -224,7 +225,7 @@ func (r *runner) run(ctx context.Context) (*Result, error) {
 }
 
 // stop notes why no further step is made; the first reason counts.
-func (r *runner) stop(guard, why string) {
+func (r *runner) stop(guard string, why words.Text) {
 	if r.res.Stopped == "" {
 		r.res.Stopped, r.res.Why = guard, why
 	}
@@ -264,7 +265,7 @@ func (r *runner) next(ctx context.Context, s *remedy.Step) bool {
 	d.Wall = time.Since(begin)
 	at("step over")
 	if err := r.watch.see(); err != nil {
-		r.stop(ByTarget, err.Error())
+		r.stop(ByTarget, words.Later("%s", err))
 	} else {
 		r.settled = r.watch.now.target.Usage
 		d.Freed = start - r.settled.Value
@@ -294,25 +295,25 @@ func (r *runner) enough(s *remedy.Step) bool {
 }
 
 // before looks at everything that may stop the plan before a step.
-func (r *runner) before(ctx context.Context, s *remedy.Step) (guard, why string) {
+func (r *runner) before(ctx context.Context, s *remedy.Step) (guard string, why words.Text) {
 	if ctx.Err() != nil {
-		return ByInterrupt, "it was told to stop"
+		return ByInterrupt, words.Later("it was told to stop")
 	}
 	if r.guardian != nil && !r.guardian.alive() {
-		return ByGuardian, "the process that puts settings back has ended"
+		return ByGuardian, words.Later("the process that puts settings back has ended")
 	}
 	lowers := s.Knob == remedy.Limit || s.Knob == remedy.High
 	if lowers && r.p.Guards.Growth > 0 && r.settled.State != snapshot.Present {
 		r.settled = r.watch.now.target.Usage
 		select {
 		case <-ctx.Done():
-			return ByInterrupt, "it was told to stop"
+			return ByInterrupt, words.Later("it was told to stop")
 		case <-time.After(settling):
 		}
 	}
 	if time.Since(r.watch.now.at) > fresh {
 		if err := r.watch.see(); err != nil {
-			return ByTarget, err.Error()
+			return ByTarget, words.Later("%s", err)
 		}
 	}
 	if guard, why := r.watch.check(); guard != "" {
@@ -321,27 +322,27 @@ func (r *runner) before(ctx context.Context, s *remedy.Step) (guard, why string)
 	if lowers && r.settled.State == snapshot.Present {
 		return r.growth(r.watch.now.target.Usage.Value - r.settled.Value)
 	}
-	return "", ""
+	return "", words.Text{}
 }
 
-func (r *runner) growth(by int64) (guard, why string) {
+func (r *runner) growth(by int64) (guard string, why words.Text) {
 	if most := r.p.Guards.Growth; most > 0 && by > most {
-		return ByGrowth, fmt.Sprintf("its usage grew by %d bytes meanwhile, more than %d", by, most)
+		return ByGrowth, words.Later("its usage grew by %d bytes meanwhile, more than %d", by, most)
 	}
-	return "", ""
+	return "", words.Text{}
 }
 
 // room is how much a step may ask for, in whole pages: not below the floor, and where
 // anonymous memory stays, not more than there is of the rest.
-func (r *runner) room(s *remedy.Step) (asked int64, why string) {
+func (r *runner) room(s *remedy.Step) (asked int64, why words.Text) {
 	now := &r.watch.now.target
 	above := now.Usage.Value - r.p.Guards.Floor
-	why = fmt.Sprintf("usage is %d bytes, and shall not fall below %d", now.Usage.Value, r.p.Guards.Floor)
+	why = words.Later("usage is %d bytes, and shall not fall below %d", now.Usage.Value, r.p.Guards.Floor)
 	if s.Knob == remedy.FileCache || s.Knob == remedy.ForceEmpty { // all or nothing
 		if s.Bytes > above {
 			return 0, why
 		}
-		return s.Bytes, ""
+		return s.Bytes, words.Text{}
 	}
 	asked = min(s.Bytes, above)
 	return asked - asked%int64(os.Getpagesize()), why
@@ -360,11 +361,11 @@ func (r *runner) after(s *remedy.Step, d *Done) {
 	switch {
 	case d.Err == nil:
 	case errors.Is(d.Err, knob.ErrGone), errors.Is(d.Err, knob.ErrSet):
-		r.stop(ByTarget, d.Err.Error())
+		r.stop(ByTarget, words.Later("%s", d.Err))
 	case errors.Is(d.Err, knob.ErrInterrupted), errors.Is(d.Err, errStuck):
-		r.stop(ByStepTime, fmt.Sprintf("a step took longer than %s", r.patience()))
+		r.stop(ByStepTime, words.Later("a step took longer than %s", r.patience()))
 	case errors.Is(d.Err, ErrJournal):
-		r.stop(ByRestore, d.Err.Error())
+		r.stop(ByRestore, words.Later("%s", d.Err))
 	case s.Knob != remedy.FileCache:
 		r.failed[like(s)] = d.Err
 	}
@@ -452,7 +453,7 @@ func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
 	reply, err := r.write(o, r.patience())
 	at("written")
 	if undone := r.putBack(e, errors.Is(err, errStuck)); undone != nil {
-		r.stop(ByRestore, undone.Error())
+		r.stop(ByRestore, words.Later("%s", undone))
 	}
 	return reply.Dropped, cmp.Or(err, reply.Err())
 }
@@ -465,17 +466,17 @@ func (r *runner) putBack(e *entry, stuck bool) error {
 	at("restored")
 	if stuck {
 		r.res.Restored = false
-		r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s was put back, but %v and may change it again", e.Settings[0].Name, r.p.Target.Path, errStuck))
+		r.res.Left = append(r.res.Left, words.Later("%s of %s was put back, but %v and may change it again", e.Settings[0].Name, r.p.Target.Path, errStuck))
 		return errStuck
 	}
 	for _, x := range all {
 		switch x.Outcome {
 		case Theirs:
 			r.res.Restored = false
-			r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s was %s before; it was left at what somebody else has set since", x.Setting, x.Group.Path, x.Was))
+			r.res.Left = append(r.res.Left, words.Later("%s of %s was %s before; it was left at what somebody else has set since", x.Setting, x.Group.Path, x.Was))
 		case Failing:
 			r.res.Restored = false
-			r.res.Left = append(r.res.Left, fmt.Sprintf("%s of %s has to be set to %s again: %s", x.Setting, x.Group.Path, x.Was, x.Err))
+			r.res.Left = append(r.res.Left, words.Later("%s of %s has to be set to %s again: %s", x.Setting, x.Group.Path, x.Was, x.Err))
 		}
 	}
 	if !settled(all) {

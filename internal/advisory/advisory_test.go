@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // A typo in the catalogue fails here, not on a node.
@@ -75,7 +76,7 @@ func on(release string) *snapshot.Snapshot {
 
 func verdictOf(t *testing.T, s *snapshot.Snapshot, id string) Judgement {
 	t.Helper()
-	j, err := Look(s).Judge([]string{id})
+	j, err := Look(words.Printer{}, s).Judge([]string{id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestStrangeKernelsAreUnknown(t *testing.T) {
 	for _, release := range []string{"", "6.1.0-custom+", "\x1b[31m", "3.10.0-9999.el77", "linux", "9.9.9-mine", strings.Repeat("9", 300)} {
 		s := on(release)
 		s.Kmem.Version = 0
-		all, err := Look(s).Judge(IDs())
+		all, err := Look(words.Printer{}, s).Judge(IDs())
 		if err != nil {
 			t.Fatal(err)
 		}

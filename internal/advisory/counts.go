@@ -67,7 +67,7 @@ func (f *Facts) IDs() Taken {
 	ids.Live, ids.Known = f.listed()
 	if n, num, ok := f.counted(); ok {
 		ids.Live, ids.Known = n, true
-		num.Statement = "live cgroups; on el7 the dead are not in this number"
+		num.Statement = f.Say("live cgroups; on el7 the dead are not in this number")
 		ids.Evidence = append(ids.Evidence, num)
 	}
 	if !ids.Known {
@@ -76,13 +76,13 @@ func (f *Facts) IDs() Taken {
 	live, dead := ids.Live, f.dead.seen
 	ids.Dead, ids.Used = dead, min(live+dead, MaxIDs)
 	ids.Evidence = append(ids.Evidence, Evidence{
-		fmt.Sprintf("at least %d of %d ids are taken (%d live and at least %d dead, up to one more a dead pod): at most %d are left", ids.Used, MaxIDs, live, dead, MaxIDs-ids.Used),
+		f.Say("at least %d of %d ids are taken (%d live and at least %d dead, up to one more a dead pod): at most %d are left", ids.Used, MaxIDs, live, dead, MaxIDs-ids.Used),
 		f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, dead, live+dead, 100*float64(ids.Used)/MaxIDs),
 	})
 	if n := f.dead.byIndex; n > dead {
 		ids.DeadByIndex = n
 		ids.Evidence = append(ids.Evidence, Evidence{
-			fmt.Sprintf("by the largest index rather %d, dead pods included", min(live+n, MaxIDs)),
+			f.Say("by the largest index rather %d, dead pods included", min(live+n, MaxIDs)),
 			f.s.Kmem.Clones.Source, fmt.Sprintf("%d + %d = %d, %.1f%%", live, n, live+n, 100*float64(min(live+n, MaxIDs))/MaxIDs),
 		})
 	}
@@ -93,10 +93,10 @@ func (f *Facts) liveIDs() Taken {
 	var ids Taken
 	if n, ok := f.s.Kmem.Root.Value.Get("nr_descendants"); ok && f.s.Kmem.Root.State == snapshot.Present {
 		ids.Live, ids.Known = n, true
-		ids.Evidence = []Evidence{{"live cgroups, of which each with the memory controller has an id", f.s.Kmem.Root.Source, "nr_descendants " + strconv.FormatInt(n, 10)}}
+		ids.Evidence = []Evidence{{f.Say("live cgroups, of which each with the memory controller has an id"), f.s.Kmem.Root.Source, "nr_descendants " + strconv.FormatInt(n, 10)}}
 	} else if n, ok := f.listed(); ok && f.cgroup() == snapshot.V1 {
 		ids.Live, ids.Known = n, true
-		ids.Evidence = []Evidence{{"live memory cgroups, each with an id", f.s.Kmem.Groups.Source, strconv.FormatInt(n, 10) + " directories"}}
+		ids.Evidence = []Evidence{{f.Say("live memory cgroups, each with an id"), f.s.Kmem.Groups.Source, strconv.FormatInt(n, 10) + " directories"}}
 	}
 	ids.Used = min(ids.Live, MaxIDs)
 	return ids
@@ -124,7 +124,7 @@ func (f *Facts) Pinned() (bytes int64, evidence []Evidence, known bool) {
 		bytes += rest
 		if len(evidence) < 3 {
 			evidence = append(evidence, Evidence{
-				fmt.Sprintf("%s has no process and is charged %s more of kernel memory than the cgroups below it: removed ones hold that", h.Cgroup, size.Text(rest)),
+				f.Say("%s has no process and is charged %s more of kernel memory than the cgroups below it: removed ones hold that", h.Cgroup, size.Text(rest)),
 				h.Kmem.Source, fmt.Sprintf("%d - %d = %d", h.Kmem.Value, below[h.Cgroup], rest),
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func charged(cgroup string, kmem int64, procs int, own bool) snapshot.KmemHeld {
@@ -40,7 +41,7 @@ func TestPinned(t *testing.T) {
 		"read too late": {append([]snapshot.KmemHeld{charged("/kubepods", 290, 0, false)}, healthy[1:]...), 0, true},
 	} {
 		s := &snapshot.Snapshot{Kmem: snapshot.Kmem{Held: c.held}}
-		got, evidence, known := Look(s).Pinned()
+		got, evidence, known := Look(words.Printer{}, s).Pinned()
 		if got != c.want || known != c.known || (got > 0) != (len(evidence) > 0) {
 			t.Errorf("%s: %d, %v, %v", name, got, known, evidence)
 		}
@@ -51,12 +52,12 @@ func TestPinned(t *testing.T) {
 func TestIDs(t *testing.T) {
 	s := &snapshot.Snapshot{}
 	s.Host.Kernel = snapshot.Reading[string]{Value: "6.1.0-13-amd64", State: snapshot.Present}
-	if ids := Look(s).IDs(); ids.Known || ids.Used != 0 {
+	if ids := Look(words.Printer{}, s).IDs(); ids.Known || ids.Used != 0 {
 		t.Errorf("%+v", ids)
 	}
 	s.Kmem.Root.State = snapshot.Present
 	s.Kmem.Root.Value.Entries = []snapshot.Entry{{Key: "nr_descendants", Value: 70_000}, {Key: "nr_dying_descendants", Value: 5}}
-	if ids := Look(s).IDs(); !ids.Known || ids.Live != 70_000 || ids.Used != MaxIDs || ids.Dead != 0 {
+	if ids := Look(words.Printer{}, s).IDs(); !ids.Known || ids.Live != 70_000 || ids.Used != MaxIDs || ids.Dead != 0 {
 		t.Errorf("%+v", ids)
 	}
 }

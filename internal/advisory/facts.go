@@ -10,10 +10,12 @@ import (
 
 	"github.com/memwhy/memwhy/internal/kversion"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Facts is a snapshot as the predicates see it.
 type Facts struct {
+	words.Printer
 	s         *snapshot.Snapshot
 	kernel    kversion.Version
 	known     bool // kernel is a release
@@ -26,8 +28,8 @@ type Facts struct {
 }
 
 // Look takes a snapshot in, once for all that is asked of it.
-func Look(s *snapshot.Snapshot) *Facts {
-	f := &Facts{s: s}
+func Look(p words.Printer, s *snapshot.Snapshot) *Facts {
+	f := &Facts{Printer: p, s: s}
 	switch r, ok := s.Release(); {
 	case ok:
 		f.release, f.source = r, release
@@ -36,7 +38,7 @@ func Look(s *snapshot.Snapshot) *Facts {
 		}
 		f.kernel, f.known = kversion.Parse(r)
 	default:
-		f.noRelease = "the release of the kernel was not read: " + s.Host.Kernel.Err
+		f.noRelease = p.Say("the release of the kernel was not read: %s", s.Host.Kernel.Err)
 	}
 	f.dead = f.countDead()
 	f.kmemOn = f.accounting()
@@ -110,13 +112,13 @@ func (f *Facts) countDead() deadOwners {
 			index = max(index, o.Index)
 		}
 		d.evidence = append(d.evidence, Evidence{
-			fmt.Sprintf("%s own slab clones and are no directory any more (%d live); at least, for a dead pod above them has no clone of its own", count(d.seen, "removed cgroup"), live),
+			f.Say("%s own slab clones and are no directory any more (%d live); at least, for a dead pod above them has no clone of its own", f.Count(d.seen, "1 removed cgroup", "%d removed cgroups"), live),
 			source, fmt.Sprintf("%d names CACHE(N:CGROUP) of %d owners", c.Clones, owners),
 		})
 		if below := int64(index) - live; d.leak() && below > 0 {
 			d.byIndex = below
 			d.evidence = append(d.evidence, Evidence{
-				fmt.Sprintf("an owner got the index %d: so many slots were taken when it was made, %d more than cgroups live now. Unless live ones were removed without a trace since, so many are dead, their pods included", index, below),
+				f.Say("an owner got the index %d: so many slots were taken when it was made, %d more than cgroups live now. Unless live ones were removed without a trace since, so many are dead, their pods included", index, below),
 				source, "largest N: " + strconv.Itoa(index),
 			})
 		}
@@ -124,8 +126,8 @@ func (f *Facts) countDead() deadOwners {
 	}
 	if n, e, ok := f.counted(); ok && f.old() {
 		d.seen = max(0, owners-n)
-		e.Statement = fmt.Sprintf("%d owners of slab clones and at most %d live cgroups: at least %s", owners, n, count(d.seen, "removed cgroup"))
-		d.evidence = append(d.evidence, e, Evidence{"the directories could not be compared name by name: " + cmp.Or(f.s.Kmem.Groups.Err, "not all of them were listed"), source, strconv.Itoa(c.Clones) + " clones"})
+		e.Statement = f.Say("%d owners of slab clones and at most %d live cgroups: at least %s", owners, n, f.Count(d.seen, "1 removed cgroup", "%d removed cgroups"))
+		d.evidence = append(d.evidence, e, Evidence{f.Say("the directories could not be compared name by name: %s", cmp.Or(f.s.Kmem.Groups.Err, "not all of them were listed")), source, strconv.Itoa(c.Clones) + " clones"})
 		return d
 	}
 	d.known = owners == 0
@@ -154,20 +156,13 @@ func (f *Facts) deadByCaches() deadOwners {
 		d.known, d.clones, d.seen, d.source = true, clones, owners-live, f.s.Node.Slabs.Source
 		d.evidence = []Evidence{
 			{
-				fmt.Sprintf("at least %d slab clones, and so at least %s beside %d live ones: none has more clones than there are caches", clones, count(d.seen, "removed cgroup"), live),
+				f.Say("at least %d slab clones, and so at least %s beside %d live ones: none has more clones than there are caches", clones, f.Count(d.seen, "1 removed cgroup", "%d removed cgroups"), live),
 				f.s.Node.Slabs.Source, fmt.Sprintf("kmem_cache: %d active objects, %d caches", objects, caches),
 			}, e,
 		}
-		d.evidence[1].Statement = "on el7 these are the live cgroups alone"
+		d.evidence[1].Statement = f.Say("on el7 these are the live cgroups alone")
 	}
 	return d
-}
-
-func count(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.FormatInt(n, 10) + " " + noun + "s"
 }
 
 // accounting is whether kernel memory of containers is accounted, read from
@@ -197,17 +192,17 @@ func (f *Facts) accounting() accounting {
 			}
 		}
 	}
-	what := fmt.Sprintf("of %d containers looked at, of %d, %s of %d is readable", len(f.s.Kmem.Probes), f.s.Kmem.Total, slabinfoFile, on)
+	what := f.Say("of %d containers looked at, of %d, %s of %d is readable", len(f.s.Kmem.Probes), f.s.Kmem.Total, slabinfoFile, on)
 	switch {
 	case on > 0:
 		a.on = true
-		a.evidence = []Evidence{{"kernel memory accounting is on: " + what, example, "readable"}}
+		a.evidence = []Evidence{{f.Say("kernel memory accounting is on: %s", what), example, "readable"}}
 	case off > 0 && off == len(f.s.Kmem.Probes):
 		a.off = true
-		a.evidence = []Evidence{{fmt.Sprintf("kernel memory accounting is off: %s gives an error in all %s looked at, of %d", slabinfoFile, count(int64(off), "container"), f.s.Kmem.Total), example, "Input/output error"}}
+		a.evidence = []Evidence{{f.Say("kernel memory accounting is off: %s gives an error in all %s looked at, of %d", slabinfoFile, f.Count(int64(off), "1 container", "%d containers"), f.s.Kmem.Total), example, "Input/output error"}}
 	case f.dead.clones > 0:
 		a.on = true
-		a.evidence = []Evidence{{"kernel memory accounting is or was on: there are slab clones of cgroups", f.dead.source, fmt.Sprintf("at least %d clones", f.dead.clones)}}
+		a.evidence = []Evidence{{f.Say("kernel memory accounting is or was on: there are slab clones of cgroups"), f.dead.source, fmt.Sprintf("at least %d clones", f.dead.clones)}}
 	default:
 		f.byBuilds(&a)
 		return a
@@ -237,7 +232,7 @@ func (f *Facts) byBuilds(a *accounting) {
 	a.off = without == len(f.s.Kmem.Builds) && without > 0
 	if !a.on && !a.off {
 		a.evidence = append(a.evidence, Evidence{
-			"whether kernel memory is accounted cannot be told: no cgroup of a container says it, nor kubelet and runc both", slabinfoFile, "no container",
+			f.Say("whether kernel memory is accounted cannot be told: no cgroup of a container says it, nor kubelet and runc both"), slabinfoFile, "no container",
 		})
 	}
 }
@@ -265,19 +260,19 @@ func (f *Facts) build(b snapshot.Build) Evidence {
 	}
 	switch known, nokmem := Nokmem(b); {
 	case known && nokmem:
-		e.Statement = b.Program + " was built with the tag nokmem: it leaves kernel memory accounting alone"
+		e.Statement = f.Say("%s was built with the tag nokmem: it leaves kernel memory accounting alone", b.Program)
 	case known:
-		e.Statement = b.Program + " was built without the tag nokmem: it switches kernel memory accounting on"
+		e.Statement = f.Say("%s was built without the tag nokmem: it switches kernel memory accounting on", b.Program)
 	case b.Marks.State == snapshot.Absent:
-		e.Statement = b.Program + " does not run and is not where it is usually installed"
+		e.Statement = f.Say("%s does not run and is not where it is usually installed", b.Program)
 		e.Value = b.Marks.Err
 	case b.Marks.State != snapshot.Present:
-		e.Statement = b.Program + " was not looked at"
+		e.Statement = f.Say("%s was not looked at", b.Program)
 		e.Value = b.Marks.Err
 	case b.Marks.Value.Go != "" && !b.Marks.Value.Tags:
-		e.Statement = b.Program + " does not say whether it was built with the tag nokmem: Go names tags since 1.18"
+		e.Statement = f.Say("%s does not say whether it was built with the tag nokmem: Go names tags since 1.18", b.Program)
 	default:
-		e.Statement = b.Program + " has no trace of the tag nokmem, nor of what it switches off"
+		e.Statement = f.Say("%s has no trace of the tag nokmem, nor of what it switches off", b.Program)
 	}
 	return e
 }
@@ -295,12 +290,12 @@ func (f *Facts) nokmem() (given, known bool) {
 
 func (f *Facts) bootOption() Evidence {
 	given, known := f.nokmem()
-	e := Evidence{Source: "/proc/cmdline", Statement: "cgroup.memory=nokmem is not on the kernel's command line", Value: "no such word"}
+	e := Evidence{Source: "/proc/cmdline", Statement: f.Say("cgroup.memory=nokmem is not on the kernel's command line"), Value: "no such word"}
 	switch {
 	case given:
-		e.Statement, e.Value = "cgroup.memory=nokmem is on the kernel's command line", "cgroup.memory=nokmem"
+		e.Statement, e.Value = f.Say("cgroup.memory=nokmem is on the kernel's command line"), "cgroup.memory=nokmem"
 	case !known:
-		e.Statement, e.Value = "the kernel's command line was not read", f.s.Node.BootArgs.Err
+		e.Statement, e.Value = f.Say("the kernel's command line was not read"), f.s.Node.BootArgs.Err
 	}
 	return e
 }

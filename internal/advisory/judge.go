@@ -138,11 +138,11 @@ func verdict(effect string, found outcome) Verdict {
 // lacks reports a need that the node is known not to meet.
 func (f *Facts) lacks(n Needs) (Evidence, bool) {
 	if v := f.cgroup(); n.Cgroup != "" && v != 0 && v.String() != n.Cgroup {
-		return Evidence{"the memory controller is of cgroup " + v.String() + "; this is about " + n.Cgroup, "/proc/self/mountinfo", v.String()}, true
+		return Evidence{f.Say("the memory controller is of cgroup %s; this is about %s", v.String(), n.Cgroup), "/proc/self/mountinfo", v.String()}, true
 	}
 	r := f.s.Host.MGLRU
 	if on, ok := r.Get(); n.LRU == "mglru" && (r.State == snapshot.Absent || ok && !on) {
-		return Evidence{"the multi-generational LRU is not in charge", r.Source, cmp.Or(r.Err, "off")}, true
+		return Evidence{f.Say("the multi-generational LRU is not in charge"), r.Source, cmp.Or(r.Err, "off")}, true
 	}
 	return Evidence{}, false
 }
@@ -158,18 +158,18 @@ func (f *Facts) cgroup() snapshot.Version {
 func (f *Facts) version(a *Advisory) (effect string, e Evidence) {
 	e = Evidence{Source: cmp.Or(f.source, release), Value: f.release}
 	if a.Unmatched != "" {
-		e.Statement = "not a matter of the kernel's version: " + a.Unmatched
+		e.Statement = f.Say("not a matter of the kernel's version: %s", a.Unmatched)
 		return unknown, e
 	}
 	if !f.known {
-		e.Statement = cmp.Or(f.noRelease, "this is no release of a kernel that memwhy knows")
+		e.Statement = cmp.Or(f.noRelease, f.Say("this is no release of a kernel that memwhy knows"))
 		return unknown, e
 	}
 	for _, r := range a.Ranges {
 		if r.holds(f.kernel) {
-			e.Statement = "in the range " + r.String() + map[string]string{
-				affected: ", which has it", mitigated: ", where it is less", free: ", which is without it", unknown: ", where it is not known",
-			}[r.Effect]
+			e.Statement = f.Say("in the range %s%s", r.String(), map[string]string{
+				affected: f.Say(", which has it"), mitigated: f.Say(", where it is less"), free: f.Say(", which is without it"), unknown: f.Say(", where it is not known"),
+			}[r.Effect])
 			if r.Because != "" {
 				e.Statement += ": " + r.Because
 			}
@@ -192,27 +192,27 @@ func (f *Facts) outside(a *Advisory, e Evidence) (string, Evidence) {
 	}
 	switch {
 	case k.Vendor == kversion.Custom:
-		e.Statement = "a kernel that somebody built: its version does not say what is in it"
+		e.Statement = f.Say("a kernel that somebody built: its version does not say what is in it")
 		return unknown, e
 	case a.Only || own && !upstream || k.Vendor == kversion.Upstream:
-		e.Statement = "outside of the ranges that have it: " + ranges(a)
+		e.Statement = f.Say("outside of the ranges that have it: %s", f.ranges(a))
 		return free, e
 	case latest.Base != [3]int{} && k.Origin().Compare(latest) >= 0:
-		e.Statement = "based on a later kernel than the first without it, " + lastFixed(a)
+		e.Statement = f.Say("based on a later kernel than the first without it, %s", lastFixed(a))
 		return free, e
 	}
-	e.Statement = "a kernel of " + string(k.Vendor) + ", of which it is not known: upstream it is " + ranges(a)
+	e.Statement = f.Say("a kernel of %s, of which it is not known: upstream it is %s", string(k.Vendor), f.ranges(a))
 	return unknown, e
 }
 
-func ranges(a *Advisory) string {
+func (f *Facts) ranges(a *Advisory) string {
 	var out []string
 	for _, r := range a.Ranges {
 		if r.Effect == affected || r.Effect == mitigated {
 			out = append(out, r.String())
 		}
 	}
-	return cmp.Or(strings.Join(out[:min(len(out), 3)], ", "), "not known")
+	return cmp.Or(strings.Join(out[:min(len(out), 3)], ", "), f.Say("not known"))
 }
 
 func lastFixed(a *Advisory) string {

@@ -30,7 +30,7 @@ func (f *Facts) proved() []Evidence {
 	e := append([]Evidence{}, f.kmemOn.evidence...)
 	if given, _ := f.nokmem(); given {
 		b := f.bootOption()
-		b.Statement += " and in effect"
+		b.Statement += f.Say(" and in effect")
 		e = append(e, b)
 	}
 	return e
@@ -59,7 +59,7 @@ func (f *Facts) kmemCaches() (Evidence, bool) {
 	for _, c := range f.s.Node.Slabs.Value {
 		if c.Name == "kmem_cache" && f.s.Node.Slabs.State == snapshot.Present {
 			return Evidence{
-				"every clone that is no other name of one is an active object of kmem_cache, as every cache of the node is", f.s.Node.Slabs.Source,
+				f.Say("every clone that is no other name of one is an active object of kmem_cache, as every cache of the node is"), f.s.Node.Slabs.Source,
 				fmt.Sprintf("kmem_cache: %d active objects", c.ActiveObjects),
 			}, true
 		}
@@ -68,7 +68,7 @@ func (f *Facts) kmemCaches() (Evidence, bool) {
 }
 
 func (f *Facts) notCounted() Evidence {
-	return Evidence{"removed cgroups could not be counted", f.s.Kmem.Clones.Source, f.s.Kmem.Clones.Err}
+	return Evidence{f.Say("removed cgroups could not be counted"), f.s.Kmem.Clones.Source, f.s.Kmem.Clones.Err}
 }
 
 func idExhaustion(f *Facts) (outcome, []Evidence) {
@@ -98,7 +98,7 @@ func hiddenLeak(f *Facts) (outcome, []Evidence) {
 	if live, all := f.listed(); all && n-live >= f.dead.seen/2 {
 		return nothing, nil
 	}
-	e.Statement = fmt.Sprintf("num_cgroups says %d, as many as live, although %s still own slab: it hides the leak", n, count(f.dead.seen, "removed cgroup"))
+	e.Statement = f.Say("num_cgroups says %d, as many as live, although %s still own slab: it hides the leak", n, f.Count(f.dead.seen, "1 removed cgroup", "%d removed cgroups"))
 	return biting, append([]Evidence{e}, f.dead.evidence...)
 }
 
@@ -114,12 +114,12 @@ func notReclaimable(f *Facts) (outcome, []Evidence) {
 		kmem, ok2 := p.Kmem.Get()
 		if ok1 && ok2 && limit > 0 && limit < size.Unlimited && size.Plausible(kmem) && kmem >= limit/10*3 && len(e) < 5 {
 			e = append(e, Evidence{
-				fmt.Sprintf("kernel memory takes %s of the limit %s of this container, and the limit cannot reclaim it", size.Percent(kmem, limit), size.Text(limit)),
+				f.Say("kernel memory takes %s of the limit %s of this container, and the limit cannot reclaim it", size.Percent(kmem, limit), size.Text(limit)),
 				p.Kmem.Source, strconv.FormatInt(kmem, 10),
 			})
 		}
 		if n, ok := p.KmemFail.Get(); ok && n > 0 && len(e) < 5 {
-			e = append(e, Evidence{"charges of kernel memory failed: the program got ENOMEM", p.KmemFail.Source, strconv.FormatInt(n, 10)})
+			e = append(e, Evidence{f.Say("charges of kernel memory failed: the program got ENOMEM"), p.KmemFail.Source, strconv.FormatInt(n, 10)})
 		}
 	}
 	switch {
@@ -179,7 +179,7 @@ func wrongTotals(f *Facts) (outcome, []Evidence) {
 		total, ok2 := st.Get("total_pgfault")
 		if ok && ok1 && ok2 && own > 100 && total < own-own/16 {
 			return biting, []Evidence{{
-				fmt.Sprintf("total_pgfault is %d, less than the cgroup's own %d", total, own), p.Stat.Source,
+				f.Say("total_pgfault is %d, less than the cgroup's own %d", total, own), p.Stat.Source,
 				fmt.Sprintf("pgfault %d, total_pgfault %d", own, total),
 			}}
 		}
@@ -241,7 +241,7 @@ func dying(f *Facts) (outcome, []Evidence) {
 	if !ok {
 		return nothing, nil
 	}
-	e.Statement = "the kernel still keeps " + count(n, "removed cgroup")
+	e.Statement = f.Say("the kernel still keeps %s", f.Count(n, "1 removed cgroup", "%d removed cgroups"))
 	if n > manyDying {
 		return biting, []Evidence{e}
 	}
@@ -271,7 +271,7 @@ func percpu(f *Facts) (outcome, []Evidence) {
 	if mem.State != snapshot.Present || !ok1 || !ok2 {
 		return nothing, nil
 	}
-	e := Evidence{"per-CPU memory of the node", mem.Source, "Percpu " + size.Text(n)}
+	e := Evidence{f.Say("per-CPU memory of the node"), mem.Source, "Percpu " + size.Text(n)}
 	if dead, _, ok := f.dyingGroups(); n > max(1<<30, total/100) && ok && dead > manyDying {
 		return biting, []Evidence{e}
 	}

@@ -16,6 +16,7 @@ const module = "github.com/memwhy/memwhy/"
 // Paths without a leading slash are below internal/.
 var arrows = map[string]string{
 	"size":             "",
+	"words":            "",
 	"printable":        "",
 	"identity":         "snapshot",
 	"snapshot":         "",
@@ -25,33 +26,33 @@ var arrows = map[string]string{
 	"kernel/cgroupfs":  "kernel size snapshot",
 	"kernel/kmsg":      "size snapshot",
 	"kernel/census":    "kernel kernel/cgroupfs snapshot",
-	"gather":           "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs printable size snapshot",
+	"gather":           "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs printable size snapshot words",
 	"capture":          "identity kernel kernel/kmsg snapshot",
-	"ledger":           "size snapshot",
+	"ledger":           "size snapshot words",
 	"mapping":          "size snapshot",
-	"runtimes":         "size snapshot",
-	"check":            "printable report size",
-	"trend":            "ledger mapping size snapshot",
+	"runtimes":         "size snapshot words",
+	"check":            "printable report size words",
+	"trend":            "ledger mapping size snapshot words",
 	"mounts":           "snapshot",
 	"kversion":         "",
-	"advisory":         "kversion size snapshot",
-	"says":             "ledger mapping size snapshot",
+	"advisory":         "kversion size snapshot words",
+	"says":             "ledger mapping size snapshot words",
 	"report":           "",
-	"oom":              "identity printable report size snapshot",
-	"explain":          "advisory diagnose identity kversion ledger mapping mounts printable remedy report runtimes says size snapshot trend",
-	"render":           "advisory diagnose printable report size",
-	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report snapshot",
-	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable remedy render report size wire /lab",
-	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend",
+	"oom":              "identity printable report size snapshot words",
+	"explain":          "advisory diagnose identity kversion ledger mapping mounts printable remedy report runtimes says size snapshot trend words",
+	"render":           "advisory diagnose printable report size words",
+	"wire":             "actuate capture explain gather identity kernel kernel/census kernel/kmsg kernel/knob names oom remedy report snapshot words",
+	"cli":              "advisory check diagnose explain gather kernel/cgroupfs ledger printable remedy render report size wire words /lab",
+	"diagnose":         "advisory identity ledger mapping oom printable report runtimes says size snapshot trend words",
 	"archtest":         "",
 	"/lab":             "",
 	"/cmd/memwhy":      "cli",
 	"identity/cri":     "identity snapshot",
 	"identity/engine":  "identity snapshot",
 	"identity/kubelet": "identity snapshot",
-	"remedy":           "size snapshot",
+	"remedy":           "size snapshot words",
 	"kernel/knob":      "kernel kernel/cgroupfs size snapshot",
-	"actuate":          "kernel kernel/cgroupfs kernel/knob remedy size snapshot",
+	"actuate":          "kernel kernel/cgroupfs kernel/knob remedy size snapshot words",
 	"names":            "identity/cri identity/engine identity/kubelet snapshot",
 }
 
@@ -68,6 +69,7 @@ var importers = map[string]string{
 	"github.com/cilium/ebpf/btf":               "kernel/census",
 	"github.com/cilium/ebpf/rlimit":            "kernel/census",
 	"golang.org/x/sys/unix":                    "kernel kernel/census kernel/knob /lab",
+	"golang.org/x/text/width":                  "render",
 	"syscall":                                  "actuate kernel kernel/cgroupfs names /cmd/memwhy /lab",
 	"os":                                       "actuate capture cli kernel kernel/census kernel/knob names /cmd/memwhy /lab",
 	"os/exec":                                  "actuate archtest kernel /lab",
@@ -78,7 +80,7 @@ var importers = map[string]string{
 }
 
 // pure rooms must not reach the door, however many arrows away.
-var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy", "runtimes", "check", "trend"}
+var pure = []string{"advisory", "kversion", "ledger", "mapping", "says", "report", "explain", "render", "identity", "snapshot", "size", "printable", "words", "/lab", "oom", "mounts", "diagnose", "identity/cri", "identity/engine", "identity/kubelet", "names", "remedy", "runtimes", "check", "trend"}
 
 type pkg struct {
 	ImportPath                         string

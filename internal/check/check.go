@@ -13,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Protocol is who reads the answer.
@@ -77,6 +78,8 @@ func (t Thresholds) Validate() error {
 
 // Result is the answer.
 type Result struct {
+	words.Printer
+
 	Level    Level
 	About    string
 	Problems []string // the gravest first
@@ -91,7 +94,7 @@ type Number struct {
 
 // Judge holds a report against thresholds.
 func Judge(r *report.Report, t Thresholds) Result {
-	j := Result{About: r.Target.Cgroup}
+	j := Result{Printer: words.In(r.Lang), About: r.Target.Cgroup}
 	if r.Target.Name != "" {
 		j.About = r.Target.Name
 	}
@@ -110,9 +113,9 @@ func Judge(r *report.Report, t Thresholds) Result {
 	switch ws := n.WorkingSetBytes; {
 	case t.WorkingSet == 0 || limit <= 0: // without a limit there is nothing to be near
 	case ws == nil:
-		j.problem(Unknown, "the working set is not known")
+		j.problem(Unknown, j.Say("the working set is not known"))
 	case float64(*ws) >= float64(limit)*float64(t.WorkingSet)/100:
-		j.problem(Warning, fmt.Sprintf("the working set is %s, %s of the limit %s", size.Text(*ws), size.Percent(*ws, limit), size.Text(limit)))
+		j.problem(Warning, j.Say("the working set is %s, %s of the limit %s", size.Text(*ws), size.Percent(*ws, limit), size.Text(limit)))
 	}
 	j.Numbers = append(j.Numbers, Number{"usage", n.UsageBytes, limit})
 	for _, x := range []struct {
@@ -128,7 +131,7 @@ func Judge(r *report.Report, t Thresholds) Result {
 
 // Row adds a container of a node: its risk alone is known.
 func (j *Result) Row(row report.Listed, t Thresholds) {
-	one := Result{}
+	one := Result{Printer: j.Printer}
 	one.risk(row.Risk, t)
 	for _, p := range one.Problems {
 		name := row.Target.Name
@@ -145,9 +148,9 @@ func (j *Result) risk(r report.Risk, t Thresholds) {
 	}
 	switch {
 	case r.Level == "unknown":
-		j.problem(Unknown, "the risk of being killed is not known: "+r.Because)
+		j.problem(Unknown, j.Say("the risk of being killed is not known: %s", r.Because))
 	case slices.Index(risks, r.Level) >= slices.Index(risks, t.KillRisk):
-		j.problem(levelOf(r.Level), "kill risk "+r.Level+": "+r.Because)
+		j.problem(levelOf(r.Level), j.Say("kill risk %s: %s", r.Level, r.Because))
 	}
 }
 
@@ -171,16 +174,16 @@ func (j *Result) problem(l Level, text string) {
 // Fail is the answer when there is none.
 func Fail(err error) Result { return Result{Level: Unknown, Problems: []string{err.Error()}} }
 
-var words = [4]string{OK: "OK", Unknown: "UNKNOWN", Warning: "WARNING", Critical: "CRITICAL"}
+var marks = [4]string{OK: "OK", Unknown: "UNKNOWN", Warning: "WARNING", Critical: "CRITICAL"}
 
 // Line is the answer in one line. What a container chose can neither end it nor, for
 // Nagios, begin its performance data.
 func (j Result) Line(p Protocol) string {
-	text := "no threshold is reached"
+	text := j.Say("no threshold is reached")
 	if len(j.Problems) > 0 {
 		text = j.Problems[0]
 		if more := len(j.Problems) - 1; more > 0 {
-			text += fmt.Sprintf(" (and %d more)", more)
+			text += j.Say(" (and %d more)", more)
 		}
 	}
 	if j.About != "" && p == NPD {
@@ -193,9 +196,9 @@ func (j Result) Line(p Protocol) string {
 	case NPD:
 		return text
 	case Nagios:
-		return "MEMWHY " + words[j.Level] + " - " + strings.ReplaceAll(text, "|", `\x7c`) + j.data()
+		return "MEMWHY " + marks[j.Level] + " - " + strings.ReplaceAll(text, "|", `\x7c`) + j.data()
 	}
-	return words[j.Level] + " " + text
+	return marks[j.Level] + " " + text
 }
 
 // data are the performance data: 'label'=value[unit];[warn];[crit];[min];[max].

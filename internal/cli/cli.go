@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/internal/words"
 	"github.com/memwhy/memwhy/lab"
 )
 
@@ -60,6 +62,7 @@ type app struct {
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+	lang           string
 	watch          time.Duration
 	since          string
 
@@ -188,6 +191,7 @@ can be taken back. It only reads, but for memwhy reclaim --yes.
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.PersistentFlags().StringVar(&a.lang, "lang", "", "of explanations: "+strings.Join(words.Languages(), "|")+" (default: that of LC_ALL, LC_MESSAGES, LANG)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.reclaim(stdin), a.lab(stdin), a.version())
 	return root
@@ -240,14 +244,36 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	say, err := a.words()
+	if err != nil {
+		return nil, err
+	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Watch: a.watch, Since: a.since,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Words: say, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {
 		return nil, &coded{openCode(err), err, ""}
 	}
 	return n, nil
+}
+
+// words is the language that the flag, else the environment chooses.
+func (a *app) words() (words.Printer, error) {
+	lang := a.lang
+	if lang == "" {
+		lang = words.Preferred(os.Getenv)
+	}
+	if !slices.Contains(words.Languages(), lang) {
+		return words.Printer{}, usageError("--lang %q: want one of %s", a.lang, strings.Join(words.Languages(), ", "))
+	}
+	return words.In(lang), nil
+}
+
+// say is the same where a language that is none is no reason to stop.
+func (a *app) say() words.Printer {
+	say, _ := a.words()
+	return say
 }
 
 func (a *app) version() *cobra.Command {

@@ -23,7 +23,11 @@ hand, what to do, whose the cure is. It reads no node.
   memwhy codes cgroup.ids
   memwhy codes kernel.advisory/el7-kmem-slab-leak`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			out := render.Codes(diagnose.Rules())
+			say, err := a.words()
+			if err != nil {
+				return err
+			}
+			out := render.Codes(say, diagnose.Rules())
 			switch len(args) {
 			case 0:
 			case 1:
@@ -31,7 +35,7 @@ hand, what to do, whose the cure is. It reads no node.
 				if !ok {
 					return &coded{exitUsage, fmt.Errorf("no code %q", args[0]), "memwhy codes lists them"}
 				}
-				out = render.Code(r)
+				out = render.Code(say, r)
 				if _, id, is := strings.Cut(args[0], "/"); is && id != "" {
 					v, err := advisory.Load(id)
 					if err != nil {
@@ -42,7 +46,7 @@ hand, what to do, whose the cure is. It reads no node.
 			default:
 				return usageError("codes: want one code, or none for the list")
 			}
-			_, err := a.stdout.Write(out)
+			_, err = a.stdout.Write(out)
 			return err
 		},
 	}

@@ -66,6 +66,10 @@ may be that of dmesg, dmesg -T, /dev/kmsg, a journal, syslog or a serial console
 			if err != nil || page < 1024 || page > 1<<20 || page&(page-1) != 0 {
 				return usageError("--page-size %q: want a power of two from 1K to 1M", pageSize)
 			}
+			say, err := a.words()
+			if err != nil {
+				return err
+			}
 			in := stdin
 			if args[0] != "-" {
 				f, err := openLog(args[0])
@@ -75,7 +79,7 @@ may be that of dmesg, dmesg -T, /dev/kmsg, a journal, syslog or a serial console
 				defer f.Close()
 				in = f
 			}
-			o, err := wire.ParseLog(cmd.Context(), in, page, a.redact, a.stateDir())
+			o, err := wire.ParseLog(cmd.Context(), in, page, a.redact, a.stateDir(), say)
 			if err != nil {
 				return err
 			}
@@ -128,7 +132,11 @@ capture, or of a directory tree of a node's files, what was recorded of it.
 			if err != nil {
 				return err
 			}
-			o, err := wire.NodeLog(cmd.Context(), wire.Options{From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom})
+			say, err := a.words()
+			if err != nil {
+				return err
+			}
+			o, err := wire.NodeLog(cmd.Context(), wire.Options{From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Words: say})
 			if err != nil {
 				return logError(err, a.from != "")
 			}

@@ -163,7 +163,7 @@ not kept.
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(a.stderr, "wrote %s, %d KiB; explain it with: memwhy explain --from %s\n", file, (st.Size()+1023)>>10, file)
+			fmt.Fprintln(a.stderr, a.say().Say("wrote %s, %d KiB; explain it with: memwhy explain --from %s", file, (st.Size()+1023)>>10, file))
 			return nil
 		},
 	})))

@@ -157,7 +157,7 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 	if null, nerr := os.Stat(os.DevNull); err != nil || nerr != nil || st.Mode()&os.ModeCharDevice == 0 || os.SameFile(st, null) {
 		return false
 	}
-	fmt.Fprintf(a.stderr, "Give back %s? [y/N] ", size.Text(bytes))
+	fmt.Fprint(a.stderr, a.say().Say("Give back %s? [y/N] ", size.Text(bytes)))
 	line, _ := bufio.NewReader(io.LimitReader(f, 64)).ReadString('\n')
 	return strings.EqualFold(strings.TrimSpace(line), "y")
 }
@@ -244,34 +244,35 @@ func (a *app) reclaimHistory(r *reclaiming) error {
 		}
 		return err
 	}
+	say := a.say()
 	for i := range all {
 		h := &all[i]
-		freed, ended := "an unknown amount", h.Stopped
+		freed, ended := say.Say("an unknown amount"), h.Stopped
 		if h.Freed != nil {
 			freed = size.Text(*h.Freed)
 		}
 		switch {
 		case h.Ended.IsZero():
-			ended = "its end was not noted"
+			ended = say.Say("its end was not noted")
 		case ended == "":
-			ended = "done"
+			ended = say.Say("done")
 		}
-		fmt.Fprintf(a.stdout, "%s  %9s of %9s  %s  uid %d %s  %s\n", h.Started.Format(time.RFC3339), freed, size.Text(h.Want), ended, h.UID,
-			printable.Text(h.Caller), printable.Text(h.Path))
+		fmt.Fprintln(a.stdout, say.Say("%s  %9s of %9s  %s  uid %d %s  %s", h.Started.Format(time.RFC3339), freed, size.Text(h.Want), ended, h.UID,
+			printable.Text(h.Caller), printable.Text(h.Path)))
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(a.stdout, "Nothing is noted.")
+		fmt.Fprintln(a.stdout, say.Say("Nothing is noted."))
 	}
 	return err
 }
 
 func (a *app) reclaimRecover(r *reclaiming) error {
-	lines, failed, err := wire.Recover(r.opt.Journal)
+	lines, failed, err := wire.Recover(a.say(), r.opt.Journal)
 	for _, l := range lines {
 		fmt.Fprintln(a.stdout, printable.Text(l))
 	}
 	if len(lines) == 0 && err == nil {
-		fmt.Fprintln(a.stdout, "Nothing is left changed.")
+		fmt.Fprintln(a.stdout, a.say().Say("Nothing is left changed."))
 	}
 	if err != nil {
 		return &coded{exitNotAllowed, err, ""}
@@ -284,7 +285,7 @@ func (a *app) reclaimRecover(r *reclaiming) error {
 
 // warnPending says, at any start, that an earlier reclaim left something changed.
 func (a *app) warnPending() {
-	for _, l := range wire.Pending(wire.DefaultJournal) {
-		fmt.Fprintf(a.stderr, "memwhy: an earlier reclaim was ended half way: %s; memwhy reclaim --recover puts it back\n", printable.Text(l))
+	for _, l := range wire.Pending(a.say(), wire.DefaultJournal) {
+		fmt.Fprintln(a.stderr, a.say().Say("memwhy: an earlier reclaim was ended half way: %s; memwhy reclaim --recover puts it back", printable.Text(l)))
 	}
 }

@@ -32,9 +32,9 @@ var allocLazyfree = Rule{
 
 func lazyfree(f *facts) []report.Finding {
 	bytes := f.account(ledger.AnonLazyFree)
-	e := []report.Evidence{f.counters("file lists that are longer than the page cache without shared memory", "active_file", "inactive_file", "file", "shmem")}
+	e := []report.Evidence{f.counters(f.Say("file lists that are longer than the page cache without shared memory"), "active_file", "inactive_file", "file", "shmem")}
 	confidence := medium
-	cure := "Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0"
+	cure := f.Say("Go before 1.16: GODEBUG=madvdontneed=1; jemalloc: muzzy_decay_ms:0")
 	var sum, most int64
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
@@ -42,13 +42,13 @@ func lazyfree(f *facts) []report.Finding {
 		if !ok || n <= 0 {
 			continue
 		}
-		for _, r := range runtimes.Of(p) {
-			if lazy := r.Lazy(); lazy != "" && n > most {
+		for _, r := range runtimes.Of(f.Printer, p) {
+			if lazy := r.Lazy(f.Printer); lazy != "" && n > most {
 				cure, most = lazy, n
 			}
 		}
 		if sum = min(sum+n, maxSum); len(e) < 4 {
-			e = append(e, report.Evidence{Statement: processName(p) + " gave back", Source: fmt.Sprintf("/proc/%d/smaps", p.PID), Value: fmt.Sprintf("LazyFree %d", n)})
+			e = append(e, report.Evidence{Statement: f.Say("%s gave back", f.processName(p)), Source: fmt.Sprintf("/proc/%d/smaps", p.PID), Value: fmt.Sprintf("LazyFree %d", n)})
 		}
 	}
 	if anon := bytes + f.account(ledger.AnonOther); sum > bytes { // mlocked files hide some of it from the lists
@@ -60,9 +60,9 @@ func lazyfree(f *facts) []report.Finding {
 	if !f.matters(bytes) {
 		return nil
 	}
-	r := f.cause(codeLazy, bytes, confidence, "memory that its owner gave back with MADV_FREE: the kernel takes it when it needs it", e...)
+	r := f.cause(codeLazy, bytes, confidence, f.Say("memory that its owner gave back with MADV_FREE: the kernel takes it when it needs it"), e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "app", Command: cure, ExpectBytes: ptr(bytes), Cost: "page faults when it is used again"},
+		{Kind: "app", Command: cure, ExpectBytes: ptr(bytes), Cost: f.Say("page faults when it is used again")},
 	}
 	return []report.Finding{r}
 }

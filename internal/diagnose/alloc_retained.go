@@ -61,7 +61,7 @@ func (f *facts) keepers() []keeper {
 	f.kept = []keeper{}
 	_, list := f.anonByProcess()
 	for _, h := range list {
-		k := keeper{process: h.process, all: runtimes.Of(h.process), anon: h.bytes}
+		k := keeper{process: h.process, all: runtimes.Of(f.Printer, h.process), anon: h.bytes}
 		share := 1.0
 		if rss, ok := h.process.Status.Value.Fields.Get("RssAnon"); ok && rss > h.bytes && h.how != mapping.ByStatus {
 			share = float64(h.bytes) / float64(rss)
@@ -98,7 +98,7 @@ func retained(f *facts) []report.Finding {
 	if !f.matters(bytes) {
 		return nil
 	}
-	r := f.cause(codeRetained, bytes, high, "memory that was freed inside of processes, and is kept by their runtimes and allocators")
+	r := f.cause(codeRetained, bytes, high, f.Say("memory that was freed inside of processes, and is kept by their runtimes and allocators"))
 	list := f.keepers()
 	for _, k := range list[:min(len(list), 3)] {
 		for _, m := range k.all {
@@ -107,17 +107,17 @@ func retained(f *facts) []report.Finding {
 			}
 			if len(r.Evidence) == 0 {
 				if 2*k.idle > bytes {
-					r.Title = fmt.Sprintf("%s of memory that was freed inside of processes, and is kept; most of it by %s in %s", size.Text(bytes), m.Title(), processName(k.process))
+					r.Title = f.Say("%s of memory that was freed inside of processes, and is kept; most of it by %s in %s", size.Text(bytes), m.Title(f.Printer), f.processName(k.process))
 				}
 				r.Remedies = []report.Remedy{{
-					Kind: "app", Command: m.Cure, ExpectBytes: ptr(k.idle), Cost: "page faults when it is used again; more work for a garbage collector",
+					Kind: "app", Command: m.Cure, ExpectBytes: ptr(k.idle), Cost: f.Say("page faults when it is used again; more work for a garbage collector"),
 				}}
 			}
 			r.Evidence = append(r.Evidence, report.Evidence{
-				Statement: processName(k.process) + ": " + m.Sentence(), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
+				Statement: f.processName(k.process) + ": " + m.Sentence(f.Printer), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
 			})
 		}
 	}
-	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: runtimes by process", Cost: "none"})
+	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: f.Say("memwhy explain %s -o wide: runtimes by process", f.typed()), Cost: f.Say("none")})
 	return []report.Finding{r}
 }

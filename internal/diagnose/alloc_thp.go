@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
@@ -37,27 +35,27 @@ func hugePages(f *facts) []report.Finding {
 	a, _ := f.w.Account(ledger.AnonOther)
 	thp := min(a.State["thp"], a.Bytes)
 	remedies := []report.Remedy{
-		{Kind: "look", Command: "grep AnonHugePages /proc/PID/smaps_rollup", Cost: "none"},
-		{Kind: "configure", Command: "transparent_hugepage=madvise, khugepaged/max_ptes_none=0", Cost: "more TLB misses: a few per cent of CPU"},
+		{Kind: "look", Command: "grep AnonHugePages /proc/PID/smaps_rollup", Cost: f.Say("none")},
+		{Kind: "configure", Command: "transparent_hugepage=madvise, khugepaged/max_ptes_none=0", Cost: f.Say("more TLB misses: a few per cent of CPU")},
 	}
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
 		n, ok := mapping.Huge(p)
-		for _, r := range runtimes.Of(p) {
+		for _, r := range runtimes.Of(f.Printer, p) {
 			if ok && r.Holes() && f.matters(n) {
-				remedies = append(remedies, report.Remedy{Kind: "app", Command: fmt.Sprintf("Go 1.21.4 or later for %s: khugepaged fills again what %s gave back", processName(p), r.Version), Cost: "none"})
+				remedies = append(remedies, report.Remedy{Kind: "app", Command: f.Say("Go 1.21.4 or later for %s: khugepaged fills again what %s gave back", f.processName(p), r.Version), Cost: f.Say("none")})
 			}
 		}
 	}
 	switch {
 	case f.matters(unmapped):
-		r := f.cause(codeTHP, unmapped, medium, "parts of huge pages that were given back, and stay until the kernel splits the pages",
-			f.counters("on the lists, and neither mapped nor page cache", "active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "anon", "file"))
+		r := f.cause(codeTHP, unmapped, medium, f.Say("parts of huge pages that were given back, and stay until the kernel splits the pages"),
+			f.counters(f.Say("on the lists, and neither mapped nor page cache"), "active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "anon", "file"))
 		r.Remedies = remedies
 		return []report.Finding{r}
 	case f.matters(thp) && 2*thp >= a.Bytes:
-		r := f.cause(codeTHP, thp, low, "anonymous memory is in huge pages; how much of them was asked for, nobody can tell ("+size.Percent(thp, a.Bytes)+" of it)",
-			f.counters("in huge pages", "anon_thp", "anon"))
+		r := f.cause(codeTHP, thp, low, f.Say("anonymous memory is in huge pages; how much of them was asked for, nobody can tell (%s of it)", size.Percent(thp, a.Bytes)),
+			f.counters(f.Say("in huge pages"), "anon_thp", "anon"))
 		r.PartOf, r.Remedies = codeAnon, remedies
 		return []report.Finding{r}
 	}

@@ -49,11 +49,11 @@ func churns(f *facts) []report.Finding {
 	faults, _ := f.trend.Count("pgfault")
 	return []report.Finding{{
 		Code: codeChurn, Severity: info, Confidence: confidence,
-		Title: fmt.Sprintf("page faults bring %s a second, and nearly all of it is freed again: anonymous memory changed by %s within %s", size.Text(rate), size.Text(change), f.window()),
+		Title: f.Say("page faults bring %s a second, and nearly all of it is freed again: anonymous memory changed by %s within %s", size.Text(rate), size.Text(change), f.window()),
 		Evidence: []report.Evidence{
-			{Statement: "page faults within " + f.window(), Source: faults.Source, Value: fmt.Sprint(faults.N)},
+			{Statement: f.Say("page faults within %s", f.window()), Source: faults.Source, Value: fmt.Sprint(faults.N)},
 			f.lineEvidence(l),
 		},
-		Remedies: []report.Remedy{{Kind: "app", Command: "keep and reuse buffers, or have the allocator keep more (M_TRIM_THRESHOLD, GOGC)", Cost: "memory that is kept"}},
+		Remedies: []report.Remedy{{Kind: "app", Command: f.Say("keep and reuse buffers, or have the allocator keep more (M_TRIM_THRESHOLD, GOGC)"), Cost: f.Say("memory that is kept")}},
 	}}
 }

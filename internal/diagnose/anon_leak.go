@@ -47,20 +47,20 @@ func leaks(f *facts) []report.Finding {
 		confidence = medium
 	}
 	severity, when := f.soon(l)
-	title := fmt.Sprintf("anonymous memory more within %s, and rising", f.window())
+	title := f.Say("anonymous memory more within %s, and rising", f.window())
 	e := []report.Evidence{f.lineEvidence(l)}
 	if named {
-		title += "; most of it is of " + processName(m.Process)
+		title += f.Say("; most of it is of %s", f.processName(m.Process))
 		if 2*m.Grew >= m.Anon {
-			title += ", in " + m.Part
-			e = append(e, report.Evidence{Statement: processName(m.Process) + ": growth of " + m.Part, Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
+			title += f.Say(", in %s", m.Part)
+			e = append(e, report.Evidence{Statement: f.Say("%s: growth of %s", f.processName(m.Process), m.Part), Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
 		}
 	}
 	r := f.cause(codeLeak, l.Change(), confidence, title+when, e...)
 	r.Severity = severity
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " --watch 10m: whether it goes on", Cost: "none"},
-		{Kind: "app", Command: "a heap profile now and after it has grown; what only the second one has", Cost: "a short pause, with most profilers"},
+		{Kind: "look", Command: f.Say("memwhy explain %s --watch 10m: whether it goes on", f.typed()), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("a heap profile now and after it has grown; what only the second one has"), Cost: f.Say("a short pause, with most profilers")},
 	}
 	return []report.Finding{r}
 }

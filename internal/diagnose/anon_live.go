@@ -50,39 +50,39 @@ func liveAnon(f *facts) []report.Finding {
 	if 10*sum >= 9*all { // nobody else can hold it
 		confidence = high
 	}
-	r := f.cause(codeAnon, bytes, confidence, "anonymous memory, which only its processes can give back", f.counters("anonymous memory in the counters", "anon"))
+	r := f.cause(codeAnon, bytes, confidence, f.Say("anonymous memory, which only its processes can give back"), f.counters(f.Say("anonymous memory in the counters"), "anon"))
 	r.PartOf = codeLeak
 	for i, p := range list[:min(len(list), 3)] {
 		what := ""
 		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {
-			what = ", mostly " + parts[0].Name
+			what = f.Say(", mostly %s", parts[0].Name)
 		}
 		if i == 0 && 2*p.bytes > all {
-			r.Title += "; most of it is held by " + processName(p.process) + what
+			r.Title += f.Say("; most of it is held by %s%s", f.processName(p.process), what)
 			if fits := f.fits(p.process); fits != "" {
 				r.Title += "; " + fits
 			}
 		}
 		r.Evidence = append(r.Evidence, report.Evidence{
-			Statement: processName(p.process) + " holds" + what, Source: fmt.Sprintf("/proc/%d/%s", p.process.PID, p.how), Value: fmt.Sprint(p.bytes),
+			Statement: f.Say("%s holds%s", f.processName(p.process), what), Source: fmt.Sprintf("/proc/%d/%s", p.process.PID, p.how), Value: fmt.Sprint(p.bytes),
 		})
-		r.Evidence = append(r.Evidence, managedBy(p.process)...)
+		r.Evidence = append(r.Evidence, f.managedBy(p.process)...)
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: by process and kind of mapping; again after some minutes", Cost: "none"},
-		{Kind: "app", Command: "a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)", Cost: "more work for a garbage collector"},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.typed()), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	if len(list) > 0 {
-		if cure := bound(list[0].process); cure != "" {
-			r.Remedies[1].Command = "a heap profile; " + cure
+		if cure := f.bound(list[0].process); cure != "" {
+			r.Remedies[1].Command = f.Say("a heap profile; %s", cure)
 		}
 	}
 	return []report.Finding{r}
 }
 
 // bound is the setting that bounds the heap of a process, where its language has one.
-func bound(p *snapshot.Process) string {
-	for _, r := range runtimes.Of(p) {
+func (f *facts) bound(p *snapshot.Process) string {
+	for _, r := range runtimes.Of(f.Printer, p) {
 		if r.Name == runtimes.Go || r.Name == runtimes.JVM || r.Name == runtimes.Node {
 			return r.Cure
 		}
@@ -91,13 +91,13 @@ func bound(p *snapshot.Process) string {
 }
 
 // managedBy is what the runtimes of a process say, and what they do not.
-func managedBy(p *snapshot.Process) (list []report.Evidence) {
-	for _, r := range runtimes.Of(p) {
-		switch text := r.Sentence(); {
+func (f *facts) managedBy(p *snapshot.Process) (list []report.Evidence) {
+	for _, r := range runtimes.Of(f.Printer, p) {
+		switch text := r.Sentence(f.Printer); {
 		case text != "":
-			list = append(list, report.Evidence{Statement: processName(p) + ": " + text, Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
+			list = append(list, report.Evidence{Statement: f.processName(p) + ": " + text, Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
 		case r.Unknown != "":
-			list = append(list, report.Evidence{Statement: processName(p) + " is managed by " + r.Title(), Source: p.Heaps.Source, Value: r.Unknown})
+			list = append(list, report.Evidence{Statement: f.Say("%s is managed by %s", f.processName(p), r.Title(f.Printer)), Source: p.Heaps.Source, Value: r.Unknown})
 		}
 	}
 	return list
@@ -109,15 +109,15 @@ func (f *facts) fits(p *snapshot.Process) string {
 	if !ok || l.Bytes <= 0 {
 		return ""
 	}
-	for _, r := range runtimes.Of(p) {
+	for _, r := range runtimes.Of(f.Printer, p) {
 		h := r.Heap
 		switch {
 		case r.Name == runtimes.JVM && 10*h.Reserved >= 9*l.Bytes:
-			return fmt.Sprintf("its JVM heap alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
+			return f.Say("its JVM heap alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
 		case r.Name == runtimes.Node && 10*h.Reserved >= 9*l.Bytes:
-			return fmt.Sprintf("its V8 old space alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
+			return f.Say("its V8 old space alone may grow to %s, the limit is %s", size.Text(h.Reserved), size.Text(l.Bytes))
 		case r.Name == runtimes.Go && h.Limit > l.Bytes:
-			return fmt.Sprintf("its GOMEMLIMIT is %s, above the limit of %s", size.Text(h.Limit), size.Text(l.Bytes))
+			return f.Say("its GOMEMLIMIT is %s, above the limit of %s", size.Text(h.Limit), size.Text(l.Bytes))
 		}
 	}
 	return ""

@@ -6,6 +6,7 @@ import (
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The rules alone, with as many records as a log keeps, all of this target.
@@ -19,13 +20,13 @@ func BenchmarkFind(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if len(Find(s, w, n, judged)) != 1 {
+		if len(Find(words.Printer{}, s, w, n, judged)) != 1 {
 			b.Fatal("not one finding")
 		}
 	}
@@ -44,13 +45,13 @@ func BenchmarkFindInCensus(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if len(Find(s, w, n, judged)) == 0 {
+		if len(Find(words.Printer{}, s, w, n, judged)) == 0 {
 			b.Fatal("no finding")
 		}
 	}

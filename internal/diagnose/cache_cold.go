@@ -27,7 +27,7 @@ var cacheCold = Rule{
 			"nothing, where no limit or eviction is near: it makes the next read fast",
 			"the program: posix_fadvise(POSIX_FADV_DONTNEED) after writing, RWF_DONTCACHE (since 6.14), O_DIRECT for what is read once",
 			"double buffering: what reads whole files into its heap holds them twice, in the cache and in anon, and both grow together: posix_fadvise(POSIX_FADV_DONTNEED) behind what was read, O_DIRECT, or mmap instead of a copy",
-			"the platform: a limit near the request bounds it; memory.reclaim (v2, since 5.19) takes it at once, and later reads go to the disk",
+			"the platform: memwhy reclaim gives back what was not used while it was watched, of this container alone; a limit near the request bounds it",
 		},
 		Owner: "app for what it reads and writes; platform for alerts and limits",
 		Stories: `"The cache is a leak" is wrong: a leak cannot be taken back. "active means in use" is wrong too: a page that was read twice stays active for months when nothing presses, and with the multi-generational LRU the lists have another meaning. ` +
@@ -41,12 +41,13 @@ func cold(f *facts) []report.Finding {
 		return nil
 	}
 	confidence, seen := f.coldness()
-	r := f.cause(codeCold, d.rest, confidence, "page cache: files that were read or written, and that nobody is seen to use"+d.most(codeCold, d.rest),
+	r := f.cause(codeCold, d.rest, confidence, f.Say("page cache: files that were read or written, and that nobody is seen to use%s", f.most(codeCold, d.rest)),
 		f.counters(seen, "file", "active_file", "inactive_file", "file_mapped", "file_dirty", "file_writeback"))
-	r.Evidence = append(r.Evidence, d.files(codeCold)...)
+	r.Evidence = append(r.Evidence, f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
+		f.giveBack(),
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once", ExpectBytes: ptr(d.rest), Cost: "reading it again goes to the disk"},
+		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) after use, RWF_DONTCACHE or O_DIRECT for what is read once"), ExpectBytes: ptr(d.rest), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }
@@ -56,19 +57,19 @@ func (f *facts) coldness() (confidence, seen string) {
 	a, _ := f.w.Account(ledger.File)
 	switch lru := LRU(f.s); {
 	case lru == "mglru":
-		return low, "the multi-generational LRU is on: inactive does not mean cold; one look sees no reads"
+		return low, f.Say("the multi-generational LRU is on: inactive does not mean cold; one look sees no reads")
 	case lru == "unknown":
-		return low, "which LRU this kernel has is not known; one look sees no reads"
+		return low, f.Say("which LRU this kernel has is not known; one look sees no reads")
 	case 10*a.State["inactive"] >= 9*a.Bytes:
-		return medium, "nearly all of it is on the inactive list: touched once and never again since"
+		return medium, f.Say("nearly all of it is on the inactive list: touched once and never again since")
 	}
-	return low, "some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads"
+	return low, f.Say("some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads")
 }
 
 // most names the file that is most of a part.
-func (d *cached) most(code string, of int64) string {
-	if list := d.parts[code]; len(list) > 0 && 2*list[0].bytes > of {
-		return "; most of it is " + list[0].name
+func (f *facts) most(code string, of int64) string {
+	if list := f.divide().parts[code]; len(list) > 0 && 2*list[0].bytes > of {
+		return f.Say("; most of it is %s", list[0].name)
 	}
 	return ""
 }

@@ -40,15 +40,15 @@ func deletedOpen(f *facts) []report.Finding {
 		return nil
 	}
 	holders, e := f.whoHolds(d.parts[codeDeleted])
-	confidence, held := high, ", which "+holders+" still has open"
+	confidence, held := high, f.Say(", which %s still has open", holders)
 	if holders == "" { // the census knows that it is held, else it would be gone
-		confidence, held = medium, " and are still held"
+		confidence, held = medium, f.Say(" and are still held")
 	}
-	r := f.cause(codeDeleted, d.deleted, confidence, "page cache of files that were deleted"+held+d.most(codeDeleted, d.deleted), d.files(codeDeleted)...)
+	r := f.cause(codeDeleted, d.deleted, confidence, f.Say("page cache of files that were deleted%s%s", held, f.most(codeDeleted, d.deleted)), f.files(codeDeleted)...)
 	r.Evidence = append(r.Evidence, e...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "close or reopen the file (log rotation: the signal that does it)", ExpectBytes: ptr(d.deleted), Cost: "the contents are gone"},
+		{Kind: "app", Command: f.Say("close or reopen the file (log rotation: the signal that does it)"), ExpectBytes: ptr(d.deleted), Cost: f.Say("the contents are gone")},
 	}
 	return []report.Finding{r}
 }
@@ -64,10 +64,10 @@ func (f *facts) whoHolds(files []share) (who string, e []report.Evidence) {
 				continue
 			}
 			if who == "" {
-				who = processName(p)
+				who = f.processName(p)
 			}
 			if len(e) < 3 {
-				e = append(e, report.Evidence{Statement: processName(p) + " has it open", Source: fmt.Sprintf("/proc/%d/fd/%d", p.PID, open.FD), Value: open.Path})
+				e = append(e, report.Evidence{Statement: f.Say("%s has it open", f.processName(p)), Source: fmt.Sprintf("/proc/%d/fd/%d", p.PID, open.FD), Value: open.Path})
 			}
 		}
 	}
@@ -96,16 +96,16 @@ func (f *facts) deletedByDescriptors() []report.Finding {
 			seen[id] = true
 			sum = min(sum+allocated, size.TiB)
 			if len(e) < 3 {
-				e = append(e, report.Evidence{Statement: processName(p) + " has it open; on disk it takes", Source: fmt.Sprintf("/proc/%d/fd/%d", p.PID, open.FD), Value: fmt.Sprint(allocated)})
+				e = append(e, report.Evidence{Statement: f.Say("%s has it open; on disk it takes", f.processName(p)), Source: fmt.Sprintf("/proc/%d/fd/%d", p.PID, open.FD), Value: fmt.Sprint(allocated)})
 			}
 		}
 	}
 	if sum = min(sum, f.account("file")); !f.matters(sum) {
 		return nil
 	}
-	r := f.cause(codeDeleted, sum, low, "page cache at most: files that were deleted and are still open", e...)
+	r := f.cause(codeDeleted, sum, low, f.Say("page cache at most: files that were deleted and are still open"), e...)
 	r.PartOf = codeCold
-	r.Remedies = []report.Remedy{{Kind: "look", Command: "memwhy doctor: what a census needs, which tells how much of them is cached", Cost: "none"}}
+	r.Remedies = []report.Remedy{{Kind: "look", Command: f.Say("memwhy doctor: what a census needs, which tells how much of them is cached"), Cost: f.Say("none")}}
 	return []report.Finding{r}
 }
 

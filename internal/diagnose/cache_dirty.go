@@ -32,17 +32,17 @@ func dirty(f *facts) []report.Finding {
 	if !f.matters(d.dirty) {
 		return nil
 	}
-	r := f.cause(codeDirty, d.dirty, high, "page cache that has to be written to disk before it can go"+d.most(codeDirty, d.dirty),
-		f.counters("waiting to be written, and being written", "file_dirty", "file_writeback"))
+	r := f.cause(codeDirty, d.dirty, high, f.Say("page cache that has to be written to disk before it can go%s", f.most(codeDirty, d.dirty)),
+		f.counters(f.Say("waiting to be written, and being written"), "file_dirty", "file_writeback"))
 	if l, ok := f.w.Deciding(true); ok && 2*d.dirty >= l.Bytes {
 		r.Severity = notice
-		r.Title += "; it fills half of the limit"
+		r.Title += f.Say("; it fills half of the limit")
 	}
-	r.Evidence = append(r.Evidence, d.files(codeDirty)...)
+	r.Evidence = append(r.Evidence, f.files(codeDirty)...)
 	r.Remedies = []report.Remedy{
-		f.lookAtFiles(" --sort dirty"),
-		{Kind: "app", Command: "fdatasync or sync_file_range in pieces while writing", Cost: "the writer waits for the disk"},
-		{Kind: "configure", Command: "vm.dirty_background_bytes, vm.dirty_bytes: lower", Cost: "writers on the whole node wait earlier"},
+		f.lookAtFiles(f.Say(" --sort dirty")),
+		{Kind: "app", Command: f.Say("fdatasync or sync_file_range in pieces while writing"), Cost: f.Say("the writer waits for the disk")},
+		{Kind: "configure", Command: f.Say("vm.dirty_background_bytes, vm.dirty_bytes: lower"), Cost: f.Say("writers on the whole node wait earlier")},
 	}
 	return []report.Finding{r}
 }

@@ -34,12 +34,12 @@ func hot(f *facts) []report.Finding {
 	if !d.counted {
 		confidence = low
 	}
-	r := f.cause(codeHot, d.mapped, confidence, "page cache of files that processes have mapped"+d.most(codeHot, d.mapped),
-		f.counters("mapped by processes, shared memory included", "file_mapped", "shmem"))
-	r.Evidence = append(r.Evidence, d.files(codeHot)...)
+	r := f.cause(codeHot, d.mapped, confidence, f.Say("page cache of files that processes have mapped%s", f.most(codeHot, d.mapped)),
+		f.counters(f.Say("mapped by processes, shared memory included"), "file_mapped", "shmem"))
+	r.Evidence = append(r.Evidence, f.files(codeHot)...)
 	r.Remedies = []report.Remedy{
-		f.lookAtFiles(" --sort mapped"),
-		{Kind: "app", Command: "madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then", ExpectBytes: ptr(d.mapped), Cost: "reading it again goes to the disk"},
+		f.lookAtFiles(f.Say(" --sort mapped")),
+		{Kind: "app", Command: f.Say("madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then"), ExpectBytes: ptr(d.mapped), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }

@@ -24,7 +24,7 @@ var cacheIdleHeld = Rule{
 		Do: []string{
 			"nothing, where no limit or eviction is near",
 			"the program: posix_fadvise(POSIX_FADV_DONTNEED) when a job is done",
-			"the platform: memory.reclaim (v2, since 5.19) of this cgroup alone; never the caches of the whole node",
+			"the platform: memwhy reclaim, which gives back of this container alone; never the caches of the whole node",
 		},
 		Owner:   "app for what it reads and writes; platform for alerts and limits",
 		Stories: `"The load is gone and memory does not fall, so it leaks" is this: idle memory is not freed memory, and cache is not the program's to free.`,
@@ -37,11 +37,12 @@ func idleHeld(f *facts) []report.Finding {
 		return nil
 	}
 	d := f.divide()
-	r := f.cause(codeIdle, d.rest, confidence, "page cache that its processes did not touch within "+f.window()+d.most(codeCold, d.rest), e...)
-	r.Evidence = append(r.Evidence, d.files(codeCold)...)
+	r := f.cause(codeIdle, d.rest, confidence, f.Say("page cache that its processes did not touch within %s%s", f.window(), f.most(codeCold, d.rest)), e...)
+	r.Evidence = append(r.Evidence, f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
+		f.giveBack(),
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "posix_fadvise(POSIX_FADV_DONTNEED) when a job is done", ExpectBytes: ptr(d.rest), Cost: "reading it again goes to the disk"},
+		{Kind: "app", Command: f.Say("posix_fadvise(POSIX_FADV_DONTNEED) when a job is done"), ExpectBytes: ptr(d.rest), Cost: f.Say("reading it again goes to the disk")},
 	}
 	return []report.Finding{r}
 }

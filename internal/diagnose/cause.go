@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -27,7 +28,7 @@ func (f *facts) matters(bytes int64) bool {
 func (f *facts) cause(code string, bytes int64, confidence, title string, e ...report.Evidence) report.Finding {
 	return report.Finding{
 		Code: code, Severity: info, Confidence: confidence, Bytes: &bytes, Evidence: e,
-		Title: size.Text(bytes) + " of " + title,
+		Title: f.Say("%s of %s", size.Text(bytes), title),
 	}
 }
 
@@ -86,7 +87,7 @@ type share struct {
 }
 
 // largest puts the largest first and says what they are.
-func largest(list []share, what string) report.Evidence {
+func (f *facts) largest(list []share, what string) report.Evidence {
 	const shown = 3
 	slices.SortStableFunc(list, func(a, b share) int { return cmp.Compare(b.bytes, a.bytes) })
 	var values []string
@@ -94,9 +95,9 @@ func largest(list []share, what string) report.Evidence {
 		values = append(values, fmt.Sprintf("%s %d", s.name, s.bytes))
 	}
 	if more := len(list) - shown; more > 0 {
-		values = append(values, fmt.Sprintf("and %d more", more))
+		values = append(values, f.Say("and %d more", more))
 	}
-	return report.Evidence{Statement: "the largest: " + what, Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
+	return report.Evidence{Statement: f.Say("the largest: %s", what), Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
 }
 
 // tmpfs is the magic number of its file systems, memfd and shared memory among them.
@@ -210,17 +211,34 @@ func fileName(in *snapshot.CensusInode) string {
 }
 
 // files is the evidence of a census for one part, where there is one.
-func (d *cached) files(code string) []report.Evidence {
-	list := d.parts[code]
+func (f *facts) files(code string) []report.Evidence {
+	list := f.divide().parts[code]
 	if len(list) == 0 {
 		return nil
 	}
-	return []report.Evidence{largest(list, "files, by their paths in their file systems")}
+	return []report.Evidence{f.largest(list, f.Say("files, by their paths in their file systems"))}
 }
 
 // lookAtFiles is the next command for everything that is a file.
 func (f *facts) lookAtFiles(sort string) report.Remedy {
-	return report.Remedy{Kind: "look", Command: "memwhy files " + quoted(f.target().Path) + sort, Cost: "none"}
+	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.typed()) + sort, Cost: f.Say("none")}
+}
+
+// giveBack plans what may go of the page cache, for this cgroup alone.
+func (f *facts) giveBack() report.Remedy {
+	return report.Remedy{Kind: "reclaim", Command: "memwhy reclaim " + f.typed(), Cost: f.Say("nothing before --yes; what goes and is read again comes from the disk")}
+}
+
+// typed is the target as a shell is told it: by name, else id, else path.
+func (f *facts) typed() string {
+	path := f.target().Path
+	switch w := identity.Of(path, f.s.Names); {
+	case w.Named != nil && !w.Sandbox() && (w.Kind == identity.Container || w.Kind == identity.Pod):
+		return quoted(w.Title)
+	case w.Kind == identity.Container && w.ID != "":
+		return quoted(w.ID)
+	}
+	return quoted(path)
 }
 
 // quoted is a path that a shell takes for one word.
@@ -244,6 +262,6 @@ type anonHolder struct {
 const maxSum = 1 << 56
 
 // processName is a process by name and number.
-func processName(p *snapshot.Process) string {
-	return fmt.Sprintf("%s (pid %d)", cmp.Or(p.Status.Value.Name, "a process"), p.PID)
+func (f *facts) processName(p *snapshot.Process) string {
+	return fmt.Sprintf("%s (pid %d)", cmp.Or(p.Status.Value.Name, f.Say("a process")), p.PID)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // recorded are the codes whose fixtures are nodes that were recorded:
@@ -264,7 +265,7 @@ func TestSuspicions(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got []string
-		for i, x := range Suspicions(c.s, w, find(t, c.s)) {
+		for i, x := range Suspicions(words.Printer{}, c.s, w, find(t, c.s)) {
 			got = append(got, x.Answer)
 			if x.Because == "" || x.ID != []string{"churn", "leak", "allocator", "metric", "mechanism"}[i] {
 				t.Errorf("%s: %+v", name, x)

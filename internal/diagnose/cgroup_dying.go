@@ -63,7 +63,7 @@ func dying(f *facts) []report.Finding {
 	r.Evidence = append(r.Evidence, e...)
 	node, onNode, known := f.node.Dying()
 	if known && node > manyDying {
-		onNode.Statement = "removed cgroups that the kernel keeps on the whole node"
+		onNode.Statement = f.Say("removed cgroups that the kernel keeps on the whole node")
 		r.Evidence = append(r.Evidence, report.Evidence{Statement: onNode.Statement, Source: onNode.Source, Value: onNode.Value})
 		r.Severity = notice
 		if node > veryManyDying {
@@ -78,19 +78,19 @@ func dying(f *facts) []report.Finding {
 	}
 	switch {
 	case below > 0 && held > 0:
-		r.Title = fmt.Sprintf("%s below this one are still charged %s", count(below, "removed cgroup"), size.Text(held))
+		r.Title = f.Say("%s below this one are still charged %s", f.Count(below, "1 removed cgroup", "%d removed cgroups"), size.Text(held))
 	case below > 0:
-		r.Title = fmt.Sprintf("%s below this one are still charged", count(below, "removed cgroup"))
+		r.Title = f.Say("%s below this one are still charged", f.Count(below, "1 removed cgroup", "%d removed cgroups"))
 	case held > 0:
-		r.Title = fmt.Sprintf("removed cgroups below this one are still charged %s of its usage", size.Text(held))
+		r.Title = f.Say("removed cgroups below this one are still charged %s of its usage", size.Text(held))
 	case r.Severity != info:
-		r.Title = fmt.Sprintf("the kernel keeps %s of this node", count(node, "removed cgroup"))
+		r.Title = f.Say("the kernel keeps %s of this node", f.Count(node, "1 removed cgroup", "%d removed cgroups"))
 	default:
 		return nil
 	}
 	r.Code = codeDying
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy advisories", Cost: "none"},
+		{Kind: "look", Command: "memwhy advisories", Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
 }
@@ -103,7 +103,7 @@ func (f *facts) dyingBelow() (int64, []report.Evidence) {
 			if n <= 0 {
 				return 0, nil
 			}
-			return n, []report.Evidence{{Statement: "removed cgroups below this one that the kernel keeps", Source: st.Source, Value: fmt.Sprintf("%s %d", key, n)}}
+			return n, []report.Evidence{{Statement: f.Say("removed cgroups below this one that the kernel keeps"), Source: st.Source, Value: fmt.Sprintf("%s %d", key, n)}}
 		}
 	}
 	return 0, nil
@@ -117,7 +117,7 @@ func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 	if c, _, ok := f.census(); ok {
 		if n, known := ledger.Count(c, t.Path, !t.Hierarchical()); known && n.DyingGroups > 0 && n.DyingBytes > 0 {
 			return n.DyingBytes, []report.Evidence{{
-				Statement: count(n.DyingGroups, "removed cgroup") + " below this one found page by page, and what they hold", Source: snapshot.CensusSource, Value: fmt.Sprint(n.DyingBytes),
+				Statement: f.Say("%s below this one found page by page, and what they hold", f.Count(n.DyingGroups, "1 removed cgroup", "%d removed cgroups")), Source: snapshot.CensusSource, Value: fmt.Sprint(n.DyingBytes),
 			}}
 		}
 	}
@@ -134,7 +134,7 @@ func (f *facts) heldByDying() (held int64, e []report.Evidence) {
 		}
 		held += all - own
 		e = append(e, report.Evidence{
-			Statement: "charged to cgroups below this one, of which none is left", Source: t.Stat.Source,
+			Statement: f.Say("charged to cgroups below this one, of which none is left"), Source: t.Stat.Source,
 			Value: fmt.Sprintf("total_%s %d - %s %d = %d", key, all, key, own, all-own),
 		})
 	}
@@ -150,9 +150,9 @@ func dyingOnOld(f *facts) []report.Finding {
 		}
 		return []report.Finding{{
 			Code: codeDying, Severity: info, Confidence: medium, Bytes: held,
-			Title:    "removed cgroups hold at least " + size.Text(*held) + " of kernel memory; how many they are cannot be told",
+			Title:    f.Say("removed cgroups hold at least %s of kernel memory; how many they are cannot be told", size.Text(*held)),
 			Evidence: e,
-			Remedies: []report.Remedy{{Kind: "look", Command: "ls /sys/kernel/slab: the names CACHE(N:CGROUP) whose CGROUP is no directory", Cost: "none"}},
+			Remedies: []report.Remedy{{Kind: "look", Command: f.Say("ls /sys/kernel/slab: the names CACHE(N:CGROUP) whose CGROUP is no directory"), Cost: f.Say("none")}},
 		}}
 	}
 	confidence := medium
@@ -161,11 +161,11 @@ func dyingOnOld(f *facts) []report.Finding {
 	}
 	return []report.Finding{{
 		Code: codeDying, Severity: f.leakSeverity(r), Confidence: confidence, Bytes: held, PartOf: f.leakPart(),
-		Title:    removedText(r) + " are kept by the kernel" + holding(held),
+		Title:    f.Say("%s are kept by the kernel%s", f.removedText(r), f.holding(held)),
 		Evidence: append(evidence(r.Evidence), e...),
 		Remedies: []report.Remedy{
-			{Kind: "reboot", Command: "reboot the node: nothing else gives dead cgroups and their ids back", ExpectBytes: held, Cost: "all its containers"},
-			{Kind: "configure", Command: "boot with cgroup.memory=nokmem, and see kmem.accounting whether the kernel obeys", Cost: "kernel memory of containers is not limited any more"},
+			{Kind: "reboot", Command: f.Say("reboot the node: nothing else gives dead cgroups and their ids back"), ExpectBytes: held, Cost: f.Say("all its containers")},
+			{Kind: "configure", Command: f.Say("boot with cgroup.memory=nokmem, and see kmem.accounting whether the kernel obeys"), Cost: f.Say("kernel memory of containers is not limited any more")},
 		},
 	}}
 }

@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -55,31 +53,31 @@ func ids(f *facts) []report.Finding {
 		Code: codeIDs, Severity: severity, Confidence: high,
 		Evidence: append(evidence(taken.Evidence), mkdirs...),
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: "memwhy advisories show " + idExhaustion, Cost: "none"},
-			{Kind: "reboot", Command: "drain and reboot the node", Cost: "all its containers"},
+			{Kind: "look", Command: f.Say("memwhy advisories show ") + idExhaustion, Cost: f.Say("none")},
+			{Kind: "reboot", Command: f.Say("drain and reboot the node"), Cost: f.Say("all its containers")},
 		},
 	}
 	switch {
 	case !taken.Known:
 		r.Confidence = low
-		r.Title = "cgroups could not be made, and how many ids are taken is not known"
+		r.Title = f.Say("cgroups could not be made, and how many ids are taken is not known")
 	case f.node.Old():
-		at := "at least "
+		at := f.Say("at least ")
 		if taken.DeadByIndex > taken.Dead {
 			at = "about "
 		}
-		r.Title = fmt.Sprintf("%s%d of %d ids of memory cgroups are taken (%.1f%%)", at, used, advisory.MaxIDs, 100*float64(used)/advisory.MaxIDs)
+		r.Title = f.Say("%s%d of %d ids of memory cgroups are taken (%.1f%%)", at, used, advisory.MaxIDs, 100*float64(used)/advisory.MaxIDs)
 		if dead > 0 {
-			r.Title += fmt.Sprintf(": %d by live ones, %d by removed ones", taken.Live, dead)
+			r.Title += f.Say(": %d by live ones, %d by removed ones", taken.Live, dead)
 		} else {
-			r.Title += ", by live ones alone; removed ones could not be told apart"
+			r.Title += f.Say(", by live ones alone; removed ones could not be told apart")
 		}
 		if removed := f.node.Removed(); removed.Leak && !removed.Exact {
 			r.Confidence = medium
 		}
 	default:
 		r.Confidence = medium
-		r.Title = fmt.Sprintf("%d live cgroups may take %.1f%% of the %d ids of memory cgroups", used, 100*float64(used)/advisory.MaxIDs, advisory.MaxIDs)
+		r.Title = f.Say("%d live cgroups may take %.1f%% of the %d ids of memory cgroups", used, 100*float64(used)/advisory.MaxIDs, advisory.MaxIDs)
 	}
 	if severity == info || severity == notice {
 		r.PartOf = f.leakPart()
@@ -110,7 +108,7 @@ func (f *facts) refused() []report.Evidence {
 	var e []report.Evidence
 	for _, l := range f.s.Log.Value.Records {
 		if l.Kind == snapshot.LogMkdir && len(e) < 3 {
-			e = append(e, report.Evidence{Statement: "a cgroup could not be made: " + l.Path, Source: f.s.Log.Source, Value: l.Error})
+			e = append(e, report.Evidence{Statement: f.Say("a cgroup could not be made: %s", l.Path), Source: f.s.Log.Source, Value: l.Error})
 		}
 	}
 	return e

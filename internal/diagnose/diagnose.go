@@ -19,6 +19,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Rule is one code. Each has a file of its own.
@@ -121,6 +122,8 @@ func Of(code string) (Rule, bool) {
 
 // facts are what rules look at.
 type facts struct {
+	words.Printer
+
 	s      *snapshot.Snapshot
 	w      *ledger.Whole
 	node   *advisory.Facts
@@ -136,8 +139,8 @@ type facts struct {
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }
 
 // Find applies all rules.
-func Find(s *snapshot.Snapshot, w *ledger.Whole, node *advisory.Facts, judged []advisory.Judgement) []report.Finding {
-	f := &facts{s: s, w: w, node: node, judged: judged, trend: trend.Of(s, w.Bound)}
+func Find(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, node *advisory.Facts, judged []advisory.Judgement) []report.Finding {
+	f := &facts{Printer: p, s: s, w: w, node: node, judged: judged, trend: trend.Of(s, w.Bound)}
 	f.kills = f.link()
 	all := []report.Finding{}
 	for _, r := range Rules() {

@@ -9,15 +9,20 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/memwhy/memwhy/internal/words"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/codes.md")
+var update = flag.Bool("update", false, "rewrite docs/codes.md and docs/codes.zh.md")
 
-const page = "../../docs/codes.md"
-
-// docs/codes.md is made of the rules.
+// docs/codes.md and docs/codes.zh.md are made of the rules.
 func TestDocs(t *testing.T) {
-	got := document()
+	samePage(t, "../../docs/codes.md", preface+document(words.Printer{}, english))
+	samePage(t, "../../docs/codes.zh.md", prefaceChinese+document(words.In(words.Chinese), chinese))
+}
+
+func samePage(t *testing.T, page, got string) {
+	t.Helper()
 	if *update {
 		if err := os.WriteFile(page, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -43,22 +48,48 @@ condition or a consequence of another is ` + "`partOf`" + ` it, and not on the s
 
 `
 
-func document() string {
+const prefaceChinese = `# 结论代码
+
+报告中 ` + "`findings[]`" + ` 可能出现的代码，也就是 ` + "`memwhy explain`" + ` 屏幕上大写开头的那些行。
+由 ` + "`internal/diagnose`" + ` 中的规则生成，每条规则一个文件；` + "`memwhy codes CODE --lang zh`" + ` 打印其中一条。
+健康的目标上不会有高于 info 的结论。只有证据排除了其他可能，置信度才会是 high。若某条结论是
+另一条的征象、条件或后果，则以 ` + "`partOf`" + ` 标明，并且不上屏幕。
+
+`
+
+// headings of a page, in order of their use.
+type headings struct{ code, means, grades, needs, null, owner, do, stories, stop, between string }
+
+var (
+	english = headings{"code", "means", "*Grades*: ", "*Needs*: ", "*Bytes are null when* %s.", "*Whose cure*: ", "*What to do*:", "*Where the story is wrong*: ", ".", "; "}
+	chinese = headings{"代码", "含义", "*分级*：", "*需要读取*：", "*字节数为 null 的原因*：%s。", "*由谁处理*：", "*怎么办*：", "*流传说法错在哪里*：", "。", "；"}
+)
+
+func document(say words.Printer, h headings) string {
 	var b strings.Builder
-	b.WriteString(preface + "| code | means |\n|---|---|\n")
+	fmt.Fprintf(&b, "| %s | %s |\n|---|---|\n", h.code, h.means)
 	for _, r := range Rules() {
-		fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", named(r), strings.NewReplacer(".", "", "/", "", "<", "", ">", "").Replace(named(r)), r.Title)
+		fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", named(r), strings.NewReplacer(".", "", "/", "", "<", "", ">", "").Replace(named(r)), say.Of(r.Title))
 	}
 	for _, r := range Rules() {
-		fmt.Fprintf(&b, "\n## %s\n\n**%s.** %s\n\n", named(r), r.Title, text(r.Doc.Means))
-		fmt.Fprintf(&b, "- *Grades*: %s\n- *Needs*: %s\n- *Bytes are null when* %s.\n", text(r.Doc.Grades), text(strings.Join(r.Doc.Needs, "; ")), text(r.NoBytes))
-		fmt.Fprintf(&b, "- *Whose cure*: %s\n- *What to do*:\n", text(r.Doc.Owner))
-		for _, d := range r.Doc.Do {
-			fmt.Fprintf(&b, "  - %s\n", text(d))
+		d := r.Doc
+		fmt.Fprintf(&b, "\n## %s\n\n**%s%s** %s\n\n", named(r), say.Of(r.Title), h.stop, text(say.Of(d.Means)))
+		fmt.Fprintf(&b, "- %s%s\n- %s%s\n- "+h.null+"\n", h.grades, text(say.Of(d.Grades)), h.needs, text(strings.Join(all(say, d.Needs), h.between)), text(say.Of(r.NoBytes)))
+		fmt.Fprintf(&b, "- %s%s\n- %s\n", h.owner, text(say.Of(d.Owner)), h.do)
+		for _, x := range d.Do {
+			fmt.Fprintf(&b, "  - %s\n", text(say.Of(x)))
 		}
-		fmt.Fprintf(&b, "- *Where the story is wrong*: %s\n\n```\n%s\n```\n", text(r.Doc.Stories), strings.Join(r.Doc.Verify, "\n"))
+		fmt.Fprintf(&b, "- %s%s\n\n```\n%s\n```\n", h.stories, text(say.Of(d.Stories)), strings.Join(all(say, d.Verify), "\n"))
 	}
 	return b.String()
+}
+
+func all(say words.Printer, texts []string) []string {
+	var out []string
+	for _, t := range texts {
+		out = append(out, say.Of(t))
+	}
+	return out
 }
 
 func named(r Rule) string {

@@ -60,8 +60,8 @@ func advisories(f *facts) []report.Finding {
 func (f *facts) known(j advisory.Judgement) report.Finding {
 	r := report.Finding{
 		Code: advisoryCode + j.ID, Severity: advisorySeverity(j), Confidence: high, PartOf: parts[j.ID],
-		Title: j.Title, Evidence: evidence(j.Evidence),
-		Remedies: []report.Remedy{{Kind: "look", Command: "memwhy advisories show " + j.ID, Cost: "none"}},
+		Title: f.Of(j.Title), Evidence: evidence(j.Evidence),
+		Remedies: []report.Remedy{{Kind: "look", Command: f.Say("memwhy advisories show ") + j.ID, Cost: f.Say("none")}},
 	}
 	if j.Verdict == advisory.EvidenceDespiteVersion || r.PartOf == codeDying {
 		r.Confidence = medium
@@ -89,7 +89,7 @@ func (f *facts) known(j advisory.Judgement) report.Finding {
 		}
 	}
 	for _, w := range j.Fix { // workarounds are on the fault's page, with what they do to others
-		r.Remedies = append(r.Remedies, report.Remedy{Kind: "upgrade", Command: w, Cost: "see the page of the fault"})
+		r.Remedies = append(r.Remedies, report.Remedy{Kind: "upgrade", Command: f.Of(w), Cost: f.Say("see the page of the fault")})
 	}
 	return r
 }
@@ -108,9 +108,9 @@ func (f *facts) leak(r *report.Finding) {
 	if !removed.Exact {
 		r.Confidence = medium
 	}
-	r.Title = "kernel memory leak of el7: " + removedText(removed) + " never go away" + holding(held) + "; until a reboot"
+	r.Title = f.Say("kernel memory leak of el7: %s never go away%s; until a reboot", f.removedText(removed), f.holding(held))
 	r.Remedies = append(r.Remedies, report.Remedy{
-		Kind: "reboot", Command: "drain and reboot the node: nothing else gives removed cgroups and their ids back", ExpectBytes: held, Cost: "all its containers",
+		Kind: "reboot", Command: f.Say("drain and reboot the node: nothing else gives removed cgroups and their ids back"), ExpectBytes: held, Cost: f.Say("all its containers"),
 	})
 }
 

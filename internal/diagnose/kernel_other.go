@@ -44,23 +44,23 @@ func otherKernel(f *facts) []report.Finding {
 		return nil
 	}
 	a, _ := f.w.Account(ledger.KernelOther)
-	confidence, what := medium, "kernel memory without a counter of its own: pipes, unix sockets, BPF maps and the like"
+	confidence, what := medium, f.Say("kernel memory without a counter of its own: pipes, unix sockets, BPF maps and the like")
 	switch {
 	case f.account(ledger.KernelUndivided) > 0:
-		confidence, what = low, "kernel memory that nothing here divides: slab, stacks, page tables and the rest"
+		confidence, what = low, f.Say("kernel memory that nothing here divides: slab, stacks, page tables and the rest")
 	case 2*a.Bytes > bytes && a.Derived:
-		confidence, what = low, "memory that no counter of this kernel names: kernel memory, most likely"
+		confidence, what = low, f.Say("memory that no counter of this kernel names: kernel memory, most likely")
 	case 2*(f.account(ledger.Vmalloc)+f.account(ledger.Percpu)) > bytes:
-		what = "kernel memory of vmalloc and percpu: BPF maps, most often"
+		what = f.Say("kernel memory of vmalloc and percpu: BPF maps, most often")
 	}
-	e := f.balanced("by its parts", paths...)
+	e := f.balanced(f.Say("by its parts"), paths...)
 	if f.target().Version == snapshot.V1 { // one counter, from which the rest was taken
 		e.Source = f.target().KmemUsage.Source
 	}
 	r := f.cause(codeKernel, bytes, confidence, what, e)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "ss -xm (unix sockets), bpftool map show (BPF), ls -l /proc/PID/fd (pipes)", Cost: "none"},
-		{Kind: "app", Command: "close pipes and sockets that nobody reads; smaller BPF maps, with BPF_F_NO_PREALLOC where they are sparse", Cost: "none"},
+		{Kind: "look", Command: f.Say("ss -xm (unix sockets), bpftool map show (BPF), ls -l /proc/PID/fd (pipes)"), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("close pipes and sockets that nobody reads; smaller BPF maps, with BPF_F_NO_PREALLOC where they are sparse"), Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
 }

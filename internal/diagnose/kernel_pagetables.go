@@ -29,7 +29,7 @@ func tables(f *facts) []report.Finding {
 	if !f.matters(bytes) {
 		return nil
 	}
-	r := f.cause(codeTables, bytes, high, "page tables", f.balanced("page tables", ledger.PageTables))
+	r := f.cause(codeTables, bytes, high, f.Say("page tables"), f.balanced(f.Say("page tables"), ledger.PageTables))
 	var most, who int64
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
@@ -39,13 +39,13 @@ func tables(f *facts) []report.Finding {
 	}
 	if most > 0 {
 		p := &f.s.Processes[who]
-		r.Title += fmt.Sprintf(", the most of them of %s", processName(p))
-		r.Evidence = append(r.Evidence, report.Evidence{Statement: "the process with the most", Source: fmt.Sprintf("/proc/%d/status", p.PID), Value: fmt.Sprintf("VmPTE %d", most)})
+		r.Title += f.Say(", the most of them of %s", f.processName(p))
+		r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("the process with the most"), Source: fmt.Sprintf("/proc/%d/status", p.PID), Value: fmt.Sprintf("VmPTE %d", most)})
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "grep VmPTE /proc/*/status | sort -k2 -n | tail", Cost: "none"},
-		{Kind: "app", Command: "fewer processes that map the same memory (a pool of connections); munmap what is not used", ExpectBytes: ptr(bytes), Cost: "a pool to run"},
-		{Kind: "configure", Command: "huge pages for shared memory that many processes map", ExpectBytes: ptr(bytes), Cost: "they are set apart on the node"},
+		{Kind: "look", Command: "grep VmPTE /proc/*/status | sort -k2 -n | tail", Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("fewer processes that map the same memory (a pool of connections); munmap what is not used"), ExpectBytes: ptr(bytes), Cost: f.Say("a pool to run")},
+		{Kind: "configure", Command: f.Say("huge pages for shared memory that many processes map"), ExpectBytes: ptr(bytes), Cost: f.Say("they are set apart on the node")},
 	}
 	return []report.Finding{r}
 }

@@ -31,15 +31,15 @@ func sockets(f *facts) []report.Finding {
 	if !f.matters(bytes + objects) {
 		return nil
 	}
-	r := f.cause(codeSock, bytes+objects, high, "network buffers: data that is received and not read, or sent and not acknowledged",
-		append([]report.Evidence{f.counters("in the queues of sockets", "sock")}, e...)...)
+	r := f.cause(codeSock, bytes+objects, high, f.Say("network buffers: data that is received and not read, or sent and not acknowledged"),
+		append([]report.Evidence{f.counters(f.Say("in the queues of sockets"), "sock")}, e...)...)
 	if bytes < objects {
-		r.Title = size.Text(*r.Bytes) + " of sockets and the heads of their packets"
+		r.Title = f.Say("%s of sockets and the heads of their packets", size.Text(*r.Bytes))
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "nsenter -t PID -n ss -tmn: the sockets with large r or w in skmem", Cost: "none"},
-		{Kind: "app", Command: "read what was received before more is asked for; bound what may wait to be sent, by SO_SNDBUF and SO_RCVBUF too", ExpectBytes: r.Bytes, Cost: "slower over long distances"},
-		{Kind: "configure", Command: "net.ipv4.tcp_rmem, net.ipv4.tcp_wmem of the network namespace: a lower maximum", Cost: "slower over long distances"},
+		{Kind: "look", Command: f.Say("nsenter -t PID -n ss -tmn: the sockets with large r or w in skmem"), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("read what was received before more is asked for; bound what may wait to be sent, by SO_SNDBUF and SO_RCVBUF too"), ExpectBytes: r.Bytes, Cost: f.Say("slower over long distances")},
+		{Kind: "configure", Command: f.Say("net.ipv4.tcp_rmem, net.ipv4.tcp_wmem of the network namespace: a lower maximum"), Cost: f.Say("slower over long distances")},
 	}
 	return []report.Finding{r}
 }

@@ -32,7 +32,7 @@ func (f *facts) stackBytes() int64 { return max(16<<10, f.s.Host.PageSize) }
 // the node's counter allows so much and something undivided can hold it.
 func (f *facts) kernelStacks() (bytes int64, confidence string, e []report.Evidence) {
 	if a, ok := f.w.Account(ledger.Stacks); ok {
-		return a.Bytes, high, []report.Evidence{f.counters("stacks of threads in the kernel", "kernel_stack")}
+		return a.Bytes, high, []report.Evidence{f.counters(f.Say("stacks of threads in the kernel"), "kernel_stack")}
 	}
 	var threads int64
 	for i := range f.s.Processes {
@@ -50,8 +50,8 @@ func (f *facts) kernelStacks() (bytes int64, confidence string, e []report.Evide
 		confidence = low
 	}
 	return min(bytes, room), confidence, []report.Evidence{
-		{Statement: "threads of its processes", Source: "/proc/PID/status", Value: fmt.Sprintf("Threads, together %d, times %d", threads, f.stackBytes())},
-		{Statement: "stacks of the whole node", Source: f.s.Node.Meminfo.Source, Value: fmt.Sprintf("KernelStack %d", node)},
+		{Statement: f.Say("threads of its processes"), Source: "/proc/PID/status", Value: fmt.Sprintf("Threads, together %d, times %d", threads, f.stackBytes())},
+		{Statement: f.Say("stacks of the whole node"), Source: f.s.Node.Meminfo.Source, Value: fmt.Sprintf("KernelStack %d", node)},
 	}
 }
 
@@ -61,10 +61,10 @@ func stacks(f *facts) []report.Finding {
 	if !f.matters(bytes + objects) {
 		return nil
 	}
-	r := f.cause(codeStacks, bytes+objects, confidence, "kernel memory for threads: their stacks and task structures", append(e, named...)...)
+	r := f.cause(codeStacks, bytes+objects, confidence, f.Say("kernel memory for threads: their stacks and task structures"), append(e, named...)...)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "ps -eLo pid,nlwp,comm | sort -k2 -n | tail: who has so many threads", Cost: "none"},
-		{Kind: "app", Command: "bound the thread pools; wait for children that ended", ExpectBytes: ptr(bytes + objects), Cost: "none"},
+		{Kind: "look", Command: f.Say("ps -eLo pid,nlwp,comm | sort -k2 -n | tail: who has so many threads"), Cost: f.Say("none")},
+		{Kind: "app", Command: f.Say("bound the thread pools; wait for children that ended"), ExpectBytes: ptr(bytes + objects), Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
 }

@@ -137,8 +137,8 @@ func (f *facts) before(l *snapshot.LogRecord) bool {
 }
 
 // told is a record in words and numbers.
-func told(l *snapshot.LogRecord) report.OOMRecord {
-	return oom.Report(&snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil, nil).Records[0]
+func (f *facts) told(l *snapshot.LogRecord) report.OOMRecord {
+	return oom.Report(f.Printer, &snapshot.KernelLog{Records: []snapshot.LogRecord{*l}}, nil, nil).Records[0]
 }
 
 // finding begins one about records: the newest is the title.
@@ -148,7 +148,7 @@ func (f *facts) finding(code string, list []*snapshot.LogRecord, severity string
 	if last.Truncated || last.Interleaved {
 		r.Confidence = medium
 	}
-	t := told(last)
+	t := f.told(last)
 	r.Bytes = t.UsageBytes
 	same := 0
 	for _, l := range list {
@@ -156,39 +156,39 @@ func (f *facts) finding(code string, list []*snapshot.LogRecord, severity string
 			same++
 		}
 	}
-	r.Title = f.shorten(t, times(same))
+	r.Title = f.shorten(t, f.times(same))
 	if others := len(list) - same; others > 0 {
-		r.Title += fmt.Sprintf("; and %d more at other limits", others)
+		r.Title += f.Say("; and %d more at other limits", others)
 	}
 	for i := len(list) - 1; i >= 0 && len(list)-i <= 3; i-- {
-		t := told(list[i])
-		r.Evidence = append(r.Evidence, report.Evidence{Statement: t.Summary, Source: f.s.Log.Source, Value: moment(t)})
+		t := f.told(list[i])
+		r.Evidence = append(r.Evidence, report.Evidence{Statement: t.Summary, Source: f.s.Log.Source, Value: f.moment(t)})
 		if i == len(list)-1 {
-			if c := composition(t); c != "" {
-				r.Evidence = append(r.Evidence, report.Evidence{Statement: "what it was full of when it happened last", Source: f.s.Log.Source, Value: c})
+			if c := f.composition(t); c != "" {
+				r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("what it was full of when it happened last"), Source: f.s.Log.Source, Value: c})
 			}
 		}
 	}
 	if n, file, ok := f.killCount(); ok {
-		r.Evidence = append(r.Evidence, report.Evidence{Statement: "processes of this cgroup that were OOM-killed since it was made", Source: file.Source, Value: fmt.Sprintf("oom_kill %d", n)})
+		r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("processes of this cgroup that were OOM-killed since it was made"), Source: file.Source, Value: fmt.Sprintf("oom_kill %d", n)})
 	}
-	if level, _, _ := f.w.Risk(true); severity == warning && level == ledger.Critical && oom.NoKillFrees(last) {
+	if level, _, _ := f.w.Risk(f.Printer, true); severity == warning && level == ledger.Critical && oom.NoKillFrees(last) {
 		r.Severity = critical // what filled it then does so now
 	}
-	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy oom list -o wide", Cost: "none"})
+	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy oom list -o wide", Cost: f.Say("none")})
 	return r
 }
 
-func times(n int) string {
+func (f *facts) times(n int) string {
 	if n == 1 {
 		return ""
 	}
-	return fmt.Sprintf(", %d times so far", n)
+	return f.Say(", %d times so far", n)
 }
 
-func moment(t report.OOMRecord) string {
+func (f *facts) moment(t report.OOMRecord) string {
 	if t.Time == "" {
-		return "the log has no time"
+		return f.Say("the log has no time")
 	}
 	return "[" + t.Time + "]"
 }
@@ -197,8 +197,8 @@ func moment(t report.OOMRecord) string {
 func (f *facts) shorten(t report.OOMRecord, more string) string {
 	s := t.Summary
 	if t.LimitOwner != "" {
-		s = strings.Replace(s, " of "+t.LimitOwner, " of "+f.place(t.LimitOwner), 1)
-		for _, aside := range []string{" (the pod, not one of its containers)", " (above the victim's own cgroup)"} {
+		s = strings.Replace(s, f.Say(" of %s", t.LimitOwner), f.Say(" of %s", f.place(t.LimitOwner)), 1)
+		for _, aside := range []string{f.Say(" (the pod%s, not one of its containers)", ""), f.Say(" (above the victim's own cgroup)")} {
 			s = strings.Replace(s, aside, "", 1)
 		}
 	}
@@ -213,15 +213,15 @@ func (f *facts) place(cgroup string) string {
 	target, _ := f.logged()
 	switch {
 	case cgroup == target || cgroup == f.target().Path:
-		return "this cgroup"
+		return f.Say("this cgroup")
 	case within(cgroup, target):
-		return "a cgroup below this one, " + path.Base(cgroup)
+		return f.Say("a cgroup below this one, %s", path.Base(cgroup))
 	case identity.Parse(cgroup).Kind == identity.Pod:
-		return "its pod"
+		return f.Say("its pod")
 	case path.Dir(target) == cgroup, path.Dir(f.target().Path) == cgroup:
-		return "its parent " + path.Base(cgroup)
+		return f.Say("its parent %s", path.Base(cgroup))
 	}
-	return "an ancestor, " + cgroup
+	return f.Say("an ancestor, %s", cgroup)
 }
 
 // byVictim is the finding about kills that were not at the target's own limit: of
@@ -247,7 +247,7 @@ func (f *facts) byVictim(code string, list []*snapshot.LogRecord, elsewhere func
 	case len(earlier) > 0:
 		r = f.finding(code, earlier, info)
 		r.Severity = info
-		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
+		r.Title = f.Say("before this cgroup was made, in one of the same path: %s", r.Title)
 	default:
 		return nil
 	}
@@ -255,7 +255,7 @@ func (f *facts) byVictim(code string, list []*snapshot.LogRecord, elsewhere func
 }
 
 // composition is what was full of what, and what processes held of it.
-func composition(t report.OOMRecord) string {
+func (f *facts) composition(t report.OOMRecord) string {
 	var parts []string
 	for _, c := range t.Full.Classes() {
 		if c.Bytes != nil {
@@ -263,9 +263,9 @@ func composition(t report.OOMRecord) string {
 		}
 	}
 	if t.Tasks != nil && t.Tasks.RSSBytes != nil {
-		parts = append(parts, fmt.Sprintf("%s with RSS %s", count(t.Tasks.Count, "task"), size.Text(*t.Tasks.RSSBytes)))
+		parts = append(parts, f.Say("%s with RSS %s", f.Count(t.Tasks.Count, "1 task", "%d tasks"), size.Text(*t.Tasks.RSSBytes)))
 	}
-	return strings.Join(parts, ", ")
+	return f.Join(parts)
 }
 
 // counted is what counters alone tell of a kill that the log has no record of.
@@ -286,7 +286,7 @@ func (f *facts) byCounters() (c counted, ok bool) {
 		return c, false
 	}
 	c.kills = n
-	c.evidence = []report.Evidence{{Statement: "processes of this cgroup that were OOM-killed since it was made", Source: file.Source, Value: fmt.Sprintf("oom_kill %d", n)}}
+	c.evidence = []report.Evidence{{Statement: f.Say("processes of this cgroup that were OOM-killed since it was made"), Source: file.Source, Value: fmt.Sprintf("oom_kill %d", n)}}
 	var hit []int
 	unknown := false
 	for i := range f.s.Path {
@@ -296,7 +296,7 @@ func (f *facts) byCounters() (c counted, ok bool) {
 		}
 		if times > 0 {
 			hit = append(hit, i)
-			c.evidence = append(c.evidence, report.Evidence{Statement: "times that " + f.s.Path[i].Path + " was at its limit", Source: source, Value: fmt.Sprint(times)})
+			c.evidence = append(c.evidence, report.Evidence{Statement: f.Say("times that %s was at its limit", f.s.Path[i].Path), Source: source, Value: fmt.Sprint(times)})
 		}
 	}
 	c.sure = !unknown && len(hit) <= 1
@@ -336,22 +336,19 @@ func (f *facts) countersOnly(code string) []report.Finding {
 	r := report.Finding{
 		Code: code, Severity: warning, Confidence: low, Evidence: c.evidence,
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: "journalctl -k | memwhy oom parse -", Cost: "none"},
+			{Kind: "look", Command: "journalctl -k | memwhy oom parse -", Cost: f.Say("none")},
 		},
 	}
 	if c.sure {
 		r.Confidence = medium
 	}
-	whose := map[string]string{codeContainer: "its own limit", codeNode: "no limit on the path: the node's memory"}[code]
+	whose := map[string]string{codeContainer: f.Say("its own limit"), codeNode: f.Say("no limit on the path: the node's memory")}[code]
 	if c.owner != nil {
-		whose = "the limit of " + f.place(c.owner.Path)
+		whose = f.Say("the limit of %s", f.place(c.owner.Path))
 	}
-	r.Title = fmt.Sprintf("%s of it OOM-killed since it was made, by the counters at %s; the kernel's log has no record of it", count(c.kills, "process"), whose)
-	if c.kills > 1 {
-		r.Title = strings.Replace(r.Title, "processs", "processes", 1)
-	}
+	r.Title = f.Say("%s of it OOM-killed since it was made, by the counters at %s; the kernel's log has no record of it", f.Count(c.kills, "1 process", "%d processes"), whose)
 	if f.s.Log.State != snapshot.Present {
-		r.Title = strings.Replace(r.Title, "the kernel's log has no record of it", "the kernel's log was not read", 1)
+		r.Title = f.Say("%s of it OOM-killed since it was made, by the counters at %s; the kernel's log was not read", f.Count(c.kills, "1 process", "%d processes"), whose)
 	}
 	return []report.Finding{r}
 }

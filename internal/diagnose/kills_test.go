@@ -9,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const mib = 1 << 20
@@ -43,12 +44,12 @@ func find(t *testing.T, s *snapshot.Snapshot) []report.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := advisory.Look(s)
+	n := advisory.Look(words.Printer{}, s)
 	judged, err := n.ForTarget()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Find(s, w, n, judged)
+	return Find(words.Printer{}, s, w, n, judged)
 }
 
 // short is CODE SEVERITY CONFIDENCE of each.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -62,9 +61,9 @@ func accounting(f *facts) []report.Finding {
 	case !f.node.Old() || !on && !off:
 		return nil
 	case off:
-		r.Title = "kernel memory accounting is off: slab is not charged to containers and keeps none of them"
+		r.Title = f.Say("kernel memory accounting is off: slab is not charged to containers and keeps none of them")
 		if given {
-			r.Title = "cgroup.memory=nokmem is in effect: slab is not charged to containers and keeps none of them"
+			r.Title = f.Say("cgroup.memory=nokmem is in effect: slab is not charged to containers and keeps none of them")
 			r.Evidence = append(r.Evidence, report.Evidence{Statement: option.Statement, Source: option.Source, Value: option.Value})
 		}
 		r.Bytes = ptr(int64(0))
@@ -72,30 +71,30 @@ func accounting(f *facts) []report.Finding {
 	}
 	var seen []string
 	if f.node.Removed().Leak {
-		seen = append(seen, "removed cgroups stay")
+		seen = append(seen, f.Say("removed cgroups stay"))
 	}
 	if f.bites(idExhaustion) && !f.node.Removed().Leak {
-		seen, r.PartOf = append(seen, "ids are going"), codeIDs
+		seen, r.PartOf = append(seen, f.Say("ids are going")), codeIDs
 	}
 	if j, ok := f.biting(notReclaimable); ok && f.about(j) {
-		seen = append(seen, "slab fills a limit")
+		seen = append(seen, f.Say("slab fills a limit"))
 	}
 	if f.bites(nokmemIgnored) {
-		seen = append(seen, "the boot option nokmem is ignored")
+		seen = append(seen, f.Say("the boot option nokmem is ignored"))
 		r.Evidence = append(r.Evidence, report.Evidence{Statement: option.Statement, Source: option.Source, Value: option.Value})
 	}
-	r.Title = "kernel memory accounting is on: a risk on this kernel, of which nothing is seen yet"
+	r.Title = f.Say("kernel memory accounting is on: a risk on this kernel, of which nothing is seen yet")
 	if len(seen) > 0 {
 		r.Severity, r.PartOf = notice, cmp.Or(f.leakPart(), r.PartOf)
 		if r.PartOf == "" && len(seen) == 1 && f.bites(notReclaimable) {
 			r.PartOf = advisoryCode + notReclaimable
 		}
-		r.Title = "kernel memory accounting is on, and " + strings.Join(seen, ", ")
+		r.Title = f.Say("kernel memory accounting is on, and %s", f.Join(seen))
 	}
 	r.Remedies = []report.Remedy{
-		{Kind: "configure", Command: "boot with cgroup.memory=nokmem, on a kernel that obeys it", Cost: "a reboot; slab is then the node's, no limit bounds it"},
-		{Kind: "upgrade", Command: "kubelet and runc built with the tag nokmem, both", Cost: "running containers keep accounting until they are made anew"},
-		{Kind: "upgrade", Command: "a kernel from 5.3 on, or el8 from 4.18.0-147 on", Cost: "a reboot"},
+		{Kind: "configure", Command: f.Say("boot with cgroup.memory=nokmem, on a kernel that obeys it"), Cost: f.Say("a reboot; slab is then the node's, no limit bounds it")},
+		{Kind: "upgrade", Command: f.Say("kubelet and runc built with the tag nokmem, both"), Cost: f.Say("running containers keep accounting until they are made anew")},
+		{Kind: "upgrade", Command: f.Say("a kernel from 5.3 on, or el8 from 4.18.0-147 on"), Cost: f.Say("a reboot")},
 	}
 	return []report.Finding{r}
 }
@@ -108,17 +107,17 @@ func (f *facts) kmemLimit(r *report.Finding) bool {
 	t := f.target()
 	limit, failed := t.KmemLimit.Value, t.KmemFailcnt.Value
 	r.Severity = warning
-	r.Title = fmt.Sprintf("the kernel memory limit of %s refused %s: programs get ENOMEM, nobody is killed", size.Text(limit), count(failed, "charge"))
+	r.Title = f.Say("the kernel memory limit of %s refused %s: programs get ENOMEM, nobody is killed", size.Text(limit), f.Count(failed, "1 charge", "%d charges"))
 	r.Evidence = append(r.Evidence,
-		report.Evidence{Statement: "a limit of kernel memory is set", Source: t.KmemLimit.Source, Value: fmt.Sprint(limit)},
-		report.Evidence{Statement: "charges that it refused", Source: t.KmemFailcnt.Source, Value: fmt.Sprint(failed)})
+		report.Evidence{Statement: f.Say("a limit of kernel memory is set"), Source: t.KmemLimit.Source, Value: fmt.Sprint(limit)},
+		report.Evidence{Statement: f.Say("charges that it refused"), Source: t.KmemFailcnt.Source, Value: fmt.Sprint(failed)})
 	if kills, ok := t.Failcnt.Get(); ok && kills == 0 {
-		r.Evidence = append(r.Evidence, report.Evidence{Statement: "the memory limit itself was never reached", Source: t.Failcnt.Source, Value: "0"})
+		r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("the memory limit itself was never reached"), Source: t.Failcnt.Source, Value: "0"})
 	}
 	r.Evidence = append(r.Evidence, f.slabFailures()...)
 	r.Remedies = []report.Remedy{
-		{Kind: "limit", Command: "remove the kernel memory limit (docker --kernel-memory), or raise it", Cost: "a new container: it cannot be lifted while tasks run"},
-		{Kind: "look", Command: "memwhy explain -o wide: the slab caches among the holders", Cost: "none"},
+		{Kind: "limit", Command: f.Say("remove the kernel memory limit (docker --kernel-memory), or raise it"), Cost: f.Say("a new container: it cannot be lifted while tasks run")},
+		{Kind: "look", Command: f.Say("memwhy explain -o wide: the slab caches among the holders"), Cost: f.Say("none")},
 	}
 	return true
 }
@@ -149,5 +148,5 @@ func (f *facts) slabFailures() []report.Evidence {
 	if n == 0 {
 		return nil
 	}
-	return []report.Evidence{{Statement: count(n, "time") + " a slab cache of this cgroup could not grow", Source: f.s.Log.Source, Value: first}}
+	return []report.Evidence{{Statement: f.Say("%s a slab cache of this cgroup could not grow", f.Count(n, "1 time", "%d times")), Source: f.s.Log.Source, Value: first}}
 }

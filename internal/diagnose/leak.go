@@ -1,8 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
@@ -57,11 +55,11 @@ func (f *facts) leakSeverity(r advisory.Removed) string {
 
 // removedText counts them in words: the names that were seen, and the better
 // lower bound.
-func removedText(r advisory.Removed) string {
+func (f *facts) removedText(r advisory.Removed) string {
 	if r.ByIndex > r.Seen {
-		return fmt.Sprintf("%d removed cgroups, by the largest index rather %d,", r.Seen, r.ByIndex)
+		return f.Say("%d removed cgroups, by the largest index rather %d,", r.Seen, r.ByIndex)
 	}
-	return count(r.Seen, "removed cgroup")
+	return f.Count(r.Seen, "1 removed cgroup", "%d removed cgroups")
 }
 
 // pinned is what they are still charged, where directories tell.
@@ -73,16 +71,9 @@ func (f *facts) pinned() (*int64, []report.Evidence) {
 	return &n, evidence(e)
 }
 
-func holding(n *int64) string {
+func (f *facts) holding(n *int64) string {
 	if n == nil {
 		return ""
 	}
-	return " and hold at least " + size.Text(*n) + " of kernel memory"
-}
-
-func count(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return f.Say(" and hold at least %s of kernel memory", size.Text(*n))
 }

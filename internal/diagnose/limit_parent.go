@@ -40,14 +40,13 @@ func parentLimit(f *facts) []report.Finding {
 	others := max(0, l.UnreclaimableMax-f.w.UnreclaimableMax)
 	r := report.Finding{
 		Code: codeParent, Severity: severity, Confidence: high, Bytes: &others,
-		Title: fmt.Sprintf("%s of the limit %s of %s cannot be freed (%s), %s of it of others below it",
-			size.Text(l.UnreclaimableMax), size.Text(l.Bytes), f.place(l.Cgroup), size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(others)),
+		Title: f.Say("%s of the limit %s of %s cannot be freed (%s), %s of it of others below it", size.Text(l.UnreclaimableMax), size.Text(l.Bytes), f.place(l.Cgroup), size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(others)),
 		Evidence: append(f.limitEvidence(l), report.Evidence{
-			Statement: "of that this cgroup's own", Source: f.w.UsageSource, Value: fmt.Sprint(f.w.UnreclaimableMax),
+			Statement: f.Say("of that this cgroup's own"), Source: f.w.UsageSource, Value: fmt.Sprint(f.w.UnreclaimableMax),
 		}),
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: "memwhy explain " + quoted(l.Cgroup) + ", memwhy ps: who fills it", Cost: "none"},
-			{Kind: "limit", Command: "raise that limit, or move what fills it elsewhere", Cost: "memory of the node"},
+			{Kind: "look", Command: f.Say("memwhy explain %s, memwhy ps: who fills it", quoted(l.Cgroup)), Cost: f.Say("none")},
+			{Kind: "limit", Command: f.Say("raise that limit, or move what fills it elsewhere"), Cost: f.Say("memory of the node")},
 		},
 	}
 	if l.UnreclaimableMin < l.UnreclaimableMax {

@@ -40,20 +40,19 @@ func tight(f *facts) []report.Finding {
 	}
 	r := report.Finding{
 		Code: codeTight, Severity: severity, Confidence: high, Bytes: ptr(l.UnreclaimableMax),
-		Title: fmt.Sprintf("%s of the limit %s cannot be freed (%s), %s to go",
-			size.Text(l.UnreclaimableMax), size.Text(l.Bytes), size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(l.Margin())),
+		Title: f.Say("%s of the limit %s cannot be freed (%s), %s to go", size.Text(l.UnreclaimableMax), size.Text(l.Bytes), size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(l.Margin())),
 	}
 	if l.UnreclaimableMin < l.UnreclaimableMax {
 		r.Confidence = medium
 	}
-	r.Evidence = append(f.limitEvidence(l), f.counters("what it is", "anon", "shmem", "sock", "slab_unreclaimable", "kernel"))
+	r.Evidence = append(f.limitEvidence(l), f.counters(f.Say("what it is"), "anon", "shmem", "sock", "slab_unreclaimable", "kernel"))
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: the causes below, and who holds them", Cost: "none"},
-		{Kind: "limit", Command: "raise the limit, or bound the program below it", Cost: "memory of the node"},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the causes below, and who holds them", f.typed()), Cost: f.Say("none")},
+		{Kind: "limit", Command: f.Say("raise the limit, or bound the program below it"), Cost: f.Say("memory of the node")},
 	}
 	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {
-		if cure := bound(list[0].process); cure != "" {
-			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: processName(list[0].process) + ": " + cure, Cost: "more work for a garbage collector"})
+		if cure := f.bound(list[0].process); cure != "" {
+			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: f.processName(list[0].process) + ": " + cure, Cost: f.Say("more work for a garbage collector")})
 		}
 	}
 	return []report.Finding{r}
@@ -74,7 +73,7 @@ func fullness(l ledger.Limit) (severity string, ok bool) {
 
 func (f *facts) limitEvidence(l ledger.Limit) []report.Evidence {
 	return []report.Evidence{
-		{Statement: "the limit", Source: l.Knob, Value: fmt.Sprint(l.Bytes)},
-		{Statement: "charged, and of that what can be freed", Source: l.Cgroup, Value: fmt.Sprintf("%d - %d = %d", l.Usage, l.Usage-l.UnreclaimableMax, l.UnreclaimableMax)},
+		{Statement: f.Say("the limit"), Source: l.Knob, Value: fmt.Sprint(l.Bytes)},
+		{Statement: f.Say("charged, and of that what can be freed"), Source: l.Cgroup, Value: fmt.Sprintf("%d - %d = %d", l.Usage, l.Usage-l.UnreclaimableMax, l.UnreclaimableMax)},
 	}
 }

@@ -45,16 +45,15 @@ func misread(f *facts) []report.Finding {
 	over := ws - f.w.UnreclaimableMax
 	r := report.Finding{
 		Code: codeMisread, Severity: info, Confidence: high, Bytes: &over, PartOf: f.mostFreeable(),
-		Title: fmt.Sprintf("the working set %s is %s of the limit, but only %s (%s) cannot be freed: an alert on it is wrong",
-			size.Text(ws), size.Percent(ws, limit), size.Text(f.w.UnreclaimableMax), size.Percent(f.w.UnreclaimableMax, limit)),
+		Title: f.Say("the working set %s is %s of the limit, but only %s (%s) cannot be freed: an alert on it is wrong", size.Text(ws), size.Percent(ws, limit), size.Text(f.w.UnreclaimableMax), size.Percent(f.w.UnreclaimableMax, limit)),
 		Evidence: []report.Evidence{
-			{Statement: "the working set", Source: f.w.UsageSource + ", " + f.target().Stat.Source, Value: fmt.Sprintf("%d - %s %d = %d", f.w.Usage, key, inactive, ws)},
-			{Statement: "the limit", Source: f.target().Limit.Source, Value: fmt.Sprint(limit)},
-			f.counters("in the working set, and yet to be freed", "active_file", "slab_reclaimable"),
+			{Statement: f.Say("the working set"), Source: f.w.UsageSource + ", " + f.target().Stat.Source, Value: fmt.Sprintf("%d - %s %d = %d", f.w.Usage, key, inactive, ws)},
+			{Statement: f.Say("the limit"), Source: f.target().Limit.Source, Value: fmt.Sprint(limit)},
+			f.counters(f.Say("in the working set, and yet to be freed"), "active_file", "slab_reclaimable"),
 		},
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + ": who says what, and what cannot be freed", Cost: "none"},
-			{Kind: "configure", Command: "alert on what cannot be freed: anon + shmem + sock + kernel - slab_reclaimable, against the limit", Cost: "none"},
+			{Kind: "look", Command: f.Say("memwhy explain %s: who says what, and what cannot be freed", f.typed()), Cost: f.Say("none")},
+			{Kind: "configure", Command: f.Say("alert on what cannot be freed: anon + shmem + sock + kernel - slab_reclaimable, against the limit"), Cost: f.Say("none")},
 		},
 	}
 	return []report.Finding{r}

@@ -49,23 +49,23 @@ func watermark(f *facts) []report.Finding {
 		}
 		r := report.Finding{
 			Code: codeWatermark, Severity: info, Confidence: high,
-			Title:    "the node has few free pages: the kernel takes page cache from everybody",
-			Evidence: []report.Evidence{zoneEvidence(f.s.Node.Zones, id, n.free, n.low, "low")},
-			Remedies: []report.Remedy{{Kind: "look", Command: "memwhy ps, vmstat 1, cat /proc/pressure/memory", Cost: "none"}},
+			Title:    f.Say("the node has few free pages: the kernel takes page cache from everybody"),
+			Evidence: []report.Evidence{f.zoneEvidence(f.s.Node.Zones, id, n.free, n.low, "low")},
+			Remedies: []report.Remedy{{Kind: "look", Command: "memwhy ps, vmstat 1, cat /proc/pressure/memory", Cost: f.Say("none")}},
 		}
 		if n.free < n.min {
 			r.Severity = notice
-			r.Title = "the node has hardly any free pages: whoever asks for memory has to reclaim it first"
-			r.Evidence = append(r.Evidence, zoneEvidence(f.s.Node.Zones, id, n.free, n.min, "min"))
+			r.Title = f.Say("the node has hardly any free pages: whoever asks for memory has to reclaim it first")
+			r.Evidence = append(r.Evidence, f.zoneEvidence(f.s.Node.Zones, id, n.free, n.min, "min"))
 		}
 		return []report.Finding{r}
 	}
 	return nil
 }
 
-func zoneEvidence(r snapshot.Reading[[]snapshot.Zone], node int, free, mark int64, name string) report.Evidence {
+func (f *facts) zoneEvidence(r snapshot.Reading[[]snapshot.Zone], node int, free, mark int64, name string) report.Evidence {
 	return report.Evidence{
-		Statement: fmt.Sprintf("free pages of NUMA node %d against the mark %s, in bytes", node, name),
+		Statement: f.Say("free pages of NUMA node %d against the mark %s, in bytes", node, name),
 		Source:    r.Source, Value: fmt.Sprintf("free %d, %s %d", free, name, mark),
 	}
 }

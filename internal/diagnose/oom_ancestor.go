@@ -24,11 +24,11 @@ var oomAncestor = Rule{
 
 func ancestorKills(f *facts) []report.Finding {
 	all := f.byVictim(codeAncestor, f.kills.ancestor, func(r *report.Finding) {
-		r.Title = "not this cgroup's process, but under the same limit: " + r.Title
+		r.Title = f.Say("not this cgroup's process, but under the same limit: %s", r.Title)
 	})
 	for i := range all {
 		all[i].Remedies = append(all[i].Remedies, report.Remedy{
-			Kind: "look", Command: "memwhy explain on the owner of the limit: what is below it shares it", Cost: "none",
+			Kind: "look", Command: f.Say("memwhy explain on the owner of the limit: what is below it shares it"), Cost: f.Say("none"),
 		})
 	}
 	return append(all, f.countersOnly(codeAncestor)...)

@@ -35,7 +35,7 @@ func ownKills(f *facts) []report.Finding {
 	} else if len(earlier) > 0 {
 		r := f.finding(codeContainer, earlier, info)
 		r.Severity = info
-		r.Title = "before this cgroup was made, in one of the same path: " + r.Title
+		r.Title = f.Say("before this cgroup was made, in one of the same path: %s", r.Title)
 		all = append(all, r)
 	}
 	if len(all) == 0 && len(f.kills.below) > 0 {
@@ -45,7 +45,7 @@ func ownKills(f *facts) []report.Finding {
 	}
 	for i := range all {
 		all[i].Remedies = append(all[i].Remedies, report.Remedy{
-			Kind: "limit", Command: "a limit above what it cannot free at its peak", Cost: "memory of the node",
+			Kind: "limit", Command: f.Say("a limit above what it cannot free at its peak"), Cost: f.Say("memory of the node"),
 		})
 	}
 	return append(all, f.countersOnly(codeContainer)...)

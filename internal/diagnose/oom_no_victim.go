@@ -46,7 +46,7 @@ func noVictim(f *facts) []report.Finding {
 		all = f.noKillCounted()
 	}
 	for i := range all {
-		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "limit", Command: "raise the limit that is reached: it lets waiting tasks go on", Cost: "memory of the node"})
+		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "limit", Command: f.Say("raise the limit that is reached: it lets waiting tasks go on"), Cost: f.Say("memory of the node")})
 	}
 	return all
 }
@@ -61,8 +61,8 @@ func (f *facts) waiting(c *snapshot.Cgroup) (report.Finding, bool) {
 	}
 	r := report.Finding{
 		Code: codeNoVictim, Severity: critical, Confidence: high,
-		Title:    "out of memory at the limit of " + f.place(c.Path) + " with its OOM killer switched off: its tasks wait",
-		Evidence: []report.Evidence{{Statement: "it is under OOM, and nobody is killed", Source: c.OOMControl.Source, Value: "under_oom 1, oom_kill_disable 1"}},
+		Title:    f.Say("out of memory at the limit of %s with its OOM killer switched off: its tasks wait", f.place(c.Path)),
+		Evidence: []report.Evidence{{Statement: f.Say("it is under OOM, and nobody is killed"), Source: c.OOMControl.Source, Value: "under_oom 1, oom_kill_disable 1"}},
 	}
 	if n, ok := c.Usage.Get(); ok {
 		r.Bytes = &n
@@ -81,18 +81,15 @@ func (f *facts) noKillCounted() []report.Finding {
 	}
 	return []report.Finding{{
 		Code: codeNoVictim, Severity: notice, Confidence: low,
-		Title: fmt.Sprintf("out of memory at its own limit %s, and nobody was killed", timesText(oom)),
+		Title: f.Say("out of memory at its own limit %s, and nobody was killed", f.timesText(oom)),
 		Evidence: []report.Evidence{
-			{Statement: "its limit was reached and reclaim failed", Source: t.EventsLocal.Source, Value: fmt.Sprintf("oom %d", oom)},
-			{Statement: "no process in it or below was killed", Source: t.Events.Source, Value: "oom_kill 0"},
+			{Statement: f.Say("its limit was reached and reclaim failed"), Source: t.EventsLocal.Source, Value: fmt.Sprintf("oom %d", oom)},
+			{Statement: f.Say("no process in it or below was killed"), Source: t.Events.Source, Value: "oom_kill 0"},
 		},
-		Remedies: []report.Remedy{{Kind: "look", Command: "journalctl -k | memwhy oom parse -", Cost: "none"}},
+		Remedies: []report.Remedy{{Kind: "look", Command: "journalctl -k | memwhy oom parse -", Cost: f.Say("none")}},
 	}}
 }
 
-func timesText(n int64) string {
-	if n == 1 {
-		return "once"
-	}
-	return fmt.Sprintf("%d times", n)
+func (f *facts) timesText(n int64) string {
+	return f.Count(n, "once", "%d times")
 }

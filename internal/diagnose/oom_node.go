@@ -25,11 +25,11 @@ var oomNode = Rule{
 func nodeKills(f *facts) []report.Finding {
 	all := f.byVictim(codeNode, f.kills.node, func(r *report.Finding) {
 		r.Confidence = low
-		r.Title += "; of which cgroup it was the log does not say"
+		r.Title += f.Say("; of which cgroup it was the log does not say")
 	})
 	for i := range all {
 		all[i].Bytes = nil
-		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "look", Command: "memwhy explain /", Cost: "none"})
+		all[i].Remedies = append(all[i].Remedies, report.Remedy{Kind: "look", Command: "memwhy explain /", Cost: f.Say("none")})
 	}
 	return append(all, f.countersOnly(codeNode)...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func withHeaps(s *snapshot.Snapshot, h snapshot.Heaps) *snapshot.Snapshot {
@@ -38,7 +39,7 @@ func TestAllocatorSuspicion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := Suspicions(s, w, find(t, s))[2]
+		got := Suspicions(words.Printer{}, s, w, find(t, s))[2]
 		if got.Answer != c.answer || !strings.Contains(got.Because, c.because) {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -59,7 +59,7 @@ func (f *facts) slabs(kind string) (sum int64, list []share, e []report.Evidence
 		}
 	}
 	if len(list) > 0 {
-		ev := largest(list, "slab caches")
+		ev := f.largest(list, f.Say("slab caches"))
 		ev.Source = source
 		e = append(e, ev)
 	}

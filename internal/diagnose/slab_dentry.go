@@ -36,10 +36,10 @@ func dentries(f *facts) []report.Finding {
 	if !known || !f.matters(sum) {
 		return nil
 	}
-	r := f.cause(codeDentry, sum, high, "names of files that the kernel remembers (dentries): of temporary files, or of searches in vain", e...)
+	r := f.cause(codeDentry, sum, high, f.Say("names of files that the kernel remembers (dentries): of temporary files, or of searches in vain"), e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "strace -f -e trace=file -c -p PID: which calls name so many files", Cost: "the process runs slower while it is watched"},
-		{Kind: "app", Command: "use the same names again, or O_TMPFILE; do not search for files in a loop", ExpectBytes: ptr(sum), Cost: "none"},
+		{Kind: "look", Command: f.Say("strace -f -e trace=file -c -p PID: which calls name so many files"), Cost: f.Say("the process runs slower while it is watched")},
+		{Kind: "app", Command: f.Say("use the same names again, or O_TMPFILE; do not search for files in a loop"), ExpectBytes: ptr(sum), Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
 }

@@ -27,15 +27,15 @@ func inodes(f *facts) []report.Finding {
 	if !known || !f.matters(sum) {
 		return nil
 	}
-	title := "inodes: of many files that were opened or made"
-	cure := report.Remedy{Kind: "app", Command: "go through fewer files, or by O_PATH and readdir alone; memory.reclaim (v2) gives them back", ExpectBytes: ptr(sum), Cost: "opening them again is slower"}
+	title := f.Say("inodes: of many files that were opened or made")
+	cure := report.Remedy{Kind: "app", Command: f.Say("go through fewer files, or by O_PATH and readdir alone; memory.reclaim (v2) gives them back"), ExpectBytes: ptr(sum), Cost: f.Say("opening them again is slower")}
 	if list[0].name == "shmem_inode_cache" && 2*list[0].bytes > sum {
-		title = "inodes of files on tmpfs, which stay as long as the files"
-		cure = report.Remedy{Kind: "app", Command: "delete files on tmpfs that nobody needs", ExpectBytes: ptr(sum), Cost: "the files are gone"}
+		title = f.Say("inodes of files on tmpfs, which stay as long as the files")
+		cure = report.Remedy{Kind: "app", Command: f.Say("delete files on tmpfs that nobody needs"), ExpectBytes: ptr(sum), Cost: f.Say("the files are gone")}
 	}
 	r := f.cause(codeInode, sum, high, title, e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "df -i, and which program goes through so many files", Cost: "none"},
+		{Kind: "look", Command: f.Say("df -i, and which program goes through so many files"), Cost: f.Say("none")},
 		cure,
 	}
 	return []report.Finding{r}

@@ -25,32 +25,32 @@ var slabOther = Rule{
 
 func otherSlab(f *facts) []report.Finding {
 	rows, list, e, known := f.slabs(slabRest)
-	counters := f.balanced("slab by the counters", ledger.SlabReclaimable, ledger.SlabPinned, ledger.Slab)
+	counters := f.balanced(f.Say("slab by the counters"), ledger.SlabReclaimable, ledger.SlabPinned, ledger.Slab)
 	if !known {
 		sum := f.slabTotal()
 		if !f.matters(sum) {
 			return nil
 		}
-		r := f.cause(codeSlab, sum, low, "slab, of which nothing here lists the caches: "+able(f), counters)
-		r.Remedies = []report.Remedy{{Kind: "look", Command: "memwhy doctor: what a census needs, which names the caches", Cost: "none"}}
+		r := f.cause(codeSlab, sum, low, f.Say("slab, of which nothing here lists the caches: %s", able(f)), counters)
+		r.Remedies = []report.Remedy{{Kind: "look", Command: f.Say("memwhy doctor: what a census needs, which names the caches"), Cost: f.Say("none")}}
 		return []report.Finding{r}
 	}
 	if !f.matters(rows) {
 		return nil
 	}
-	title := "other slab"
+	title := f.Say("other slab")
 	if 2*list[0].bytes > rows {
-		title += ", most of it " + list[0].name
+		title += f.Say(", most of it %s", list[0].name)
 	}
 	r := f.cause(codeSlab, rows, medium, title, append(e, counters)...)
-	r.Remedies = []report.Remedy{{Kind: "look", Command: "memwhy explain " + quoted(f.target().Path) + " -o wide: the slab caches among the holders", Cost: "none"}}
+	r.Remedies = []report.Remedy{{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the slab caches among the holders", f.typed()), Cost: f.Say("none")}}
 	return []report.Finding{r}
 }
 
 // able says what kind of slab it must be for the most part.
 func able(f *facts) string {
 	if a, ok := f.w.Account(ledger.SlabReclaimable); ok && 2*a.Bytes > f.slabTotal() {
-		return "most of it can shrink, as names and inodes of files do"
+		return f.Say("most of it can shrink, as names and inodes of files do")
 	}
-	return "most of it cannot shrink, or is not known to"
+	return f.Say("most of it cannot shrink, or is not known to")
 }

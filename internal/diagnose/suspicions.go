@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The answers to a suspicion.
@@ -24,12 +24,12 @@ const (
 
 // Suspicions answers the five that everybody has first: churn, leak, allocator,
 // metric, mechanism. What needs two looks says so.
-func Suspicions(s *snapshot.Snapshot, w *ledger.Whole, found []report.Finding) []report.Suspicion {
-	f := &facts{s: s, w: w, trend: trend.Of(s, w.Bound)}
+func Suspicions(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, found []report.Finding) []report.Suspicion {
+	f := &facts{Printer: p, s: s, w: w, trend: trend.Of(s, w.Bound)}
 	if w.Usage == 0 {
 		var all []report.Suspicion
 		for _, id := range []string{"churn", "leak", "allocator", "metric", "mechanism"} {
-			all = append(all, report.Suspicion{ID: id, Answer: ruledOut, Because: "nothing is charged to this cgroup"})
+			all = append(all, report.Suspicion{ID: id, Answer: ruledOut, Because: p.Say("nothing is charged to this cgroup")})
 		}
 		all[len(all)-1] = f.mechanism(found)
 		return all
@@ -41,7 +41,7 @@ func Suspicions(s *snapshot.Snapshot, w *ledger.Whole, found []report.Finding) [
 func (f *facts) anon() (bytes int64, share string, known bool) {
 	_, known = f.w.Account(ledger.AnonOther)
 	bytes = f.account(ledger.AnonOther) + f.account(ledger.AnonLazyFree) + f.account(ledger.AnonUnmapped)
-	return bytes, size.Text(bytes) + ", " + size.Percent(bytes, f.w.Usage) + " of the usage", known
+	return bytes, f.Say("%s, %s of the usage", size.Text(bytes), size.Percent(bytes, f.w.Usage)), known
 }
 
 func (f *facts) churn(found []report.Finding) report.Suspicion {
@@ -52,9 +52,9 @@ func (f *facts) churn(found []report.Finding) report.Suspicion {
 	}
 	bytes, share, known := f.anon()
 	if known && 10*bytes < f.w.Usage {
-		return report.Suspicion{ID: "churn", Answer: unlikely, Because: "allocations cannot hold more than anonymous memory: " + share}
+		return report.Suspicion{ID: "churn", Answer: unlikely, Because: f.Say("allocations cannot hold more than anonymous memory: %s", share)}
 	}
-	return report.Suspicion{ID: "churn", Answer: cannotTell, Because: "one look has no rates: page faults and reclaim of two looks, 30 seconds apart, tell"}
+	return report.Suspicion{ID: "churn", Answer: cannotTell, Because: f.Say("one look has no rates: page faults and reclaim of two looks, 30 seconds apart, tell")}
 }
 
 // leaking: what only the owner frees can leak, be it the program's or the kernel's.
@@ -67,9 +67,9 @@ func (f *facts) leaking(found []report.Finding) report.Suspicion {
 	}
 	held := f.w.UnreclaimableMax + f.w.ReclaimableSlab
 	if f.w.ReclaimKnown && 10*held < f.w.Usage {
-		return report.Suspicion{ID: id, Answer: unlikely, Because: fmt.Sprintf("what could leak is %s, %s of the usage; the rest is page cache", size.Text(held), size.Percent(held, f.w.Usage))}
+		return report.Suspicion{ID: id, Answer: unlikely, Because: f.Say("what could leak is %s, %s of the usage; the rest is page cache", size.Text(held), size.Percent(held, f.w.Usage))}
 	}
-	return report.Suspicion{ID: id, Answer: cannotTell, Because: "one look has no slope: two looks under the same load tell, hours apart for a slow one"}
+	return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("one look has no slope: two looks under the same load tell, hours apart for a slow one")}
 }
 
 func (f *facts) allocator(found []report.Finding) report.Suspicion {
@@ -81,10 +81,10 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 		}
 	}
 	if known && 10*anon < f.w.Usage {
-		return report.Suspicion{ID: id, Answer: ruledOut, Because: "allocators hold anonymous memory: " + share}
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("allocators hold anonymous memory: %s", share)}
 	}
 	if !known {
-		return report.Suspicion{ID: id, Answer: cannotTell, Because: "how much anonymous memory there is, is not known"}
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("how much anonymous memory there is, is not known")}
 	}
 	// What the accounts of runtimes cover, and whose do not.
 	var managed, idle, pieces int64
@@ -93,14 +93,14 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
 		for _, r := range k.all {
 			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
-				silent = processName(k.process) + ": " + r.Unknown
+				silent = f.processName(k.process) + ": " + r.Unknown
 			}
 		}
 	}
 	if anon > 0 && 4*pieces >= anon && f.matters(pieces) {
-		return report.Suspicion{ID: id, Answer: likely, Because: fmt.Sprintf("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
+		return report.Suspicion{ID: id, Answer: likely, Because: f.Say("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
 	}
-	because := fmt.Sprintf("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
+	because := f.Say("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
 	switch {
 	case 10*managed >= 8*anon && 10*idle < anon && silent == "":
 		return report.Suspicion{ID: id, Answer: ruledOut, Because: because}
@@ -109,7 +109,7 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 	case 2*managed >= anon:
 		return report.Suspicion{ID: id, Answer: unlikely, Because: because}
 	}
-	return report.Suspicion{ID: id, Answer: cannotTell, Because: "what a heap holds and does not use only its runtime knows: " + share + ", is mapped"}
+	return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("what a heap holds and does not use only its runtime knows: %s, is mapped", share)}
 }
 
 func (f *facts) metric(found []report.Finding) report.Suspicion {
@@ -118,16 +118,16 @@ func (f *facts) metric(found []report.Finding) report.Suspicion {
 		return report.Suspicion{ID: id, Answer: confirmed, Because: r.Title}
 	}
 	if !f.w.ReclaimKnown {
-		return report.Suspicion{ID: id, Answer: cannotTell, Because: "what can be freed is not known"}
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.Say("what can be freed is not known")}
 	}
 	ws, _, _ := says.WorkingSet(f.target(), f.w.Usage)
 	over := ws - f.w.UnreclaimableMax
-	because := fmt.Sprintf("the working set is %s, what cannot be freed %s", size.Text(ws), size.Text(f.w.UnreclaimableMax))
+	because := f.Say("the working set is %s, what cannot be freed %s", size.Text(ws), size.Text(f.w.UnreclaimableMax))
 	switch {
 	case f.matters(over) && 4*over >= f.w.Usage && 2*over >= ws:
-		return report.Suspicion{ID: id, Answer: likely, Because: because + ": an alert on the working set exaggerates"}
+		return report.Suspicion{ID: id, Answer: likely, Because: f.Say("%s: an alert on the working set exaggerates", because)}
 	case 10*max(over, -over) < max(f.w.Usage, 1):
-		return report.Suspicion{ID: id, Answer: ruledOut, Because: because + ": they agree"}
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("%s: they agree", because)}
 	}
 	return report.Suspicion{ID: id, Answer: unlikely, Because: because}
 }
@@ -136,7 +136,7 @@ func (f *facts) metric(found []report.Finding) report.Suspicion {
 // node and holds nothing of the target is no reason for its bytes.
 func (f *facts) mechanism(found []report.Finding) report.Suspicion {
 	const id = "mechanism"
-	answer, because := unlikely, "no known fault of kernel, cgroup or runtime shows its signs here"
+	answer, because := unlikely, f.Say("no known fault of kernel, cgroup or runtime shows its signs here")
 	for _, r := range found { // the gravest first
 		if r.Severity == info || !slices.ContainsFunc([]string{"cgroup.", "kmem.", advisoryCode}, func(p string) bool { return strings.HasPrefix(r.Code, p) }) {
 			continue
@@ -148,7 +148,7 @@ func (f *facts) mechanism(found []report.Finding) report.Suspicion {
 		case r.Bytes != nil || r.Severity != notice:
 			answer = likely
 		default:
-			because += "; that is the node, and nothing of it is known to be charged here"
+			because += f.Say("; that is the node, and nothing of it is known to be charged here")
 		}
 		break
 	}

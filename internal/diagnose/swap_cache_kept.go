@@ -35,20 +35,20 @@ func cacheKept(f *facts) []report.Finding {
 	if !f.matters(swap) || rest < swap {
 		return nil
 	}
-	r := f.cause(codeKept, swap, low, fmt.Sprintf("anonymous memory is in swap beside %s of page cache that nobody is seen to use", size.Text(rest)),
-		f.counters("page cache", "file", "active_file", "inactive_file"))
+	r := f.cause(codeKept, swap, low, f.Say("anonymous memory is in swap beside %s of page cache that nobody is seen to use", size.Text(rest)),
+		f.counters(f.Say("page cache"), "file", "active_file", "inactive_file"))
 	source, value := f.target().SwapUsage.Source, fmt.Sprint(swap)
 	if source == "" {
 		source = f.target().Stat.Source
 	}
-	r.Evidence = append(r.Evidence, report.Evidence{Statement: "in swap, not in the usage", Source: source, Value: value})
+	r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("in swap, not in the usage"), Source: source, Value: value})
 	if n, ok := f.target().Swappiness.Get(); ok {
-		r.Evidence = append(r.Evidence, report.Evidence{Statement: "how much this cgroup prefers to swap", Source: f.target().Swappiness.Source, Value: fmt.Sprint(n)})
+		r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("how much this cgroup prefers to swap"), Source: f.target().Swappiness.Source, Value: fmt.Sprint(n)})
 	}
 	r.PartOf = codeCold
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "vmstat 1: si and so say whether it goes on", Cost: "none"},
-		{Kind: "configure", Command: "vm.swappiness: lower", Cost: "more page cache goes instead"},
+		{Kind: "look", Command: f.Say("vmstat 1: si and so say whether it goes on"), Cost: f.Say("none")},
+		{Kind: "configure", Command: f.Say("vm.swappiness: lower"), Cost: f.Say("more page cache goes instead")},
 	}
 	return []report.Finding{r}
 }

@@ -36,7 +36,7 @@ func throttled(f *facts) []report.Finding {
 	r := report.Finding{
 		Code: codeThrottle, Severity: notice, Confidence: medium, Bytes: ptr(l.UnreclaimableMax), Evidence: f.limitEvidence(l),
 		Remedies: []report.Remedy{
-			{Kind: "limit", Command: "raise memory.high (systemd: MemoryHigh=), or bound the program below it", Cost: "memory of the node"},
+			{Kind: "limit", Command: f.Say("raise memory.high (systemd: MemoryHigh=), or bound the program below it"), Cost: f.Say("memory of the node")},
 		},
 	}
 	times := int64(0)
@@ -49,19 +49,19 @@ func throttled(f *facts) []report.Finding {
 			if st, ok := events.Get(); ok && times == 0 {
 				if n, ok := st.Get("high"); ok && n > 0 {
 					times = n
-					r.Evidence = append(r.Evidence, report.Evidence{Statement: "how often it was exceeded", Source: events.Source, Value: fmt.Sprintf("high %d", n)})
+					r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("how often it was exceeded"), Source: events.Source, Value: fmt.Sprintf("high %d", n)})
 				}
 			}
 		}
 		if p, ok := c.Pressure.Get(); ok && p.HasFull {
-			r.Evidence = append(r.Evidence, report.Evidence{Statement: "share of the last 10 seconds that all its processes waited for memory", Source: c.Pressure.Source, Value: fmt.Sprintf("full avg10=%.2f", p.Full.Avg10)})
+			r.Evidence = append(r.Evidence, report.Evidence{Statement: f.Say("share of the last 10 seconds that all its processes waited for memory"), Source: c.Pressure.Source, Value: fmt.Sprintf("full avg10=%.2f", p.Full.Avg10)})
 		}
 	}
-	title := "is at its end"
+	title := f.Say("is at its end")
 	if times > 0 {
 		r.Severity, r.Confidence = warning, high
-		title = "slows its processes down, " + timesText(times) + " so far"
+		title = f.Say("slows its processes down, %s so far", f.timesText(times))
 	}
-	r.Title = fmt.Sprintf("memory.high %s of %s %s: %s cannot be freed", size.Text(l.Bytes), f.place(l.Cgroup), title, size.Text(l.UnreclaimableMax))
+	r.Title = f.Say("memory.high %s of %s %s: %s cannot be freed", size.Text(l.Bytes), f.place(l.Cgroup), title, size.Text(l.UnreclaimableMax))
 	return []report.Finding{r}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // longWatch is from when on growth that goes on is more than a start.
@@ -42,11 +43,11 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 		return report.Suspicion{ID: id, Answer: answer, Because: r.Title}, true
 	}
 	told := map[trend.Shape]string{
-		trend.Plateau:   "it rose and stopped: %s by %s within %s",
-		trend.Sawtooth:  "it goes up and down, as with a garbage collector: %s, by %s within %s",
-		trend.Falling:   "it falls: %s by %s within %s",
-		trend.Unsettled: "it moved, and these looks do not tell which way it goes: %s by %s within %s; a longer watch does",
-		trend.Rising:    "it rises: %s by %s within %s",
+		trend.Plateau:   words.Key("it rose and stopped: %s by %s within %s"),
+		trend.Sawtooth:  words.Key("it goes up and down, as with a garbage collector: %s, by %s within %s"),
+		trend.Falling:   words.Key("it falls: %s by %s within %s"),
+		trend.Unsettled: words.Key("it moved, and these looks do not tell which way it goes: %s by %s within %s; a longer watch does"),
+		trend.Rising:    words.Key("it rises: %s by %s within %s"),
 	}
 	for _, shape := range []trend.Shape{trend.Rising, trend.Unsettled, trend.Plateau, trend.Sawtooth, trend.Falling} {
 		for _, path := range []string{trend.Anon, trend.Shmem, trend.Kernel, trend.Sock} {
@@ -58,7 +59,7 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 			if answer == "" {
 				answer = unlikely
 			}
-			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(told[shape], path, size.Text(l.Span()), f.window())}, true
+			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(f.Of(told[shape]), path, size.Text(l.Span()), f.window())}, true
 		}
 	}
 	l, ok := f.trend.Line(trend.Anon)
@@ -66,7 +67,7 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 		return report.Suspicion{}, false
 	}
 	rate := int64(float64(l.Noise) / f.trend.Window.Hours())
-	because := fmt.Sprintf("within %s nothing that could leak grew by more than %s: there is no leak faster than %s an hour", f.window(), size.Text(l.Noise), size.Text(rate))
+	because := f.Say("within %s nothing that could leak grew by more than %s: there is no leak faster than %s an hour", f.window(), size.Text(l.Noise), size.Text(rate))
 	if f.trend.Window >= longWatch {
 		return report.Suspicion{ID: id, Answer: ruledOut, Because: because}, true
 	}
@@ -101,7 +102,7 @@ func (f *facts) churning(found []report.Finding) (report.Suspicion, bool) {
 	if !known {
 		return report.Suspicion{}, false
 	}
-	return report.Suspicion{ID: id, Answer: ruledOut, Because: fmt.Sprintf("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
+	return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
 }
 
 // Nothing goes on when the processor time is at most a hundredth of one processor,
@@ -134,16 +135,20 @@ func (f *facts) idle() (confidence string, e []report.Evidence, yes bool) {
 		}
 	}
 	e = []report.Evidence{
-		{Statement: "processor time within " + f.window(), Source: t.CPU.Source, Value: time.Duration(t.CPU.N).String()},
-		{Statement: "page faults meanwhile", Source: faults.Source, Value: fmt.Sprint(faults.N)},
-		{Statement: "file cache at the begin and at the end", Source: f.target().Stat.Source, Value: fmt.Sprintf("%d, %d", file.Bytes[0], file.Bytes[len(file.Bytes)-1])},
+		{Statement: f.Say("processor time within %s", f.window()), Source: t.CPU.Source, Value: time.Duration(t.CPU.N).String()},
+		{Statement: f.Say("page faults meanwhile"), Source: faults.Source, Value: fmt.Sprint(faults.N)},
+		{Statement: f.Say("file cache at the beginning and at the end"), Source: f.target().Stat.Source, Value: fmt.Sprintf("%d, %d", file.Bytes[0], file.Bytes[len(file.Bytes)-1])},
 	}
 	for _, x := range []struct {
 		what string
 		a    trend.Amount
-	}{{"read from block devices", t.Read}, {"written to block devices", t.Written}, {"read and written by system calls", t.Calls}} {
+	}{
+		{f.Say("read from block devices meanwhile"), t.Read},
+		{f.Say("written to block devices meanwhile"), t.Written},
+		{f.Say("read and written by system calls meanwhile"), t.Calls},
+	} {
 		if x.a.Known {
-			e = append(e, report.Evidence{Statement: x.what + " meanwhile", Source: x.a.Source, Value: fmt.Sprint(x.a.N)})
+			e = append(e, report.Evidence{Statement: x.what, Source: x.a.Source, Value: fmt.Sprint(x.a.N)})
 		}
 	}
 	return confidence, e, true
@@ -151,7 +156,7 @@ func (f *facts) idle() (confidence string, e []report.Evidence, yes bool) {
 
 // soon grades growth by when it reaches the deciding limit. A short watch may have
 // seen a start.
-func (f *facts) soon(l *trend.Line) (severity, words string) {
+func (f *facts) soon(l *trend.Line) (severity, text string) {
 	limit, ok := f.w.Deciding(true)
 	slope := l.Slope()
 	if !ok || slope <= 0 {
@@ -168,7 +173,7 @@ func (f *facts) soon(l *trend.Line) (severity, words string) {
 	default:
 		severity = info
 	}
-	return severity, fmt.Sprintf("; at this rate it reaches the limit in %s", left.Round(time.Second))
+	return severity, f.Say("; at this rate it reaches the limit in %s", left.Round(time.Second))
 }
 
 func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
@@ -177,7 +182,7 @@ func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
 		source = t.Stat.Source
 	}
 	return report.Evidence{
-		Statement: fmt.Sprintf("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
+		Statement: f.Say("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
 		Source:    source, Value: fmt.Sprintf("first %d, last %d, median slope %d bytes/s", l.Bytes[0], l.Bytes[len(l.Bytes)-1], int64(l.Slope())),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // watched looks at s seven times, a second apart: anonymous memory as given, in
@@ -69,7 +70,7 @@ func TestSuspicionsOfAWatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := Suspicions(c.s, w, find(t, c.s))
+		got := Suspicions(words.Printer{}, c.s, w, find(t, c.s))
 		if got[0].Answer != c.churn || got[1].Answer != c.leak {
 			t.Errorf("%s: %+v", name, got[:2])
 		}

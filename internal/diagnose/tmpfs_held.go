@@ -44,17 +44,17 @@ func held(f *facts) []report.Finding {
 	list := f.memoryFileList()
 	what := ""
 	if len(list) > 0 {
-		e = append(e, largest(list, "memory files, by their paths in their file systems or the kernel's labels"))
-		what = ": " + kinds(list)
+		e = append(e, f.largest(list, f.Say("memory files, by their paths in their file systems or the kernel's labels")))
+		what = ": " + f.kinds(list)
 		if 2*list[0].bytes > bytes {
-			what += "; most of it is " + list[0].name
+			what += f.Say("; most of it is %s", list[0].name)
 		}
 	}
-	r := f.cause(codeTmpfs, bytes, confidence, "memory files, which only deleting or swap gives back"+what, e...)
+	r := f.cause(codeTmpfs, bytes, confidence, f.Say("memory files, which only deleting or swap gives back%s", what), e...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
-		{Kind: "app", Command: "delete the files, close the memfd, detach and remove the segment", ExpectBytes: ptr(bytes), Cost: "the contents are gone"},
-		{Kind: "limit", Command: "emptyDir with medium Memory: set sizeLimit below the container's limit", Cost: "writes beyond it fail"},
+		{Kind: "app", Command: f.Say("delete the files, close the memfd, detach and remove the segment"), ExpectBytes: ptr(bytes), Cost: f.Say("the contents are gone")},
+		{Kind: "limit", Command: f.Say("emptyDir with medium Memory: set sizeLimit below the container's limit"), Cost: f.Say("writes beyond it fail")},
 	}
 	return []report.Finding{r}
 }
@@ -63,15 +63,15 @@ func held(f *facts) []report.Finding {
 // found, or what is on the anonymous lists and is not anonymous.
 func (f *facts) memoryFiles() (bytes int64, confidence string, e []report.Evidence) {
 	if a, ok := f.w.Account(ledger.Shmem); ok {
-		return a.Bytes, high, []report.Evidence{f.counters("tmpfs, memfd and shared memory", "shmem")}
+		return a.Bytes, high, []report.Evidence{f.counters(f.Say("tmpfs, memfd and shared memory"), "shmem")}
 	}
 	a, _ := f.w.Account(ledger.File)
 	if c, _, ok := f.census(); ok {
 		if n, known := ledger.Count(c, f.target().Path, !f.target().Hierarchical()); known && n.Shmem != snapshot.Unknown {
-			return min(n.Shmem, a.Bytes), high, []report.Evidence{f.counters("inside of the page cache: this kernel does not count them apart", "file")}
+			return min(n.Shmem, a.Bytes), high, []report.Evidence{f.counters(f.Say("inside of the page cache: this kernel does not count them apart"), "file")}
 		}
 	}
-	return a.State["onAnonLists"], medium, []report.Evidence{f.counters("page cache on the anonymous lists is of memory files", "active_anon", "inactive_anon", "anon", "file")}
+	return a.State["onAnonLists"], medium, []report.Evidence{f.counters(f.Say("page cache on the anonymous lists is of memory files"), "active_anon", "inactive_anon", "anon", "file")}
 }
 
 // memoryFileList are those that a census found, the largest first.
@@ -98,22 +98,22 @@ func (f *facts) memoryFileList() []share {
 
 // kinds says what the files are, by the labels that the kernel gives to those
 // without a name.
-func kinds(list []share) string {
+func (f *facts) kinds(list []share) string {
 	var parts []string
 	for _, s := range list {
-		kind := "files on tmpfs"
+		kind := f.Say("files on tmpfs")
 		switch in := s.inode; {
 		case !in.Pseudo:
 		case strings.HasPrefix(in.Path, "memfd:"):
 			kind = "memfd"
 		case strings.HasPrefix(in.Path, "SYSV"):
-			kind = "System V segments"
+			kind = f.Say("System V segments")
 		case in.Path == "dev/zero":
-			kind = "shared anonymous memory"
+			kind = f.Say("shared anonymous memory")
 		}
 		if !slices.Contains(parts, kind) {
 			parts = append(parts, kind)
 		}
 	}
-	return strings.Join(parts, ", ")
+	return f.Join(parts)
 }

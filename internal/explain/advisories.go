@@ -7,58 +7,48 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Advisories applies the whole catalogue to a node.
-func Advisories(s *snapshot.Snapshot) (*report.Advisories, error) {
-	judged, err := advisory.Look(s).Judge(advisory.IDs())
+func Advisories(p words.Printer, s *snapshot.Snapshot) (*report.Advisories, error) {
+	judged, err := advisory.Look(p, s).Judge(advisory.IDs())
 	if err != nil {
 		return nil, err
 	}
 	r := &report.Advisories{
-		Schema: report.AdvisoriesSchema, Generated: generated(s), Host: host(s),
-		Advisories: advisories(judged), NotSeen: []report.NotSeen{},
+		Schema: report.AdvisoriesSchema, Lang: p.Lang(), Generated: generated(s), Host: host(s),
+		Advisories: advisories(p, judged), NotSeen: []report.NotSeen{},
 	}
 	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
-	l := &r.NotSeen
+	l := &missingList{Printer: p, rows: r.NotSeen}
 	if r.Host.CPUs == nil {
-		missing(l, "host.cpus", s.Host.CPUs.Source, s.Host.CPUs.State, s.Host.CPUs.Err, "how many CPUs are online")
+		l.add("host.cpus", s.Host.CPUs.Source, s.Host.CPUs.State, s.Host.CPUs.Err, p.Say("how many CPUs are online"))
 	}
 	if r.Host.MemTotalBytes == nil {
-		missing(l, "host.memTotalBytes", s.Node.Meminfo.Source, s.Node.Meminfo.State, s.Node.Meminfo.Err, "the memory of the node")
+		l.add("host.memTotalBytes", s.Node.Meminfo.Source, s.Node.Meminfo.State, s.Node.Meminfo.Err, p.Say("the memory of the node"))
 	}
 	if r.Generated == nil {
-		missing(l, "generated", "the capture", snapshot.Absent, "it does not say when it was taken", "when the node was read")
+		l.add("generated", "the capture", snapshot.Absent, p.Say("it does not say when it was taken"), p.Say("when the node was read"))
 	}
-	unseen(l, s.Host.Kernel, "the kernel's release, and with it every version")
-	unseen(l, s.Kmem.Clones, "removed cgroups that still own slab")
-	unseen(l, s.Kmem.Groups, "which memory cgroups are live")
-	unseen(l, s.Kmem.Root, "how many dying cgroups the kernel keeps")
-	unseen(l, s.Node.Controllers, "how many memory cgroups the kernel counts")
-	unseen(l, s.Node.Slabs, "the node's slab by cache")
-	unseen(l, s.Node.BootArgs, "the options that the kernel was started with")
+	unread(l, s.Host.Kernel, p.Say("the kernel's release, and with it every version"))
+	unread(l, s.Kmem.Clones, p.Say("removed cgroups that still own slab"))
+	unread(l, s.Kmem.Groups, p.Say("which memory cgroups are live"))
+	unread(l, s.Kmem.Root, p.Say("how many dying cgroups the kernel keeps"))
+	unread(l, s.Node.Controllers, p.Say("how many memory cgroups the kernel counts"))
+	unread(l, s.Node.Slabs, p.Say("the node's slab by cache"))
+	unread(l, s.Node.BootArgs, p.Say("the options that the kernel was started with"))
 	for _, b := range s.Kmem.Builds {
-		unseen(l, b.Marks, "what "+b.Program+" was built with")
+		unread(l, b.Marks, p.Say("what %s was built with", b.Program))
 	}
+	r.NotSeen = l.rows
 	return r, nil
 }
 
-func missing(l *[]report.NotSeen, key, source string, state snapshot.State, why, would string) {
-	src, _ := printable.UTF8(source)
-	text, _ := printable.UTF8(why)
-	*l = append(*l, report.NotSeen{Key: key, Source: src, State: state.String(), Why: text, WouldShow: would})
-}
-
-func unseen[T any](l *[]report.NotSeen, r snapshot.Reading[T], would string) {
-	if r.State != snapshot.Present {
-		missing(l, "", r.Source, r.State, r.Err, would)
-	}
-}
-
-func advisories(judged []advisory.Judgement) []report.Advisory {
+func advisories(p words.Printer, judged []advisory.Judgement) []report.Advisory {
 	rows := make([]report.Advisory, 0, len(judged))
 	for _, j := range judged {
-		row := report.Advisory{ID: j.ID, Title: j.Title, Class: j.Class, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
+		row := report.Advisory{ID: j.ID, Title: p.Of(j.Title), Class: j.Class, Verdict: string(j.Verdict), Evidence: []report.Evidence{}}
 		for _, e := range j.Evidence {
 			statement, _ := printable.UTF8(e.Statement)
 			source, _ := printable.UTF8(e.Source)

@@ -12,6 +12,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // cached is what a census found of one file.
@@ -400,7 +401,7 @@ func censusCost(s *snapshot.Snapshot) *report.CensusCost {
 }
 
 // censusDoubts are what the census itself doubts, and what it had no room for.
-func censusDoubts(s *snapshot.Snapshot) []string {
+func censusDoubts(p words.Printer, s *snapshot.Snapshot) []string {
 	c, ok := s.Census.Get()
 	if !ok {
 		return nil
@@ -408,10 +409,10 @@ func censusDoubts(s *snapshot.Snapshot) []string {
 	var doubts []string
 	for _, d := range c.Doubts {
 		text, _ := name(d)
-		doubts = append(doubts, "census: "+text)
+		doubts = append(doubts, p.Say("census: %s", text))
 	}
 	if d := c.Dropped; d.Any() {
-		doubts = append(doubts, fmt.Sprintf("census: no room for %d groups, %d files, %d inodes, %d names, %s: its lists are not complete", d.Groups, d.Files, d.Inodes, d.Names, size.Text(d.Bytes)))
+		doubts = append(doubts, p.Say("census: no room for %d groups, %d files, %d inodes, %d names, %s: its lists are not complete", d.Groups, d.Files, d.Inodes, d.Names, size.Text(d.Bytes)))
 	}
 	return doubts
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func present[T any](v T) snapshot.Reading[T] {
@@ -72,7 +73,7 @@ func counted() *snapshot.Snapshot {
 }
 
 func TestFilesOfATarget(t *testing.T) {
-	r, err := Files(counted(), FileOptions{Sort: FilesByBytes})
+	r, err := Files(words.Printer{}, counted(), FileOptions{Sort: FilesByBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,15 +107,15 @@ func TestFilesOfATarget(t *testing.T) {
 }
 
 func TestFilesAreBoundedAndSorted(t *testing.T) {
-	r, err := Files(counted(), FileOptions{Sort: FilesByDirty, Max: 1})
+	r, err := Files(words.Printer{}, counted(), FileOptions{Sort: FilesByDirty, Max: 1})
 	if err != nil || len(r.Files) != 1 || r.Files[0].Inode != 2 || r.Omitted.Count != 3 || r.Omitted.Bytes != 45 || r.Totals.Bytes != 70 {
 		t.Errorf("%v %+v", err, r)
 	}
-	r, err = Files(counted(), FileOptions{Sort: FilesByPath})
+	r, err = Files(words.Printer{}, counted(), FileOptions{Sort: FilesByPath})
 	if err != nil || r.Files[0].Path != "/data/log/\\xff\n" || r.Files[3].Path != "memfd:x" {
 		t.Errorf("%v %+v", err, r.Files)
 	}
-	r, err = Files(counted(), FileOptions{Sort: FilesByBytes, Depth: 2})
+	r, err = Files(words.Printer{}, counted(), FileOptions{Sort: FilesByBytes, Depth: 2})
 	want := []report.Directory{
 		{Path: "/data/log", Files: 2, Bytes: 35, State: map[string]int64{"dirty": 25}},
 		{Path: "(memfd)", Files: 1, Bytes: 20, State: map[string]int64{}},
@@ -129,7 +130,7 @@ func TestFilesOfTheNode(t *testing.T) {
 	s := counted()
 	s.Path = nil
 	s.Node.Vmstat = present(snapshot.Stat{Entries: []snapshot.Entry{{Key: "nr_file_pages", Value: 140}}})
-	r, err := Files(s, FileOptions{Sort: FilesByBytes})
+	r, err := Files(words.Printer{}, s, FileOptions{Sort: FilesByBytes})
 	if err != nil || r.Target != nil || r.Totals.Bytes != 129 || *r.Coverage.CounterBytes != 140 || r.Coverage.NamedBytes != 120 {
 		t.Fatalf("%v %+v", err, r)
 	}
@@ -147,12 +148,12 @@ func TestFilesOfTheNode(t *testing.T) {
 func TestFilesWithoutACensus(t *testing.T) {
 	s := counted()
 	s.Census = snapshot.Reading[*snapshot.Census]{State: snapshot.Denied, Err: "CAP_BPF is missing"}
-	if _, err := Files(s, FileOptions{}); !errors.Is(err, ErrNoFiles) || !strings.Contains(err.Error(), "CAP_BPF is missing") {
+	if _, err := Files(words.Printer{}, s, FileOptions{}); !errors.Is(err, ErrNoFiles) || !strings.Contains(err.Error(), "CAP_BPF is missing") {
 		t.Error(err)
 	}
 	s = counted()
 	s.Census.Value.Engine = snapshot.EngineKpage
-	if _, err := Files(s, FileOptions{}); !errors.Is(err, ErrNoFiles) {
+	if _, err := Files(words.Printer{}, s, FileOptions{}); !errors.Is(err, ErrNoFiles) {
 		t.Error(err)
 	}
 }
@@ -164,7 +165,7 @@ func TestCensusHolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	got := map[string]int64{}
 	for _, h := range all {
 		got[h.Kind+" "+h.Account+" "+h.Name] = h.Bytes
@@ -225,7 +226,7 @@ func TestCrowdedDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, _ := holders(s, w.Ledger)
+	all, _ := holders(words.Printer{}, s, w.Ledger)
 	var got []report.Holder
 	for _, h := range all {
 		if h.Kind == "directory" {

@@ -19,12 +19,12 @@ import (
 func children(s *snapshot.Snapshot, w *ledger.Whole, missing *missingList) []report.Child {
 	all, ok := s.Children.Get()
 	if !ok {
-		source(missing, s.Children, "the containers of the pod")
+		source(missing, s.Children, missing.Say("the containers of the pod"))
 		return nil
 	}
 	rest := report.Child{Kind: "remainder", UsageBytes: w.Usage, Accounts: classes(w.Ledger)}
 	rest.Cgroup, rest.CgroupBytes = name(s.Target().Path)
-	rest.Name = "the pod itself"
+	rest.Name = missing.Say("the pod itself")
 	rows := []report.Child{}
 	for i := range all {
 		c := &all[i]
@@ -32,7 +32,7 @@ func children(s *snapshot.Snapshot, w *ledger.Whole, missing *missingList) []rep
 		one.Path = append([]snapshot.Cgroup{*c}, s.Path...)
 		own, err := ledger.Explain(&one)
 		if err != nil {
-			missing.add("children", c.Usage.Source, c.Usage.State, err.Error(), "what "+path.Base(c.Path)+" holds; it is counted as the pod's own")
+			missing.add("children", c.Usage.Source, c.Usage.State, err.Error(), missing.Say("what %s holds; it is counted as the pod's own", path.Base(c.Path)))
 			continue
 		}
 		row := child(c, own, s.Names)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const podUID = "11111111-2222-3333-4444-555555555555"
@@ -51,7 +52,7 @@ func pod() *snapshot.Snapshot {
 }
 
 func TestPodIsMoreThanItsContainers(t *testing.T) {
-	r, err := Report(pod())
+	r, err := Report(words.Printer{}, pod())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestPodIsMoreThanItsContainers(t *testing.T) {
 func TestPodWithAnUnreadableContainer(t *testing.T) {
 	s := pod()
 	s.Children.Value[0].Usage = snapshot.Reading[int64]{State: snapshot.Denied, Source: "/x/memory.current", Err: "permission denied"}
-	r, err := Report(s)
+	r, err := Report(words.Printer{}, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestPodWithAnUnreadableContainer(t *testing.T) {
 		t.Errorf("%+v, %v", r.Children, said)
 	}
 	s.Children = snapshot.Reading[[]snapshot.Cgroup]{State: snapshot.Denied, Source: "/x", Err: "permission denied"}
-	if r, err = Report(s); err != nil || len(r.Children) != 0 {
+	if r, err = Report(words.Printer{}, s); err != nil || len(r.Children) != 0 {
 		t.Errorf("%+v, %v", r.Children, err)
 	}
 }

@@ -2,26 +2,27 @@ package explain
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // doctorSources are the sources that a doctor names, in their order, and what
 // each tells.
 var doctorSources = []struct{ id, shows string }{
-	{snapshot.TryCgroup, "usage, limits and accounts of every container"},
-	{snapshot.TryProcesses, "who holds memory: mappings, open and deleted files"},
-	{snapshot.TryBPF, "every cached file, slab cache and removed cgroup, by page"},
-	{snapshot.TryKcore, "the same as bpf, where that is refused: --census kcore"},
-	{snapshot.TryKpage, "memory by class and live cgroup, no files: --census kpage"},
-	{snapshot.TryFiles, "what is cached of the files that processes reach"},
-	{snapshot.TrySlabinfo, "the node's slab by cache"},
-	{snapshot.TryPSI, "how long tasks waited for memory"},
-	{snapshot.TryKmsg, "OOM kills of the past: memwhy oom list"},
+	{snapshot.TryCgroup, words.Key("usage, limits and accounts of every container")},
+	{snapshot.TryProcesses, words.Key("who holds memory: mappings, open and deleted files")},
+	{snapshot.TryHeaps, words.Key("what the heaps of Go, the JVM and glibc hold and do not use")},
+	{snapshot.TryBPF, words.Key("every cached file, slab cache and removed cgroup, by page")},
+	{snapshot.TryKcore, words.Key("the same as bpf, where that is refused: --census kcore")},
+	{snapshot.TryKpage, words.Key("memory by class and live cgroup, no files: --census kpage")},
+	{snapshot.TryFiles, words.Key("what is cached of the files that processes reach")},
+	{snapshot.TrySlabinfo, words.Key("the node's slab by cache")},
+	{snapshot.TryPSI, words.Key("how long tasks waited for memory")},
+	{snapshot.TryKmsg, words.Key("OOM kills of the past: memwhy oom list")},
 }
 
 // capabilities are those that a source may need.
@@ -49,9 +50,9 @@ const (
 )
 
 // Doctor says what may be seen here, what not, and what would change that.
-func Doctor(a *snapshot.Access) *report.Doctor {
-	d := &doctor{a: a, r: &report.Doctor{
-		Schema: report.DoctorSchema, Cgroups: cmp.Or(a.Mode, "none"), Sources: []report.DoctorSource{}, Facts: []report.DoctorFact{},
+func Doctor(p words.Printer, a *snapshot.Access) *report.Doctor {
+	d := &doctor{Printer: p, a: a, r: &report.Doctor{
+		Schema: report.DoctorSchema, Lang: p.Lang(), Cgroups: cmp.Or(a.Mode, "none"), Sources: []report.DoctorSource{}, Facts: []report.DoctorFact{},
 		User: report.DoctorUser{Capabilities: []string{}, Lacks: []string{}},
 	}}
 	d.r.Kernel, _ = name(a.Host.Kernel.Value)
@@ -77,16 +78,18 @@ func Doctor(a *snapshot.Access) *report.Doctor {
 }
 
 type doctor struct {
+	words.Printer
 	a *snapshot.Access
 	r *report.Doctor
 
 	remedies []string // for the summary, each once
+	lacks    []string // capabilities, for the summary
 	part     bool     // a source tells a part only
 }
 
 func (d *doctor) source(t snapshot.Trial, shows string) {
-	s := report.DoctorSource{ID: t.ID, State: "ok", Shows: shows, How: []string{}}
-	s.Why, _ = name(cmp.Or(t.Err, t.Note))
+	s := report.DoctorSource{ID: t.ID, State: "ok", Shows: d.Of(shows), How: []string{}}
+	s.Why, _ = name(d.Of(cmp.Or(t.Err, t.Note)))
 	switch t.State {
 	case snapshot.Denied:
 		s.State = "refused"
@@ -107,39 +110,41 @@ func (d *doctor) how(t snapshot.Trial) []string {
 	denied := t.State == snapshot.Denied
 	switch {
 	case t.ID == snapshot.TryBPF && strings.Contains(t.Err, "lockdown"):
-		return d.only("on a kernel without lockdown=confidentiality", "boot without lockdown=confidentiality")
+		return d.only(d.Say("on a kernel without lockdown=confidentiality"), d.Say("boot without lockdown=confidentiality"))
 	case strings.Contains(t.Err, "/sys/kernel/btf"):
-		return []string{"a kernel with CONFIG_DEBUG_INFO_BTF=y, and /sys not hidden"}
+		return []string{d.Say("a kernel with CONFIG_DEBUG_INFO_BTF=y, and /sys not hidden")}
 	case denied && d.inner():
-		return d.only("in the node's own user namespace",
-			"run it in the node's own user namespace", "docker run --userns=host; podman as root", "kubernetes: hostUsers: true")
-	case denied && t.ID == snapshot.TryProcesses:
+		return d.only(d.Say("in the node's own user namespace"),
+			d.Say("run it in the node's own user namespace"), d.Say("docker run --userns=host; podman as root"), "kubernetes: hostUsers: true")
+	case denied && t.ID == snapshot.TryHeaps && strings.Contains(t.Err, "ptrace_scope is 3"):
+		return d.only(d.Say("on a node where kernel.yama.ptrace_scope was not set to 3"), d.Say("boot without kernel.yama.ptrace_scope=3: nothing undoes it"))
+	case denied && (t.ID == snapshot.TryProcesses || t.ID == snapshot.TryHeaps):
 		return d.need(snapshot.CapSysPtrace)
 	case denied && t.ID == snapshot.TryKmsg:
-		return append(d.need(snapshot.CapSyslog), "or: sysctl kernel.dmesg_restrict=0")
+		return append(d.need(snapshot.CapSyslog), d.Say("or: sysctl kernel.dmesg_restrict=0"))
 	case denied && t.ID == snapshot.TryBPF && !d.has(snapshot.CapSysAdmin):
 		return d.need(snapshot.CapSysAdmin)
 	case denied && t.ID == snapshot.TryBPF && strings.Contains(t.Err, "MEMLOCK"):
 		return d.need(snapshot.CapSysResource)
 	case denied && t.ID == snapshot.TryBPF && d.a.Own.Value.Seccomp:
-		return d.only("with a seccomp profile that allows bpf(2)",
-			"allow bpf(2) in the seccomp profile", "docker run --security-opt seccomp=unconfined", "kubernetes: securityContext.seccompProfile.type: Unconfined")
+		return d.only(d.Say("with a seccomp profile that allows bpf(2)"),
+			d.Say("allow bpf(2) in the seccomp profile"), "docker run --security-opt seccomp=unconfined", "kubernetes: securityContext.seccompProfile.type: Unconfined")
 	case denied && t.ID == snapshot.TryKcore && !d.has(snapshot.CapSysRawIO):
 		return d.need(snapshot.CapSysRawIO)
 	case denied && t.ID == snapshot.TryKcore && !d.has(snapshot.CapSysAdmin):
 		return d.need(snapshot.CapSysAdmin)
 	case denied && t.ID == snapshot.TryKcore:
-		return []string{"boot without lockdown, or do not mask /proc: docker run --security-opt systempaths=unconfined", "kubernetes: securityContext.procMount: Unmasked"}
+		return []string{d.Say("boot without lockdown, or do not mask /proc: docker run --security-opt systempaths=unconfined"), "kubernetes: securityContext.procMount: Unmasked"}
 	case denied && t.ID == snapshot.TryFiles:
 		return d.need(snapshot.CapFowner)
 	case denied:
 		return d.need(snapshot.CapDACOverride)
 	case t.ID == snapshot.TryKmsg && t.State == snapshot.Absent:
-		return []string{"show it the device", "docker run --device /dev/kmsg", "kubernetes: a hostPath volume of /dev/kmsg"}
+		return []string{d.Say("show it the device"), "docker run --device /dev/kmsg", d.Say("kubernetes: a hostPath volume of /dev/kmsg")}
 	case t.ID == snapshot.TryPSI:
-		return []string{"boot with psi=1, on a kernel with CONFIG_PSI=y"}
+		return []string{d.Say("boot with psi=1, on a kernel with CONFIG_PSI=y")}
 	case t.ID == snapshot.TryCgroup:
-		return []string{"mount the memory controller, or name the node's root with --host-root"}
+		return []string{d.Say("mount the memory controller, or name the node's root with --host-root")}
 	}
 	return nil
 }
@@ -171,7 +176,7 @@ func (d *doctor) inner() bool {
 // need is how to get a capability.
 func (d *doctor) need(capability int) []string {
 	if d.has(capability) {
-		return []string{"the right is there: a security module, a device cgroup or a seccomp filter refuses"}
+		return []string{d.Say("the right is there: a security module, a device cgroup or a seccomp filter refuses")}
 	}
 	i := slices.IndexFunc(capabilities, func(c struct {
 		bit  int
@@ -184,11 +189,13 @@ func (d *doctor) need(capability int) []string {
 	own := d.a.Own.Value
 	var how []string
 	if own.UID != 0 && own.Effective == 0 {
-		d.remedy("as root")
-		how = append(how, "run it as root")
+		d.remedy(d.Say("as root"))
+		how = append(how, d.Say("run it as root"))
 	} else {
-		d.remedy("with CAP_" + c)
-		how = append(how, "run it with CAP_"+c)
+		if !slices.Contains(d.lacks, "CAP_"+c) {
+			d.lacks = append(d.lacks, "CAP_"+c)
+		}
+		how = append(how, d.Say("run it with %s", "CAP_"+c))
 	}
 	if own.UID != 0 && own.Bounding>>capability&1 == 1 && !own.NoNewPrivs {
 		how = append(how, "sudo setcap cap_"+strings.ToLower(c)+"+ep memwhy")
@@ -209,25 +216,23 @@ func (d *doctor) summary() string {
 	all := len(d.r.Sources)
 	switch {
 	case all == 0:
-		return "Nothing could be tried."
+		return d.Say("Nothing could be tried.")
 	case refused == 0 && d.narrow():
-		return "Nothing refuses, but a namespace hides a part of the node: see below."
+		return d.Say("Nothing refuses, but a namespace hides a part of the node: see below.")
 	case refused == 0 && d.part:
-		return "Nothing refuses as a whole, but something does in part: see below."
+		return d.Say("Nothing refuses as a whole, but something does in part: see below.")
 	case refused == 0 && absent == 0:
-		return "Everything can be seen here."
+		return d.Say("Everything can be seen here.")
 	case refused == 0:
-		return fmt.Sprintf("Everything that is here can be seen: nothing refuses, %d of %d sources are absent.", absent, all)
-	case len(d.remedies) == 0:
-		return fmt.Sprintf("%d of %d sources refuse.", refused, all)
+		return d.Say("Everything that is here can be seen: nothing refuses, %d of %d sources are absent.", absent, all)
+	case len(d.remedies)+len(d.lacks) == 0:
+		return d.Say("%d of %d sources refuse.", refused, all)
 	}
 	how := slices.Clone(d.remedies)
-	for i := 1; i < len(how); i++ { // with CAP_A, CAP_B
-		if rest, ok := strings.CutPrefix(how[i], "with CAP_"); ok && strings.HasPrefix(how[i-1], "with CAP_") || ok && strings.HasPrefix(how[i-1], "CAP_") {
-			how[i] = "CAP_" + rest
-		}
+	if len(d.lacks) > 0 {
+		how = append(how, d.Say("with %s", d.Join(d.lacks)))
 	}
-	return fmt.Sprintf("%d of %d sources refuse: run it %s.", refused, all, strings.Join(how, ", "))
+	return d.Say("%d of %d sources refuse: run it %s.", refused, all, d.Join(how))
 }
 
 // narrow reports whether a namespace hides a part of the node.
@@ -246,40 +251,40 @@ func (d *doctor) facts() {
 		first string
 		means string
 	}{
-		{"user namespace", d.a.User, firstUserNS, "rights here count for nothing that belongs to the node"},
-		{"pid namespace", d.a.PID, firstPIDNS, "only its own processes are seen: docker run --pid=host, kubernetes hostPID: true"},
-		{"cgroup namespace", d.a.Group, firstGroupNS, "only the cgroups below its own are seen: docker run --cgroupns=host"},
+		{"user namespace", d.a.User, firstUserNS, d.Say("rights here count for nothing that belongs to the node")},
+		{"pid namespace", d.a.PID, firstPIDNS, d.Say("only its own processes are seen: docker run --pid=host, kubernetes hostPID: true")},
+		{"cgroup namespace", d.a.Group, firstGroupNS, d.Say("only the cgroups below its own are seen: docker run --cgroupns=host")},
 	} {
 		ns, ok := n.r.Get()
 		switch {
 		case !ok:
-			fact(n.id, "unknown: "+n.r.Err, "")
+			fact(n.id, d.Say("unknown: %s", n.r.Err), "")
 		case ns == n.first:
-			fact(n.id, "the node's own", "")
+			fact(n.id, d.Say("the node's own"), "")
 		default:
-			fact(n.id, "another: "+ns, n.means)
+			fact(n.id, d.Say("another: %s", ns), n.means)
 		}
 	}
 	switch d.a.First.State {
 	case snapshot.Denied, snapshot.Absent:
-		fact("hidepid", "process 1 is hidden", "/proc is mounted with hidepid: processes of others are not seen")
+		fact("hidepid", d.Say("process 1 is hidden"), d.Say("/proc is mounted with hidepid: processes of others are not seen"))
 	default:
-		fact("hidepid", "no", "")
+		fact("hidepid", d.Say("no"), "")
 	}
 	switch b, ok := d.a.Lockdown.Get(); {
 	case !ok:
-		fact("lockdown", "none: "+d.a.Lockdown.Err, "")
+		fact("lockdown", d.Say("none: %s", d.a.Lockdown.Err), "")
 	case strings.Contains(string(b), "[confidentiality]"):
-		fact("lockdown", "confidentiality", "no kernel memory may be read: no page census by BPF")
+		fact("lockdown", "confidentiality", d.Say("no kernel memory may be read: no page census by BPF"))
 	default:
 		fact("lockdown", strings.TrimSpace(string(b)), "")
 	}
 	if d.a.Own.Value.Seccomp {
-		fact("seccomp", "a filter", "system calls may be refused that rights alone would allow")
+		fact("seccomp", d.Say("a filter"), d.Say("system calls may be refused that rights alone would allow"))
 	}
 	if len(d.a.Kdamonds) > 0 {
-		fact("damon", strings.Join(d.a.Kdamonds, ", "), "this thread may evict cold cache while memory is free")
+		fact("damon", d.Join(d.a.Kdamonds), d.Say("this thread may evict cold cache while memory is free"))
 	} else {
-		fact("damon", "no kdamond is seen", "")
+		fact("damon", d.Say("no kdamond is seen"), "")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func got[T any](v T) snapshot.Reading[T] {
@@ -49,27 +50,27 @@ func TestDoctor(t *testing.T) {
 			a.Own.Value.UID, a.Own.Value.Effective = 1000, 0
 			change(a, snapshot.TryBPF, denied("capabilities: needs CAP_SYS_ADMIN"))
 			change(a, snapshot.TryKpage, denied("/proc/kpageflags"))
-		}, "2 of 9 sources refuse: run it as root.", snapshot.TryBPF, "setcap cap_sys_admin+ep"},
+		}, "2 of 10 sources refuse: run it as root.", snapshot.TryBPF, "setcap cap_sys_admin+ep"},
 		"no new rights": {func(a *snapshot.Access) {
 			a.Own.Value.UID, a.Own.Value.Effective, a.Own.Value.NoNewPrivs = 1000, 0, true
 			change(a, snapshot.TryKmsg, denied("x"))
-		}, "1 of 9 sources refuse: run it as root.", snapshot.TryKmsg, "--cap-add SYSLOG"},
+		}, "1 of 10 sources refuse: run it as root.", snapshot.TryKmsg, "--cap-add SYSLOG"},
 		"two rights": {func(a *snapshot.Access) {
 			without(a, snapshot.CapSysAdmin)
 			without(a, snapshot.CapSysPtrace)
 			change(a, snapshot.TryBPF, denied("capabilities"))
 			change(a, snapshot.TryProcesses, denied("9 of 9"))
-		}, "2 of 9 sources refuse: run it with CAP_SYS_PTRACE, CAP_SYS_ADMIN.", snapshot.TryProcesses, "capabilities.add: [SYS_PTRACE]"},
+		}, "2 of 10 sources refuse: run it with CAP_SYS_PTRACE, CAP_SYS_ADMIN.", snapshot.TryProcesses, "capabilities.add: [SYS_PTRACE]"},
 		"a right that does not help": {func(a *snapshot.Access) {
 			change(a, snapshot.TryProcesses, denied("9 of 9"))
-		}, "1 of 9 sources refuse.", snapshot.TryProcesses, "security module"},
+		}, "1 of 10 sources refuse.", snapshot.TryProcesses, "security module"},
 		"lockdown": {func(a *snapshot.Access) {
 			a.Lockdown.Value = []byte("none integrity [confidentiality]\n")
 			change(a, snapshot.TryBPF, denied("lockdown: confidentiality mode"))
-		}, "1 of 9 sources refuse: run it on a kernel without", snapshot.TryBPF, "boot without lockdown"},
+		}, "1 of 10 sources refuse: run it on a kernel without", snapshot.TryBPF, "boot without lockdown"},
 		"no type information": {func(a *snapshot.Access) {
 			change(a, snapshot.TryBPF, snapshot.Trial{State: snapshot.Absent, Err: "type information: needs /sys/kernel/btf/vmlinux"})
-		}, "nothing refuses, 1 of 9 sources are absent.", snapshot.TryBPF, "CONFIG_DEBUG_INFO_BTF"},
+		}, "nothing refuses, 1 of 10 sources are absent.", snapshot.TryBPF, "CONFIG_DEBUG_INFO_BTF"},
 		"no lifting of limits": {func(a *snapshot.Access) {
 			without(a, snapshot.CapSysResource)
 			change(a, snapshot.TryBPF, denied("load: lift RLIMIT_MEMLOCK: operation not permitted"))
@@ -78,10 +79,13 @@ func TestDoctor(t *testing.T) {
 			a.Own.Value.Seccomp = true
 			change(a, snapshot.TryBPF, denied("load: operation not permitted"))
 		}, "with a seccomp profile that allows bpf(2).", snapshot.TryBPF, "seccompProfile"},
+		"debuggers forbidden": {func(a *snapshot.Access) {
+			change(a, snapshot.TryHeaps, denied("none of 9: kernel.yama.ptrace_scope is 3"))
+		}, "1 of 10 sources refuse: run it on a node where", snapshot.TryHeaps, "nothing undoes it"},
 		"a user namespace": {func(a *snapshot.Access) {
 			a.User.Value = "user:[4026532254]"
 			change(a, snapshot.TryBPF, denied("load: lift RLIMIT_MEMLOCK"))
-		}, "1 of 9 sources refuse: run it in the node's own user namespace.", snapshot.TryBPF, "hostUsers"},
+		}, "1 of 10 sources refuse: run it in the node's own user namespace.", snapshot.TryBPF, "hostUsers"},
 		"a user namespace that does not say so": {func(a *snapshot.Access) {
 			a.User, a.UIDs.Value = snapshot.Reading[string]{}, []byte("0 100000 65536\n")
 			change(a, snapshot.TryKmsg, denied("x"))
@@ -97,7 +101,7 @@ func TestDoctor(t *testing.T) {
 	} {
 		a := access()
 		c.change(a)
-		d := Doctor(a)
+		d := Doctor(words.Printer{}, a)
 		if name == "nothing" { // no panic, and nobody's rights are made up
 			if d.User.UID != nil || len(d.User.Capabilities) != 0 || d.Cgroups != "none" {
 				t.Errorf("%+v", d.User)

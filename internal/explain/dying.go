@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // countedDying lists what a census that knows every cgroup found.
@@ -141,7 +142,7 @@ func (p *pinned) of(group int) []report.Pin {
 }
 
 // toldDying is what the kernel's own files say of their number.
-func toldDying(d *report.Dying, look *advisory.Facts) {
+func toldDying(p words.Printer, d *report.Dying, look *advisory.Facts) {
 	var evidence []advisory.Evidence
 	if look.Old() {
 		if removed := look.Removed(); removed.Known {
@@ -157,7 +158,7 @@ func toldDying(d *report.Dying, look *advisory.Facts) {
 		}
 	} else if n, e, known := look.Dying(); known {
 		d.Count, d.How = &n, "counter"
-		e.Statement = "removed cgroups that the kernel keeps"
+		e.Statement = p.Say("removed cgroups that the kernel keeps")
 		evidence = append(evidence, e)
 	}
 	if ids := look.IDs(); ids.Known {
@@ -176,20 +177,20 @@ func toldDying(d *report.Dying, look *advisory.Facts) {
 func (l *missingList) dying(s *snapshot.Snapshot, r *report.Node) {
 	d := &r.Dying
 	census := snapshot.Reading[int]{State: s.Census.State, Source: cmp.Or(s.Census.Source, snapshot.CensusSource), Err: s.Census.Err}
-	null(l, "dying.count", d.Count == nil, census, "", "how many removed cgroups the kernel keeps")
-	null(l, "dying.bytes", d.Bytes == nil, census, "", "what they still hold, and which files and slab caches keep them")
+	null(l, "dying.count", d.Count == nil, census, "", l.Say("how many removed cgroups the kernel keeps"))
+	null(l, "dying.bytes", d.Bytes == nil, census, "", l.Say("what they still hold, and which files and slab caches keep them"))
 	for _, id := range []struct {
 		key string
 		n   *int64
 	}{{"taken", d.IDs.Taken}, {"live", d.IDs.Live}, {"dead", d.IDs.Dead}} {
-		null(l, "dying.ids."+id.key, id.n == nil, census, "this kernel keeps them elsewhere", "how many of the 65534 ids are taken")
+		null(l, "dying.ids."+id.key, id.n == nil, census, l.Say("this kernel keeps them elsewhere"), l.Say("how many of the 65534 ids are taken"))
 	}
 	for i := range d.Groups {
 		at := "dying.groups[]."
-		null(l, at+"usageBytes", d.Groups[i].UsageBytes == nil, census, "the counter of a removed cgroup is stale from kernel 7.1 on", "what it is charged for in advance")
-		null(l, at+"memoryId", d.Groups[i].MemoryID == nil, census, "this kernel keeps it elsewhere", "whether it still has its id")
+		null(l, at+"usageBytes", d.Groups[i].UsageBytes == nil, census, l.Say("the counter of a removed cgroup is stale from kernel 7.1 on"), l.Say("what it is charged for in advance"))
+		null(l, at+"memoryId", d.Groups[i].MemoryID == nil, census, l.Say("this kernel keeps it elsewhere"), l.Say("whether it still has its id"))
 	}
 	if s.Census.State != snapshot.Present && s.Census.Err != snapshot.CensusOff && (d.Bytes != nil || d.Count != nil) {
-		l.add("", census.Source, census.State, census.Err, "the name of each removed cgroup, and what keeps it")
+		l.add("", census.Source, census.State, census.Err, l.Say("the name of each removed cgroup, and what keeps it"))
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func TestDyingByCensus(t *testing.T) {
@@ -21,7 +22,7 @@ func TestDyingByCensus(t *testing.T) {
 	c.Groups = append(c.Groups, snapshot.CensusGroup{Path: "/c/empty", Parent: 2, Dying: true, MemoryID: 9, Usage: snapshot.Unknown})
 	c.Groups[2].Inherited = 5
 	c.Slabs = append(c.Slabs, snapshot.CensusSlab{Group: 5, Cache: "dentry", Bytes: 3})
-	r := Node(s)
+	r := Node(words.Printer{}, s)
 	d := r.Dying
 	usage, gone, kept := int64(12), int64(0), int64(9)
 	want := []report.DyingGroup{
@@ -49,11 +50,11 @@ func TestDyingByFiles(t *testing.T) {
 	s.Host.Kernel = present("6.1.0-50-amd64")
 	s.Kmem.Version = snapshot.V2
 	s.Kmem.Root = present(snapshot.Stat{Entries: []snapshot.Entry{{Key: "nr_descendants", Value: 40}, {Key: "nr_dying_descendants", Value: 7}}})
-	d := Node(s).Dying
+	d := Node(words.Printer{}, s).Dying
 	if d.Count == nil || *d.Count != 7 || d.How != "counter" || d.Bytes != nil || len(d.Groups) != 0 || d.IDs.How != "at-least" || *d.IDs.Taken != 40 || len(d.Evidence) != 2 {
 		t.Errorf("%+v", d)
 	}
-	r := Node(&snapshot.Snapshot{})
+	r := Node(words.Printer{}, &snapshot.Snapshot{})
 	if r.Dying.Count != nil || r.Dying.How != "unknown" || r.Dying.IDs.Taken != nil {
 		t.Errorf("%+v", r.Dying)
 	}

@@ -16,24 +16,26 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Report explains the target of s. The only error is ledger.ErrNoUsage: without
 // the kernel's total there is nothing to explain.
-func Report(s *snapshot.Snapshot) (*report.Report, error) {
+func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	w, err := ledger.Explain(s)
 	if err != nil {
 		return nil, err
 	}
 	r := &report.Report{
 		Schema:    report.Schema,
+		Lang:      p.Lang(),
 		Generated: generated(s),
 		Host:      host(s),
 		Target:    target(s),
 		Numbers:   numbers(s, w),
 		Limits:    limits(w),
 		Accounts:  accounts(w.Ledger),
-		Doubts:    append([]string{}, w.Doubts...),
+		Doubts:    append([]string{}, told(p, w.Doubts)...),
 		Omitted:   []report.Omitted{},
 		Cost: report.Cost{
 			WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU),
@@ -44,43 +46,45 @@ func Report(s *snapshot.Snapshot) (*report.Report, error) {
 	if w.Bound >= 0 {
 		r.Unexplained.BoundBytes = &w.Bound
 		if b := r.Unexplained.Bytes; b > w.Bound || -b > w.Bound {
-			r.Doubts = append(r.Doubts, size.Text(b)+" are unexplained, more than the kernel's batching allows ("+size.Text(w.Bound)+")")
+			r.Doubts = append(r.Doubts, p.Say("%s are unexplained, more than the kernel's batching allows (%s)", size.Text(b), size.Text(w.Bound)))
 		}
 	}
-	r.Says = saying(s, w)
+	r.Says = saying(p, s, w)
 	if inactiveKmem(s.Target()) {
-		r.Doubts = append(r.Doubts, "kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)")
+		r.Doubts = append(r.Doubts, p.Say("kernel memory is not charged to this cgroup: its kmem accounting is off (memory.kmem.slabinfo gives EIO)"))
 	}
-	r.Holders, r.Omitted = holders(s, w.Ledger)
+	r.Holders, r.Omitted = holders(p, s, w.Ledger)
 	r.Census = agreement(s)
 	r.Cost.Census = censusCost(s)
-	r.Doubts = append(r.Doubts, processDoubts(s, w.Ledger)...)
-	r.Doubts = append(r.Doubts, censusDoubts(s)...)
-	r.Risks = risks(s, w)
-	node := advisory.Look(s)
+	r.Doubts = append(r.Doubts, processDoubts(p, s, w.Ledger)...)
+	r.Doubts = append(r.Doubts, censusDoubts(p, s)...)
+	r.Risks = risks(p, s, w)
+	node := advisory.Look(p, s)
 	judged, err := node.ForTarget()
 	if err != nil {
 		return nil, err
 	}
-	r.Advisories = advisories(judged)
-	r.Findings = diagnose.Find(s, w, node, judged)
+	r.Advisories = advisories(p, judged)
+	r.Findings = diagnose.Find(p, s, w, node, judged)
 	over := trend.Of(s, w.Bound)
 	r.Trend = trendOf(over)
 	if s.Watch != nil {
-		r.Doubts = append(r.Doubts, s.Watch.Doubts...)
+		for _, d := range s.Watch.Doubts {
+			r.Doubts = append(r.Doubts, p.Of(d))
+		}
 	}
-	r.Suspicions = diagnose.Suspicions(s, w, r.Findings)
-	r.Verdict = verdict(w, r.Findings)
-	missing := &missingList{}
+	r.Suspicions = diagnose.Suspicions(p, s, w, r.Findings)
+	r.Verdict = verdict(p, w, r.Findings)
+	missing := &missingList{Printer: p}
 	r.Children = children(s, w, missing)
 	missing.activity(over)
-	r.NotSeen = append(notSeen(s, w, r), missing.rows...)
+	r.NotSeen = append(notSeen(p, s, w, r), missing.rows...)
 	return r, nil
 }
 
-func saying(s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
+func saying(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole) []report.Says {
 	rows := []report.Says{}
-	for _, n := range says.All(s, w.Usage) {
+	for _, n := range says.All(p, s, w.Usage) {
 		row := report.Says{Tool: n.Tool, Formula: n.Formula(), Terms: []report.Term{}, Note: n.Note}
 		for _, t := range n.Terms {
 			row.Terms = append(row.Terms, report.Term{Sign: string(t.Sign), Name: t.Name, Bytes: t.Bytes})
@@ -186,20 +190,20 @@ func accounts(l *ledger.Ledger) []report.Account {
 	return rows
 }
 
-func risks(s *snapshot.Snapshot, w *ledger.Whole) report.Risks {
-	kill, throttle := risk(w, true), risk(w, false)
-	kill.Because += oomCount(s.Target())
+func risks(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole) report.Risks {
+	kill, throttle := risk(p, w, true), risk(p, w, false)
+	kill.Because += oomCount(p, s.Target())
 	if s.Target().Version == snapshot.V1 {
-		throttle.Because = "cgroup v1 has no memory.high"
+		throttle.Because = p.Say("cgroup v1 has no memory.high")
 	}
 	return report.Risks{
 		Kill: kill, Throttle: throttle,
-		Evict: report.Risk{Level: string(ledger.UnknownRisk), Because: "the kubelet's thresholds are not read"},
+		Evict: report.Risk{Level: string(ledger.UnknownRisk), Because: p.Say("the kubelet's thresholds are not read")},
 	}
 }
 
-func risk(w *ledger.Whole, kills bool) report.Risk {
-	level, l, why := w.Risk(kills)
+func risk(p words.Printer, w *ledger.Whole, kills bool) report.Risk {
+	level, l, why := w.Risk(p, kills)
 	r := report.Risk{Level: string(level), Because: printable.Text(why)}
 	if level != ledger.NoRisk && level != ledger.UnknownRisk {
 		r.MarginBytes = ptr(l.Margin())
@@ -209,11 +213,11 @@ func risk(w *ledger.Whole, kills bool) report.Risk {
 
 // oomCount is the lifetime count; one snapshot cannot say when, so it does not
 // raise the level.
-func oomCount(c *snapshot.Cgroup) string {
+func oomCount(p words.Printer, c *snapshot.Cgroup) string {
 	for _, file := range []snapshot.Reading[snapshot.Stat]{c.Events, c.OOMControl} {
 		if st, ok := file.Get(); ok {
 			if n, ok := st.Get("oom_kill"); ok && n > 0 {
-				return "; " + count(n, "process") + " of it OOM-killed since it was made"
+				return p.Say("; %s of it OOM-killed since it was made", p.Count(n, "1 process", "%d processes"))
 			}
 		}
 	}

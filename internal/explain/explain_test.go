@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func ledgerOf(reclaimFile, reclaimSwap int64, accounts ...ledger.Account) *ledger.Whole {
@@ -47,12 +48,12 @@ func TestVerdicts(t *testing.T) {
 		"sockets":          {ledgerOf(0, 0, acc("sock", 50)), "sock", "cannot", "network buffers"},
 		"no class at half": {ledgerOf(40, 0, acc("file", 40), acc("anon/other", 30), acc("shmem", 30)), "file", "can", "The largest part is file cache"},
 	} {
-		v := verdict(c.w, nil)
+		v := verdict(words.Printer{}, c.w, nil)
 		if v.Account != c.class || v.Reclaim != c.answer || !strings.Contains(v.Text, c.says) {
 			t.Errorf("%s: %+v, want %s, %s, %q", name, v, c.class, c.answer, c.says)
 		}
 	}
-	if v := verdict(ledgerOf(0, 0), nil); v.Reclaim != "unknown" || !strings.Contains(v.Text, "Nothing is charged") {
+	if v := verdict(words.Printer{}, ledgerOf(0, 0), nil); v.Reclaim != "unknown" || !strings.Contains(v.Text, "Nothing is charged") {
 		t.Errorf("empty: %+v", v)
 	}
 }
@@ -74,7 +75,7 @@ func TestVerdictOfAFinding(t *testing.T) {
 		{f("limit.tight", "notice", "high", 100), "", "Mostly file cache: 90 B"},
 		{f("limit.tight", "critical", "low", 1), "", "Mostly file cache: 90 B"},
 	} {
-		v := verdict(w, []report.Finding{c.first, f("limit.tight", "critical", "high", 1)})
+		v := verdict(words.Printer{}, w, []report.Finding{c.first, f("limit.tight", "critical", "high", 1)})
 		if v.Code != c.code || !strings.HasPrefix(v.Text, c.says) || v.Account != "file" || v.Bytes != 90 || v.Reclaim != "can" {
 			t.Errorf("%+v: %+v", c.first, v)
 		}

@@ -3,7 +3,6 @@ package explain
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // FileSort orders files.
@@ -44,14 +44,14 @@ var ErrNoFiles = errors.New("nothing here can tell what is cached of which file"
 
 // Files lists what a census found cached: of the snapshot's target, or of the node
 // when it has none.
-func Files(s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
+func Files(p words.Printer, s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
 	if err := hasFiles(s); err != nil {
 		return nil, err
 	}
 	c := s.Census.Value
 	r := &report.Files{
-		Schema: report.FilesSchema, Generated: generated(s), Host: host(s), Files: []report.File{}, Directories: []report.Directory{},
-		Doubts: append([]string{}, censusDoubts(s)...),
+		Schema: report.FilesSchema, Lang: p.Lang(), Generated: generated(s), Host: host(s), Files: []report.File{}, Directories: []report.Directory{},
+		Doubts: append([]string{}, censusDoubts(p, s)...),
 		Cost:   report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
 	}
 	n := &namer{c: c, names: mounts.New(s.Mounts)}
@@ -68,7 +68,7 @@ func Files(s *snapshot.Snapshot, opt FileOptions) (*report.Files, error) {
 	} else {
 		n.files(r, s, all, opt)
 	}
-	r.NotSeen = filesNotSeen(s, r)
+	r.NotSeen = filesNotSeen(p, s, r)
 	return r, nil
 }
 
@@ -274,21 +274,21 @@ func directory(kind, file string, depth int) string {
 	return cmp.Or(strings.Join(parts[:min(len(parts), depth+1)], "/"), "/")
 }
 
-func filesNotSeen(s *snapshot.Snapshot, r *report.Files) []report.NotSeen {
-	l := &missingList{rows: []report.NotSeen{}}
+func filesNotSeen(p words.Printer, s *snapshot.Snapshot, r *report.Files) []report.NotSeen {
+	l := &missingList{Printer: p, rows: []report.NotSeen{}}
 	l.hostNulls(s, r.Generated, r.Host)
-	null(l, "target", r.Target == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "--node", Err: "the whole node was asked for"}, "", "whose files these are")
+	null(l, "target", r.Target == nil, snapshot.Reading[int]{State: snapshot.Absent, Source: "--node", Err: l.Say("the whole node was asked for")}, "", l.Say("whose files these are"))
 	if len(s.Path) > 0 {
-		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Target().Stat, "", "how much of the cache was found")
+		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Target().Stat, "", l.Say("how much of the cache was found"))
 	} else {
-		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Node.Vmstat, "", "how much of the cache was found")
+		null(l, "coverage.counterBytes", r.Coverage.CounterBytes == nil, s.Node.Vmstat, "", l.Say("how much of the cache was found"))
 	}
 	for _, ref := range s.Census.Value.Refused {
-		l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, snapshot.CensusGain)
+		l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, l.Of(snapshot.CensusGain))
 	}
-	source(l, s.Users, "other processes that use the files")
+	source(l, s.Users, l.Say("other processes that use the files"))
 	if s.Unasked > 0 {
-		l.add("", "/proc", snapshot.Failed, fmt.Sprintf("%d more processes than are asked", s.Unasked), "whether they use the files")
+		l.add("", "/proc", snapshot.Failed, l.Say("%d more processes than are asked", s.Unasked), l.Say("whether they use the files"))
 	}
 	refused := map[snapshot.State]int{}
 	var example snapshot.Reading[[]string]
@@ -300,11 +300,11 @@ func filesNotSeen(s *snapshot.Snapshot, r *report.Files) []report.NotSeen {
 		}
 	}
 	if n := refused[snapshot.Denied] + refused[snapshot.Failed]; n > 0 {
-		l.add("", example.Source, example.State, fmt.Sprintf("%s (%d processes)", example.Err, n), "whether they use the files")
+		l.add("", example.Source, example.State, l.Say("%s (%d processes)", example.Err, n), l.Say("whether they use the files"))
 	}
 	for i := range s.Mounts {
 		if m := &s.Mounts[i]; m.Mounts.State == snapshot.Denied || m.Mounts.State == snapshot.Failed {
-			source(l, m.Mounts, "paths of files as that process sees them")
+			source(l, m.Mounts, l.Say("paths of files as that process sees them"))
 			break
 		}
 	}

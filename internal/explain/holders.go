@@ -8,15 +8,16 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // holders opens the accounts that can be opened: anonymous memory by process; with
 // a census file cache and shared memory by file, slab by cache, removed cgroups;
 // without one slab by cache where the cgroup has a table of its own, and files
 // that were deleted and are still open.
-func holders(s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.Omitted) {
+func holders(p words.Printer, s *snapshot.Snapshot, l *ledger.Ledger) ([]report.Holder, []report.Omitted) {
 	all, omitted := []report.Holder{}, []report.Omitted{}
-	procs := processHolders(s)
+	procs := processHolders(p, s)
 	files, shmem := fileHolders(s, l)
 	slabs := slabHolders(s, l)
 	var directories, dying []report.Holder

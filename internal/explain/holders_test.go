@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func holding(pid int, anon int64, files ...snapshot.OpenFile) snapshot.Process {
@@ -71,12 +72,12 @@ func TestNotAttributed(t *testing.T) {
 		"charged before":  {30 << 20, 0, "charged elsewhere"},
 	} {
 		w := ledgerOf(0, 0, acc(ledger.AnonLazyFree, 10<<20), acc(ledger.AnonOther, c.charged-10<<20))
-		all, _ := holders(s, w.Ledger)
+		all, _ := holders(words.Printer{}, s, w.Ledger)
 		last := all[len(all)-1]
 		if got := last.Kind == "not-attributed"; got != (c.row > 0) || got && last.Bytes != c.row {
 			t.Errorf("%s: %+v", name, last)
 		}
-		doubts := strings.Join(processDoubts(s, w.Ledger), "\n")
+		doubts := strings.Join(processDoubts(words.Printer{}, s, w.Ledger), "\n")
 		if !strings.Contains(doubts, c.doubt) || !strings.Contains(doubts, "LazyFree of its processes is 30.0 MiB") {
 			t.Errorf("%s: %q", name, doubts)
 		}
@@ -105,7 +106,7 @@ func TestHugePagesThatNoCounterHas(t *testing.T) {
 		other := acc(ledger.AnonOther, c.anon)
 		other.State = map[string]int64{"thp": c.counted}
 		w := ledgerOf(0, 0, other)
-		got := strings.Contains(strings.Join(processDoubts(&snapshot.Snapshot{Processes: []snapshot.Process{p}}, w.Ledger), "\n"), "huge pages")
+		got := strings.Contains(strings.Join(processDoubts(words.Printer{}, &snapshot.Snapshot{Processes: []snapshot.Process{p}}, w.Ledger), "\n"), "huge pages")
 		if got != c.doubt {
 			t.Errorf("%s: doubt %v", name, got)
 		}

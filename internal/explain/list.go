@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Sort orders a list.
@@ -108,14 +109,14 @@ func (sel *Selection) wants(t *report.Target) bool {
 
 // List ranks the cgroups of snaps, which were read on the host of base. Those
 // whose usage could not be read are listed in notSeen.
-func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, sel Selection) *report.List {
+func List(p words.Printer, base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, sel Selection) *report.List {
 	l := &report.List{
-		Schema: report.ListSchema, Generated: generated(base), Host: host(base), Scope: "all",
+		Schema: report.ListSchema, Lang: p.Lang(), Generated: generated(base), Host: host(base), Scope: "all",
 		Containers: []report.Listed{}, NotSeen: []report.NotSeen{},
 	}
-	missing := &missingList{rows: l.NotSeen}
+	missing := &missingList{Printer: p, rows: l.NotSeen}
 	if !complete {
-		missing.add("", "the cgroup tree", snapshot.Failed, "not all of its directories could be listed", "the other cgroups")
+		missing.add("", "the cgroup tree", snapshot.Failed, p.Say("not all of its directories could be listed"), p.Say("the other cgroups"))
 	}
 	containers := false
 	for _, s := range snaps {
@@ -125,12 +126,12 @@ func List(base *snapshot.Snapshot, snaps []*snapshot.Snapshot, complete bool, se
 		}
 		w, err := ledger.Explain(s)
 		if err != nil {
-			missing.add("containers", s.Target().Usage.Source, s.Target().Usage.State, err.Error(), "cgroup "+s.Target().Path)
+			missing.add("containers", s.Target().Usage.Source, s.Target().Usage.State, err.Error(), p.Say("cgroup %s", s.Target().Path))
 			continue
 		}
 		c := largest(w.Ledger)
 		l.Containers = append(l.Containers, report.Listed{
-			Target: t, Numbers: numbers(s, w), Risk: risk(w, true),
+			Target: t, Numbers: numbers(s, w), Risk: risk(p, w, true),
 			Largest: report.Largest{Account: c.name, Bytes: c.bytes}, ColdMaxBytes: coldMax(w.Ledger),
 		})
 	}

@@ -92,25 +92,23 @@ func reported(row *report.Says, s *snapshot.Snapshot) {
 	}
 }
 
-const namesWould = "names of containers and pods, images, labels, restarts"
-
 // names says of every source that was asked why it did not tell, and where
 // nobody was there what a socket would add.
 func (l *missingList) names(s *snapshot.Snapshot, wanted bool) {
 	if s.Names == nil {
 		return
 	}
-	told := false
+	would, told := l.Say("names of containers and pods, images, labels, restarts"), false
 	for _, src := range s.Names.Sources {
 		address := cmp.Or(src.Address, "container runtimes")
 		switch {
 		case src.State != snapshot.Present:
 			if src.Address != "" || wanted {
-				l.add("", address, src.State, src.Err, namesWould)
+				l.add("", address, src.State, src.Err, would)
 			}
 			told = true
 		case src.Err != "":
-			l.add("", address, snapshot.Failed, src.Err, namesWould)
+			l.add("", address, snapshot.Failed, src.Err, would)
 			told = true
 		default:
 			told = true
@@ -118,7 +116,7 @@ func (l *missingList) names(s *snapshot.Snapshot, wanted bool) {
 	}
 	if !told && wanted {
 		l.add("", "/run/containerd/containerd.sock, /run/crio/crio.sock, /run/docker.sock, ...", snapshot.Absent,
-			"no container runtime listens here", namesWould)
+			l.Say("no container runtime listens here"), would)
 	}
 }
 

@@ -14,19 +14,20 @@ import (
 	"github.com/memwhy/memwhy/internal/says"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Node says where a node's memory is, by class and by owner, how far it is from
 // reclaim, and which removed cgroups it still keeps.
-func Node(s *snapshot.Snapshot) *report.Node {
+func Node(p words.Printer, s *snapshot.Snapshot) *report.Node {
 	r := &report.Node{
-		Schema: report.NodeSchema, Generated: generated(s), Host: host(s), Doubts: append([]string{}, censusDoubts(s)...),
-		Watermarks: watermarks(s), Activity: activity(s), Swap: nodeSwap(s), Settings: settings(s), Available: available(s),
-		Dying: dying(s),
+		Schema: report.NodeSchema, Lang: p.Lang(), Generated: generated(s), Host: host(s), Doubts: append([]string{}, censusDoubts(p, s)...),
+		Watermarks: watermarks(s), Activity: activity(p, s), Swap: nodeSwap(s), Settings: settings(s), Available: available(p, s),
+		Dying: dying(p, s),
 		Cost:  report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
 	}
 	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
-	l := &missingList{rows: []report.NotSeen{}}
+	l := &missingList{Printer: p, rows: []report.NotSeen{}}
 	l.hostNulls(s, r.Generated, r.Host)
 	r.Ledger = nodeLedger(s, l)
 	l.node(s, r)
@@ -50,11 +51,11 @@ func nodeLedger(s *snapshot.Snapshot, l *missingList) report.NodeLedger {
 	}
 	n.Unexplained = remainder(c.Unexplained(), c.Bound)
 	l.missing(c.Missing)
-	n.Doubts = append(n.Doubts, c.Doubts...)
+	n.Doubts = append(n.Doubts, told(l.Printer, c.Doubts)...)
 	if o, ok := ledger.NodeOwners(s, c); ok {
-		owners(&n, s, o)
+		owners(l.Printer, &n, s, o)
 		l.missing(o.Missing)
-		n.Doubts = append(n.Doubts, o.Doubts...)
+		n.Doubts = append(n.Doubts, told(l.Printer, o.Doubts)...)
 	}
 	return n
 }
@@ -75,18 +76,18 @@ const (
 	ownOther      = "other"
 )
 
-func owners(n *report.NodeLedger, s *snapshot.Snapshot, o *ledger.Owned) {
+func owners(p words.Printer, n *report.NodeLedger, s *snapshot.Snapshot, o *ledger.Owned) {
 	groups := map[string]*report.NodeOwner{}
 	for _, g := range []report.NodeOwner{
-		{Owner: ownContainers, Note: "containers, with the sandboxes of pods"},
-		{Owner: ownPods, Note: "charged to pods and to none of their containers: what those before them left, tmpfs for one"},
-		{Owner: ownSystem, Note: "systemd's units, and what runtimes keep beside containers"},
-		{Owner: ownOther, Note: "other cgroups"},
+		{Owner: ownContainers, Note: p.Say("containers, with the sandboxes of pods")},
+		{Owner: ownPods, Note: p.Say("charged to pods and to none of their containers: what those before them left, tmpfs for one")},
+		{Owner: ownSystem, Note: p.Say("systemd's units, and what runtimes keep beside containers")},
+		{Owner: ownOther, Note: p.Say("other cgroups")},
 	} {
 		groups[g.Owner] = &g
 	}
-	for _, p := range o.Parts {
-		row := share(p, s.Names)
+	for _, part := range o.Parts {
+		row := share(part, s.Names)
 		g := groups[row.Owner]
 		g.Bytes += row.Bytes
 		g.Count++
@@ -95,20 +96,20 @@ func owners(n *report.NodeLedger, s *snapshot.Snapshot, o *ledger.Owned) {
 	for _, key := range []string{ownContainers, ownPods, ownSystem, ownOther} {
 		n.Owners = append(n.Owners, *groups[key])
 	}
-	kernel := "kernel memory that no cgroup is charged for: slab, page tables, stacks, percpu, vmalloc"
+	kernel := p.Say("kernel memory that no cgroup is charged for: slab, page tables, stacks, percpu, vmalloc")
 	if o.KernelBlurred {
-		kernel += "; what cgroups are charged for is one number here, and all of it was taken off"
+		kernel += p.Say("; what cgroups are charged for is one number here, and all of it was taken off")
 	}
-	n.Owners = append(n.Owners, report.NodeOwner{Owner: "root", Bytes: o.Root, Note: "processes of no cgroup, and files that they or the kernel read"})
+	n.Owners = append(n.Owners, report.NodeOwner{Owner: "root", Bytes: o.Root, Note: p.Say("processes of no cgroup, and files that they or the kernel read")})
 	if o.Dying != 0 || s.Census.State == snapshot.Present && s.Census.Value.Walked {
-		n.Owners = append(n.Owners, report.NodeOwner{Owner: "dying", Bytes: o.Dying, Note: "still charged to removed cgroups: see memwhy node --dying"})
+		n.Owners = append(n.Owners, report.NodeOwner{Owner: "dying", Bytes: o.Dying, Note: p.Say("still charged to removed cgroups: see memwhy node --dying")})
 	}
 	n.Owners = append(
 		n.Owners,
 		report.NodeOwner{Owner: "kernel", Bytes: o.Kernel, Note: kernel},
-		report.NodeOwner{Owner: "hugetlb", Bytes: o.HugeTLB, Note: "reserved huge pages, used or not"},
-		report.NodeOwner{Owner: "free", Bytes: o.Free, Note: "free blocks, and free pages on the lists of processors"},
-		report.NodeOwner{Owner: "unowned", Bytes: o.Unowned, Note: "in no counter and charged to nobody: drivers, GPU, packet rings, pages of the kernel itself"},
+		report.NodeOwner{Owner: "hugetlb", Bytes: o.HugeTLB, Note: p.Say("reserved huge pages, used or not")},
+		report.NodeOwner{Owner: "free", Bytes: o.Free, Note: p.Say("free blocks, and free pages on the lists of processors")},
+		report.NodeOwner{Owner: "unowned", Bytes: o.Unowned, Note: p.Say("in no counter and charged to nobody: drivers, GPU, packet rings, pages of the kernel itself")},
 	)
 	n.Unowned = remainder(o.Unowned, o.Bound)
 	slices.SortStableFunc(n.Shares, func(a, b report.NodeShare) int { return cmp.Compare(b.Bytes, a.Bytes) })
@@ -225,24 +226,24 @@ func orders(s *snapshot.Snapshot, z *snapshot.Zone) []report.FreeOrder {
 // activities are counters of reclaim and compaction. Until 4.8 some were kept by
 // zone, and allocstall is since (linux include/linux/vm_event_item.h).
 var activities = []struct{ name, what string }{
-	{"pageoutrun", "times that kswapd ran"},
-	{"pgscan_kswapd", "pages that kswapd looked at"},
-	{"pgsteal_kswapd", "pages that kswapd took back"},
-	{"kswapd_low_wmark_hit_quickly", "times that kswapd had just stopped and fell below low again"},
-	{"kswapd_high_wmark_hit_quickly", "times that kswapd had just stopped and fell below high again"},
-	{"allocstall", "times that an allocation had to reclaim itself"},
-	{"pgscan_direct", "pages that allocations looked at themselves"},
-	{"pgsteal_direct", "pages that allocations took back themselves"},
-	{"compact_stall", "times that an allocation had to compact itself"},
-	{"compact_fail", "of those, in vain"},
-	{"compact_success", "of those, with success"},
-	{"pswpin", "pages read from swap"},
-	{"pswpout", "pages written to swap"},
-	{"thp_fault_fallback", "huge pages that faults did not get"},
-	{"oom_kill", "processes killed for want of memory, of cgroups too"},
+	{"pageoutrun", words.Key("times that kswapd ran")},
+	{"pgscan_kswapd", words.Key("pages that kswapd looked at")},
+	{"pgsteal_kswapd", words.Key("pages that kswapd took back")},
+	{"kswapd_low_wmark_hit_quickly", words.Key("times that kswapd had just stopped and fell below low again")},
+	{"kswapd_high_wmark_hit_quickly", words.Key("times that kswapd had just stopped and fell below high again")},
+	{"allocstall", words.Key("times that an allocation had to reclaim itself")},
+	{"pgscan_direct", words.Key("pages that allocations looked at themselves")},
+	{"pgsteal_direct", words.Key("pages that allocations took back themselves")},
+	{"compact_stall", words.Key("times that an allocation had to compact itself")},
+	{"compact_fail", words.Key("of those, in vain")},
+	{"compact_success", words.Key("of those, with success")},
+	{"pswpin", words.Key("pages read from swap")},
+	{"pswpout", words.Key("pages written to swap")},
+	{"thp_fault_fallback", words.Key("huge pages that faults did not get")},
+	{"oom_kill", words.Key("processes killed for want of memory, of cgroups too")},
 }
 
-func activity(s *snapshot.Snapshot) []report.Activity {
+func activity(p words.Printer, s *snapshot.Snapshot) []report.Activity {
 	rows := []report.Activity{}
 	for _, a := range activities {
 		sum, found := int64(0), false
@@ -252,7 +253,7 @@ func activity(s *snapshot.Snapshot) []report.Activity {
 			}
 		}
 		if found {
-			rows = append(rows, report.Activity{Name: a.name, Count: sum, What: a.what})
+			rows = append(rows, report.Activity{Name: a.name, Count: sum, What: p.Of(a.what)})
 		}
 	}
 	return rows
@@ -322,8 +323,8 @@ func settings(s *snapshot.Snapshot) []report.Setting {
 	return rows
 }
 
-func available(s *snapshot.Snapshot) report.NodeAvailable {
-	n := says.NodeAvailable(s)
+func available(p words.Printer, s *snapshot.Snapshot) report.NodeAvailable {
+	n := says.NodeAvailable(p, s)
 	a := report.NodeAvailable{
 		MemAvailableBytes: memory(s, "MemAvailable"),
 		Kubelet:           report.Says{Tool: n.Tool, Formula: n.Formula(), Terms: []report.Term{}, Note: n.Note},
@@ -339,14 +340,14 @@ func available(s *snapshot.Snapshot) report.NodeAvailable {
 		a.KubeletSeen = a.KubeletSeen || base == "kubelet.service" || strings.Contains(base, "kubepods")
 	}
 	if !a.KubeletSeen && n.Known {
-		a.Kubelet.Note = "no kubelet seen here: what it would say"
+		a.Kubelet.Note = p.Say("no kubelet seen here: what it would say")
 	}
 	return a
 }
 
 func (l *missingList) missing(all []ledger.Missing) {
 	for _, m := range all {
-		l.add(m.Key, m.Source, m.State, m.Err, m.WouldShow)
+		l.add(m.Key, m.Source, m.State, l.Tell(m.Err), l.Tell(m.WouldShow))
 	}
 }
 
@@ -354,52 +355,52 @@ func (l *missingList) missing(all []ledger.Missing) {
 func (l *missingList) node(s *snapshot.Snapshot, r *report.Node) {
 	mem, zones := s.Node.Meminfo, s.Node.Zones
 	n := &r.Ledger
-	null(l, "ledger.totalBytes", n.TotalBytes == nil, mem, "no usable line MemTotal", "where the node's memory is")
-	null(l, "ledger.usedBytes", n.UsedBytes == nil, mem, "no usable line MemTotal", "how much of it is in use")
-	null(l, "ledger.unexplained.boundBytes", n.Unexplained.BoundBytes == nil, s.Host.CPUs, "no ledger", "how far the counters may be off")
-	null(l, "ledger.unowned.boundBytes", n.Unowned.BoundBytes == nil, s.Host.CPUs, "no ledger by owner", "how far the counters may be off")
+	null(l, "ledger.totalBytes", n.TotalBytes == nil, mem, l.Say("no usable line %s", "MemTotal"), l.Say("where the node's memory is"))
+	null(l, "ledger.usedBytes", n.UsedBytes == nil, mem, l.Say("no usable line %s", "MemTotal"), l.Say("how much of it is in use"))
+	null(l, "ledger.unexplained.boundBytes", n.Unexplained.BoundBytes == nil, s.Host.CPUs, l.Say("no ledger"), l.Say("how far the counters may be off"))
+	null(l, "ledger.unowned.boundBytes", n.Unowned.BoundBytes == nil, s.Host.CPUs, l.Say("no ledger by owner"), l.Say("how far the counters may be off"))
 	if inside, ok := s.Host.Nested.Get(); ok && inside && len(n.Owners) == 0 {
-		l.add("ledger.owners", s.Shares.Source, snapshot.Denied, "this process is in a cgroup namespace and sees a part of the tree", "which cgroups own the node's memory")
+		l.add("ledger.owners", s.Shares.Source, snapshot.Denied, l.Say("this process is in a cgroup namespace and sees a part of the tree"), l.Say("which cgroups own the node's memory"))
 	} else if len(n.Owners) == 0 {
-		why := cmp.Or(s.Shares.Err, "the root of the cgroup tree is not mounted here, or there is no MemTotal")
-		l.add("ledger.owners", s.Shares.Source, absentUnlessFailed(s.Shares.State), why, "which cgroups own the node's memory")
+		why := cmp.Or(s.Shares.Err, l.Say("the root of the cgroup tree is not mounted here, or there is no MemTotal"))
+		l.add("ledger.owners", s.Shares.Source, absentUnlessFailed(s.Shares.State), why, l.Say("which cgroups own the node's memory"))
 	} else if s.Shares.State != snapshot.Present {
-		l.add("", s.Shares.Source, s.Shares.State, s.Shares.Err, "the other cgroups: theirs is in what is above them, or unowned")
+		l.add("", s.Shares.Source, s.Shares.State, s.Shares.Err, l.Say("the other cgroups: theirs is in what is above them, or unowned"))
 	}
 	for _, w := range []struct {
 		key string
 		n   *int64
 	}{{"Min", r.Watermarks.AboveMinBytes}, {"Low", r.Watermarks.AboveLowBytes}, {"High", r.Watermarks.AboveHighBytes}} {
-		null(l, "watermarks.above"+w.key+"Bytes", w.n == nil, zones, "no zone has memory", "how far free memory is from reclaim")
+		null(l, "watermarks.above"+w.key+"Bytes", w.n == nil, zones, l.Say("no zone has memory"), l.Say("how far free memory is from reclaim"))
 	}
-	unread(l, s.Node.Vmstat, "what kswapd and direct reclaim did since boot")
-	unread(l, s.Node.Buddy, "whether free memory is fragmented")
-	unread(l, s.Node.Swaps, "the swap areas")
+	unread(l, s.Node.Vmstat, l.Say("what kswapd and direct reclaim did since boot"))
+	unread(l, s.Node.Buddy, l.Say("whether free memory is fragmented"))
+	unread(l, s.Node.Swaps, l.Say("the swap areas"))
 	for _, w := range []struct {
 		key, line string
 		n         *int64
 		shows     string
 	}{
-		{"swap.totalBytes", "SwapTotal", r.Swap.TotalBytes, "how much swap there is"},
-		{"swap.freeBytes", "SwapFree", r.Swap.FreeBytes, "how much swap is free"},
-		{"swap.cachedBytes", "SwapCached", r.Swap.CachedBytes, "what is in memory and in swap"},
-		{"swap.zswap.poolBytes", "Zswap", r.Swap.Zswap.PoolBytes, "what zswap holds"},
-		{"swap.zswap.storedBytes", "Zswapped", r.Swap.Zswap.StoredBytes, "what zswap holds, before compression"},
-		{"available.memAvailableBytes", "MemAvailable", r.Available.MemAvailableBytes, "the kernel's own estimate"},
+		{"swap.totalBytes", "SwapTotal", r.Swap.TotalBytes, l.Say("how much swap there is")},
+		{"swap.freeBytes", "SwapFree", r.Swap.FreeBytes, l.Say("how much swap is free")},
+		{"swap.cachedBytes", "SwapCached", r.Swap.CachedBytes, l.Say("what is in memory and in swap")},
+		{"swap.zswap.poolBytes", "Zswap", r.Swap.Zswap.PoolBytes, l.Say("what zswap holds")},
+		{"swap.zswap.storedBytes", "Zswapped", r.Swap.Zswap.StoredBytes, l.Say("what zswap holds, before compression")},
+		{"available.memAvailableBytes", "MemAvailable", r.Available.MemAvailableBytes, l.Say("the kernel's own estimate")},
 	} {
-		null(l, w.key, w.n == nil, mem, "no usable line "+w.line, w.shows)
+		null(l, w.key, w.n == nil, mem, l.Say("no usable line %s", w.line), w.shows)
 	}
 	t := &s.Node.Tuning
 	l.settings([]snapshot.Reading[int64]{t.Overcommit, t.OvercommitRatio, t.Swappiness, t.WatermarkScale, t.MinFree})
-	unread(l, t.THP, "whether transparent huge pages are on")
+	unread(l, t.THP, l.Say("whether transparent huge pages are on"))
 	if r.Swap.Zswap.Enabled == "unknown" {
-		unread(l, t.Zswap, "whether zswap is on")
+		unread(l, t.Zswap, l.Say("whether zswap is on"))
 	}
 	if t.Zram.State != snapshot.Absent {
-		unread(l, t.Zram, "what zram devices hold")
+		unread(l, t.Zram, l.Say("what zram devices hold"))
 	}
 	root := snapshot.Reading[int]{State: s.Shares.State, Source: s.Shares.Source, Err: s.Shares.Err}
-	null(l, "available.kubelet.bytes", r.Available.Kubelet.Bytes == nil, root, "this kernel has no statistics of the root cgroup", "what the kubelet would call available")
+	null(l, "available.kubelet.bytes", r.Available.Kubelet.Bytes == nil, root, l.Say("this kernel has no statistics of the root cgroup"), l.Say("what the kubelet would call available"))
 }
 
 // settings adds one entry for all that could not be read for the same reason.
@@ -414,7 +415,7 @@ func (l *missingList) settings(all []snapshot.Reading[int64]) {
 			l.rows[i].WouldShow += ", " + path.Base(r.Source)
 			continue
 		}
-		unread(l, r, "settings: "+path.Base(r.Source))
+		unread(l, r, l.Say("settings: %s", path.Base(r.Source)))
 		said[key] = len(l.rows) - 1
 	}
 }
@@ -435,7 +436,7 @@ func unread[T any](l *missingList, r snapshot.Reading[T], wouldShow string) {
 
 // dying says which removed cgroups are kept and what holds them. With a census
 // each is listed, without one they are counted where the kernel's files tell.
-func dying(s *snapshot.Snapshot) report.Dying {
+func dying(p words.Printer, s *snapshot.Snapshot) report.Dying {
 	d := report.Dying{
 		How: "unknown", Groups: []report.DyingGroup{}, Inherited: []report.Charge{}, Evidence: []report.Evidence{},
 		IDs: report.IDs{Max: advisory.MaxIDs, How: "unknown"},
@@ -443,7 +444,7 @@ func dying(s *snapshot.Snapshot) report.Dying {
 	if c, ok := s.Census.Get(); ok && c.Walked {
 		countedDying(&d, s)
 	} else {
-		toldDying(&d, advisory.Look(s))
+		toldDying(p, &d, advisory.Look(p, s))
 	}
 	return d
 }

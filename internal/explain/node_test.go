@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func keyed(pairs map[string]int64) snapshot.Reading[snapshot.Stat] {
@@ -52,7 +53,7 @@ func smallNode() *snapshot.Snapshot {
 }
 
 func TestNodeByOwner(t *testing.T) {
-	r := Node(smallNode())
+	r := Node(words.Printer{}, smallNode())
 	got := map[string]string{}
 	var sum int64
 	for _, o := range r.Ledger.Owners {
@@ -79,7 +80,7 @@ func TestNodeByOwner(t *testing.T) {
 func TestNodeWatermarks(t *testing.T) {
 	const m = size.MiB
 	s := smallNode()
-	w := Node(s).Watermarks
+	w := Node(words.Printer{}, s).Watermarks
 	// DMA is kept from ordinary allocations: 15 - 20 - 2.
 	if len(w.Zones) != 2 || w.Zones[0].AboveLowBytes != -7*m || *w.AboveLowBytes != 365*m || *w.AboveMinBytes != 375*m || *w.AboveHighBytes != 355*m {
 		t.Errorf("%+v", w)
@@ -89,7 +90,7 @@ func TestNodeWatermarks(t *testing.T) {
 		t.Errorf("%v\n%s", w.Zones[0].Orders, diff)
 	}
 	s.Node.Zones.Value[1].Free = 5 * m
-	if w := Node(s).Watermarks; *w.AboveMinBytes != -5*m || *w.AboveLowBytes != -7*m { // the best zone's
+	if w := Node(words.Printer{}, s).Watermarks; *w.AboveMinBytes != -5*m || *w.AboveLowBytes != -7*m { // the best zone's
 		t.Errorf("min %d, low %d", *w.AboveMinBytes, *w.AboveLowBytes)
 	}
 }
@@ -98,7 +99,7 @@ func TestNodeWatermarks(t *testing.T) {
 // not theirs.
 func TestNodeActivity(t *testing.T) {
 	got := map[string]int64{}
-	for _, a := range Node(smallNode()).Activity {
+	for _, a := range Node(words.Printer{}, smallNode()).Activity {
 		got[a.Name] = a.Count
 	}
 	if diff := cmp.Diff(map[string]int64{"pgsteal_kswapd": 7, "oom_kill": 2}, got); diff != "" {
@@ -113,11 +114,11 @@ func TestNodeAvailableOnVersion2(t *testing.T) {
 	s := smallNode()
 	s.Kmem.Version = snapshot.V2
 	s.Shares.Value[0] = snapshot.Share{Path: "/", Stat: keyed(map[string]int64{"anon": 300 * m, "file": 100 * m, "inactive_file": 60 * m})}
-	if k := Node(s).Available.Kubelet; k.Bytes == nil || *k.Bytes != 660*m || len(k.Terms) != 4 {
+	if k := Node(words.Printer{}, s).Available.Kubelet; k.Bytes == nil || *k.Bytes != 660*m || len(k.Terms) != 4 {
 		t.Errorf("%+v", k)
 	}
 	s.Shares.Value[0].Stat = snapshot.Reading[snapshot.Stat]{State: snapshot.Absent}
-	r := Node(s)
+	r := Node(words.Printer{}, s)
 	if r.Available.Kubelet.Bytes != nil {
 		t.Errorf("%+v", r.Available.Kubelet)
 	}
@@ -131,7 +132,7 @@ func TestNodeAvailableOnVersion2(t *testing.T) {
 
 // A node that nothing could be read of has no amount at all, and says of each why.
 func TestNodeOfNothing(t *testing.T) {
-	r := Node(&snapshot.Snapshot{})
+	r := Node(words.Printer{}, &snapshot.Snapshot{})
 	seen := map[string]bool{}
 	for _, n := range r.NotSeen {
 		seen[n.Key] = true
@@ -155,7 +156,7 @@ func TestNodeSharesAreBounded(t *testing.T) {
 	for i := range 3 * report.MaxShares {
 		s.Shares.Value = append(s.Shares.Value, snapshot.Share{Path: fmt.Sprintf("/system.slice/u%d.service", i), Usage: present(int64(i))})
 	}
-	n := Node(s).Ledger
+	n := Node(words.Printer{}, s).Ledger
 	var sum, want int64
 	for _, row := range n.Shares {
 		sum += row.Bytes

@@ -1,14 +1,13 @@
 package explain
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/runtimes"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // states are the lines of status that a process holder has.
@@ -16,7 +15,7 @@ var states = map[string]string{"rss": "VmRSS", "rssAnon": "RssAnon", "rssFile": 
 
 // processHolders lists processes by their anonymous memory, shared pages once
 // where the kernel was asked for shares.
-func processHolders(s *snapshot.Snapshot) []report.Holder {
+func processHolders(w words.Printer, s *snapshot.Snapshot) []report.Holder {
 	var list []report.Holder
 	for i := range s.Processes {
 		p := &s.Processes[i]
@@ -30,7 +29,7 @@ func processHolders(s *snapshot.Snapshot) []report.Holder {
 		}
 		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, How: how, PID: p.PID, State: map[string]int64{}, Parts: parts(p)}
 		h.Name, _ = name(st.Name)
-		h.Runtimes = managers(p)
+		h.Runtimes = managers(w, p)
 		for key, field := range states {
 			if v, ok := st.Fields.Get(field); ok && size.Plausible(v) {
 				h.State[key] = v
@@ -65,9 +64,9 @@ func parts(p *snapshot.Process) []report.Part {
 }
 
 // managers are the runtimes and allocators of a process.
-func managers(p *snapshot.Process) []report.Runtime {
+func managers(w words.Printer, p *snapshot.Process) []report.Runtime {
 	var rows []report.Runtime
-	for _, r := range runtimes.Of(p) {
+	for _, r := range runtimes.Of(w, p) {
 		row := report.Runtime{Name: r.Name, How: r.How, Settings: map[string]string{}, Heap: map[string]int64{}, Arenas: r.Heap.Arenas, AtLeast: r.Heap.AtLeast, Cure: r.Cure}
 		row.Version, _ = name(r.Version)
 		row.How, _ = name(r.How)
@@ -115,7 +114,7 @@ func notAttributed(s *snapshot.Snapshot, l *ledger.Ledger, procs []report.Holder
 
 // processDoubts are the contradictions between what processes map and what is
 // charged here.
-func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
+func processDoubts(p words.Printer, s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	var doubts []string
 	var sum, lazy, huge int64
 	shares, seen := true, false
@@ -136,17 +135,17 @@ func processDoubts(s *snapshot.Snapshot, l *ledger.Ledger) []string {
 	}
 	anon, known := anonOf(l)
 	if known && shares && sum > anon+slack(l) {
-		doubts = append(doubts, fmt.Sprintf("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
+		doubts = append(doubts, p.Say("its processes map %s more anonymous memory than is charged here: it was charged elsewhere, before they moved here", size.Text(sum-anon)))
 	}
 	account, known := l.Account(ledger.AnonLazyFree)
 	if known && seen && lazy > account.Bytes+slack(l) {
-		doubts = append(doubts, fmt.Sprintf("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
+		doubts = append(doubts, p.Say("LazyFree of its processes is %s, the counters show %s of it: more of anon/other can be taken back than they tell", size.Text(lazy), size.Text(account.Bytes)))
 	}
 	other, _ := l.Account(ledger.AnonOther)
 	thp, counted := other.State["thp"]
 	mapped := min(huge-max(0, sum-anon), other.Bytes) // but for what is charged elsewhere
 	if counted && shares && mapped > thp+max(slack(l), 4<<20, other.Bytes/4) {
-		doubts = append(doubts, fmt.Sprintf("huge pages: the counter says %s, its processes map %s: before 5.12 each CPU keeps up to 32 huge pages to itself", size.Text(thp), size.Text(mapped)))
+		doubts = append(doubts, p.Say("huge pages: the counter says %s, its processes map %s: before 5.12 each CPU keeps up to 32 huge pages to itself", size.Text(thp), size.Text(mapped)))
 	}
 	return doubts
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Observed is what was seen of a target besides one look at it.
@@ -33,15 +34,16 @@ const maxNeighbours = 32
 
 // Situation is what a plan to give back memory of the target of s is made of. The
 // only error is ledger.ErrNoUsage.
-func Situation(s *snapshot.Snapshot, o Observed) (*remedy.Situation, error) {
+func Situation(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situation, error) {
 	t := s.Target()
 	usage, ok := t.Usage.Get()
 	if !ok {
 		return nil, fmt.Errorf("%w: %s: %s", ledger.ErrNoUsage, t.Usage.Source, t.Usage.Err)
 	}
 	si := &remedy.Situation{
-		Target: remedy.Group{Path: t.Path, Dir: t.Dir, Version: t.Version, ID: o.ID},
-		Usage:  usage, Cache: snapshot.Unknown, PageSize: max(s.Host.PageSize, 4096), CPUs: max(s.Host.CPUs.Value, 1),
+		Printer: w,
+		Target:  remedy.Group{Path: t.Path, Dir: t.Dir, Version: t.Version, ID: o.ID},
+		Usage:   usage, Cache: snapshot.Unknown, PageSize: max(s.Host.PageSize, 4096), CPUs: max(s.Host.CPUs.Value, 1),
 		Window: o.Window, MGLRU: diagnose.LRU(s) == "mglru", HasReclaim: o.HasReclaim, Swap: swaps(s),
 	}
 	keys := ledger.KeysOf(t)
@@ -146,7 +148,7 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 				}
 			}
 		}
-		cand.Open, cand.Cannot = opened(f, p, o.Opens)
+		cand.Open, cand.Cannot = opened(si.Printer, f, p, o.Opens)
 		si.Candidates = append(si.Candidates, cand)
 	}
 	for _, cgroup := range slices.Sorted(maps.Keys(near)) {
@@ -193,36 +195,36 @@ func sharers(s *snapshot.Snapshot, in *snapshot.CensusInode, target string) int 
 }
 
 // opened is how a file can be opened to drop its cache, or why it cannot.
-func opened(f *cached, p mounts.Place, may func(fs string) bool) (*remedy.File, string) {
+func opened(w words.Printer, f *cached, p mounts.Place, may func(fs string) bool) (*remedy.File, string) {
 	in := f.in
 	switch p.Kind {
 	case mounts.Tmpfs, mounts.Memfd, mounts.SharedAnon, mounts.SysV:
-		return nil, "kept in memory alone: only deleting it, or swap, gives it back"
+		return nil, w.Say("kept in memory alone: only deleting it, or swap, gives it back")
 	case mounts.BlockDevice:
-		return nil, "of a block device: file system metadata, which is the node's"
+		return nil, w.Say("of a block device: file system metadata, which is the node's")
 	case mounts.NoName:
-		return nil, "the kernel has forgotten its name"
+		return nil, w.Say("the kernel has forgotten its name")
 	case mounts.NotInView:
 		if p.Host == "" {
-			return nil, "no mount table at hand shows it"
+			return nil, w.Say("no mount table at hand shows it")
 		}
 	}
 	switch {
 	case in.Type == "tmpfs" || in.Type == "hugetlbfs":
-		return nil, "kept in memory alone: only deleting it, or swap, gives it back"
+		return nil, w.Say("kept in memory alone: only deleting it, or swap, gives it back")
 	case in.Deleted:
-		return nil, "deleted: it goes when who has it open closes it"
+		return nil, w.Say("deleted: it goes when who has it open closes it")
 	case in.Partial:
-		return nil, "only a part of its path is known"
+		return nil, w.Say("only a part of its path is known")
 	case may != nil && !may(in.Type):
-		return nil, "on " + in.Type + ", of which no file is ever opened"
+		return nil, w.Say("on %s, of which no file is ever opened", in.Type)
 	}
 	file := &remedy.File{
 		PID: 0, Path: p.Host, FS: in.Type, Device: in.Device, Inode: in.Number, Generation: in.Generation, Bytes: f.sum.Bytes, Dirty: max(0, f.sum.Dirty),
 	}
 	if p.Host == "" {
 		if p.PID == 0 || p.Path == "" || p.Layer != "" {
-			return nil, "no path of it can be opened"
+			return nil, w.Say("no path of it can be opened")
 		}
 		file.PID, file.Path = p.PID, p.Path
 	}
@@ -250,14 +252,14 @@ func Descriptors(s *snapshot.Snapshot) []snapshot.Descriptor {
 const maxDescriptors = 4096
 
 // Reclaim is the plan as it is shown.
-func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *report.Reclaim {
+func Reclaim(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *report.Reclaim {
 	t := target(s)
 	r := &report.Reclaim{
-		Schema: report.ReclaimSchema, Generated: generated(s), Host: host(s), Target: t,
+		Schema: report.ReclaimSchema, Lang: w.Lang(), Generated: generated(s), Host: host(s), Target: t,
 		Plan: report.ReclaimPlan{
 			UsageBytes: d.Usage, WantBytes: d.Want, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
 			Knobs: []report.ReclaimKnob{}, Files: []report.ReclaimFile{}, Spared: []report.ReclaimSpared{},
-			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(s)...)),
+			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(w, s)...)),
 			Guards: guards(&d.Guards),
 		},
 		NotSeen: []report.NotSeen{},
@@ -289,15 +291,15 @@ func Reclaim(s *snapshot.Snapshot, d *remedy.Decision, window time.Duration) *re
 	slices.SortFunc(r.Plan.Spared, func(a, b report.ReclaimSpared) int {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Because, b.Because))
 	})
-	l := &missingList{}
+	l := &missingList{Printer: w}
 	if err := hasFiles(s); err != nil {
-		l.add("", snapshot.CensusSource, s.Census.State, s.Census.Err, "which files the cache is of, so that single files can be given back")
+		l.add("", snapshot.CensusSource, s.Census.State, s.Census.Err, l.Say("which files the cache is of, so that single files can be given back"))
 	} else {
 		for _, ref := range s.Census.Value.Refused {
-			l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, snapshot.CensusGain)
+			l.add("", "census by "+string(ref.Engine), ref.State, ref.Why, l.Of(snapshot.CensusGain))
 		}
 	}
-	source(l, s.Users, "other processes that use the files")
+	source(l, s.Users, l.Say("other processes that use the files"))
 	r.NotSeen = append(r.NotSeen, l.rows...)
 	return r
 }

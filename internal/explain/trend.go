@@ -9,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
@@ -76,7 +77,7 @@ func (l *missingList) activity(t *trend.Trend) {
 	}
 	for i, x := range works(t) {
 		if !x.a.Known {
-			l.add("trend.activity["+strconv.Itoa(i)+"].amount", x.a.Source, snapshot.Absent, cmp.Or(x.a.Why, "it does not go on"), "what its tasks did meanwhile: "+x.kind)
+			l.add("trend.activity["+strconv.Itoa(i)+"].amount", x.a.Source, snapshot.Absent, l.Of(cmp.Or(x.a.Why, words.Key("it does not go on"))), l.Say("what its tasks did meanwhile: %s", x.kind))
 		}
 	}
 }

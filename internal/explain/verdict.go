@@ -1,13 +1,15 @@
 package explain
 
 import (
-	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // class is the first part of account paths, taken together.
@@ -18,14 +20,14 @@ type class struct {
 }
 
 var titles = map[string]string{
-	"anon":        "anonymous memory (heaps and stacks)",
-	"swapcached":  "swap cache",
-	"file":        "file cache",
-	"shmem":       "tmpfs and shared memory",
-	"kernel":      "the kernel's own memory",
-	"sock":        "network buffers",
-	"hugetlb":     "huge pages",
-	"unexplained": "unexplained",
+	"anon":        words.Key("anonymous memory (heaps and stacks)"),
+	"swapcached":  words.Key("swap cache"),
+	"file":        words.Key("file cache"),
+	"shmem":       words.Key("tmpfs and shared memory"),
+	"kernel":      words.Key("the kernel's own memory"),
+	"sock":        words.Key("network buffers"),
+	"hugetlb":     words.Key("huge pages"),
+	"unexplained": words.Key("unexplained"),
 }
 
 // largest is the class with the most bytes; of equals the first in the ledger.
@@ -50,18 +52,18 @@ func largest(l *ledger.Ledger) class {
 
 // verdict names the largest class and whether it can be taken back. Its text is
 // about the first finding instead where that is sure, and a danger or half of it all.
-func verdict(w *ledger.Whole, found []report.Finding) report.Verdict {
+func verdict(p words.Printer, w *ledger.Whole, found []report.Finding) report.Verdict {
 	c := largest(w.Ledger)
 	v := report.Verdict{Account: c.name, Bytes: c.bytes}
 	if w.Usage == 0 {
-		v.Reclaim, v.Text = "unknown", "Nothing is charged to this cgroup."
+		v.Reclaim, v.Text = "unknown", p.Say("Nothing is charged to this cgroup.")
 		return v
 	}
 	var why string
-	v.Reclaim, why = canTake(w.Ledger, c)
-	how := "The largest part is " + c.title
+	v.Reclaim, why = canTake(p, w.Ledger, c)
+	how := p.Say("The largest part is %s", p.Of(c.title))
 	if 2*c.bytes > w.Usage {
-		how = "Mostly " + c.title
+		how = p.Say("Mostly %s", p.Of(c.title))
 	}
 	if len(found) > 0 && found[0].Confidence == "high" && found[0].Title != "" {
 		first := found[0]
@@ -69,83 +71,79 @@ func verdict(w *ledger.Whole, found []report.Finding) report.Verdict {
 		switch {
 		case first.Severity == "warning" || first.Severity == "critical":
 			v.Code = first.Code
-			v.Text = strings.ToUpper(first.Title[:1]) + first.Title[1:] + "."
+			v.Text = p.Say("%s.", upper(first.Title))
 			return v
 		case rule.Noun != "" && first.Bytes != nil && 2**first.Bytes > w.Usage:
 			v.Code = first.Code
 			c.bytes = *first.Bytes
-			how = "Mostly " + rule.Noun
+			how = p.Say("Mostly %s", p.Of(rule.Noun))
 		}
 	}
-	v.Text = fmt.Sprintf("%s: %s of %s (%s); %s.", how, size.Text(c.bytes), size.Text(w.Usage), size.Percent(c.bytes, w.Usage), why)
+	v.Text = p.Say("%s: %s of %s (%s); %s.", how, size.Text(c.bytes), size.Text(w.Usage), size.Percent(c.bytes, w.Usage), why)
 	return v
 }
 
 // canTake answers can, partly, cannot or unknown for a class, in words too.
-func canTake(l *ledger.Ledger, c class) (answer, why string) {
+func canTake(p words.Printer, l *ledger.Ledger, c class) (answer, why string) {
 	switch c.name {
 	case "file":
 		switch {
 		case !l.ReclaimKnown:
-			return "unknown", "whether it can be taken back is not known"
+			return "unknown", p.Say("whether it can be taken back is not known")
 		case 10*l.ReclaimableFile >= 9*c.bytes:
-			return "can", "the kernel can take it back" + unwritten(l)
+			return "can", p.Say("the kernel can take it back%s", unwritten(p, l))
 		case l.ReclaimableFile == 0:
-			return "cannot", "none of it is on a list that reclaim looks at"
+			return "cannot", p.Say("none of it is on a list that reclaim looks at")
 		}
-		return "partly", "the kernel can take back " + size.Text(l.ReclaimableFile) + " of it"
+		return "partly", p.Say("the kernel can take back %s of it", size.Text(l.ReclaimableFile))
 	case "anon":
 		lazy, _ := l.Account(ledger.AnonLazyFree)
 		switch {
 		case 10*lazy.Bytes >= 9*c.bytes:
-			return "can", "its owners gave it back with MADV_FREE, the kernel takes it when it needs it"
+			return "can", p.Say("its owners gave it back with MADV_FREE, the kernel takes it when it needs it")
 		case l.ReclaimableSwap > 0:
-			return "partly", "the kernel can swap out " + size.Text(min(l.ReclaimableSwap, c.bytes)) + " of it"
+			return "partly", p.Say("the kernel can swap out %s of it", size.Text(min(l.ReclaimableSwap, c.bytes)))
 		case 10*lazy.Bytes >= c.bytes:
-			return "partly", size.Text(lazy.Bytes) + " of it was given back with MADV_FREE, the rest stays until its processes free it"
+			return "partly", p.Say("%s of it was given back with MADV_FREE, the rest stays until its processes free it", size.Text(lazy.Bytes))
 		}
-		return "cannot", "no swap to write it to, it stays until its processes free it"
+		return "cannot", p.Say("no swap to write it to, it stays until its processes free it")
 	case "shmem":
 		if l.ReclaimableSwap > 0 {
-			return "partly", "the kernel can swap out " + size.Text(min(l.ReclaimableSwap, c.bytes)) + " of it"
+			return "partly", p.Say("the kernel can swap out %s of it", size.Text(min(l.ReclaimableSwap, c.bytes)))
 		}
-		return "cannot", "it stays until the files or segments are deleted"
+		return "cannot", p.Say("it stays until the files or segments are deleted")
 	case "kernel":
 		if slab, ok := l.Account(ledger.SlabReclaimable); ok {
 			if 10*slab.Bytes >= c.bytes {
-				return "partly", "up to " + size.Text(slab.Bytes) + " of it is slab that can shrink"
+				return "partly", p.Say("up to %s of it is slab that can shrink", size.Text(slab.Bytes))
 			}
-			return "cannot", "hardly any of it can shrink"
+			return "cannot", p.Say("hardly any of it can shrink")
 		}
-		return "unknown", "cgroup v1 does not say how much of it can shrink"
+		return "unknown", p.Say("cgroup v1 does not say how much of it can shrink")
 	case "swapcached":
-		return "can", "it has a copy in swap"
+		return "can", p.Say("it has a copy in swap")
 	case "sock", "hugetlb":
-		return "cannot", "it stays until its owner frees it"
+		return "cannot", p.Say("it stays until its owner frees it")
 	}
-	return "unknown", "no counter of this kernel names it"
+	return "unknown", p.Say("no counter of this kernel names it")
 }
 
 // unwritten says how much of the file cache has to be written first, where that
 // is a tenth or more.
-func unwritten(l *ledger.Ledger) string {
+func unwritten(p words.Printer, l *ledger.Ledger) string {
 	file, _ := l.Account(ledger.File)
 	dirty := min(file.State["dirty"]+file.State["writeback"], file.Bytes)
 	switch {
 	case 10*dirty >= 9*file.Bytes:
-		return " once it is written to disk"
+		return p.Say(" once it is written to disk")
 	case 10*dirty >= file.Bytes:
-		return ", " + size.Text(dirty) + " of it once written to disk"
+		return p.Say(", %s of it once written to disk", size.Text(dirty))
 	}
 	return ""
 }
 
-func count(n int64, what string) string {
-	switch {
-	case n == 1:
-		return "1 " + what
-	case strings.HasSuffix(what, "s"):
-		return fmt.Sprintf("%d %ses", n, what)
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+// upper begins a sentence.
+func upper(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Bounds of a look at what may be seen.
 const (
 	maxTried   = 256  // processes whose links are tried
 	maxThreads = 4096 // threads whose name is read
+	maxRefused = 16   // processes whose memory is tried
 )
 
 // Access tries every source that is asked through src.
@@ -37,7 +39,7 @@ func Access(src kernel.Source, opt Options) *snapshot.Access {
 	}
 	pids := processIDs(src)
 	a.Kdamonds = kdamonds(src, pids)
-	a.Trials = append(a.Trials, tryProcesses(src, pids), tryFiles(src))
+	a.Trials = append(a.Trials, tryProcesses(src, pids), tryHeaps(src, pids), tryFiles(src))
 	for _, f := range []struct{ id, file string }{{snapshot.TrySlabinfo, "/proc/slabinfo"}, {snapshot.TryPSI, "/proc/pressure/memory"}} {
 		r := src.Ask(kernel.Question{Op: kernel.Read, Path: f.file, Max: maxFile})
 		t := snapshot.Trial{ID: f.id, State: r.State}
@@ -143,7 +145,44 @@ func tryProcesses(src kernel.Source, pids []int) snapshot.Trial {
 	case denied > 0:
 		t.Note, t.Part = refuse, true
 	case src.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/self/smaps_rollup", Max: maxFile}).State == snapshot.Absent:
-		t.Note = "this kernel has no smaps_rollup, smaps itself is read"
+		t.Note = words.Key("this kernel has no smaps_rollup, smaps itself is read")
+	}
+	return t
+}
+
+// tryHeaps looks into the memory of other processes until one lets it: that needs what a
+// debugger needs, which is more than the links of processes do (linux kernel/ptrace.c,
+// PTRACE_MODE_ATTACH; security/yama/yama_lsm.c).
+func tryHeaps(src kernel.Source, pids []int) snapshot.Trial {
+	t := snapshot.Trial{ID: snapshot.TryHeaps, State: snapshot.Present}
+	self, denied, failed := link(src, "/proc/self").Value, 0, ""
+	for _, pid := range pids {
+		s, ok := kernel.Value(src, procFile(pid, "status"), maxFile, procfs.ParseStatus).Get()
+		if _, user := s.Fields.Get("VmSize"); !ok || !user || strconv.Itoa(pid) == self {
+			continue
+		}
+		switch a := src.Ask(kernel.Question{Op: kernel.Heaps, Path: procFile(pid, "mem"), Max: maxMaps}); a.State {
+		case snapshot.Present:
+			return t
+		case snapshot.Denied:
+			denied++
+		case snapshot.Failed:
+			failed = procFile(pid, "mem") + ": " + a.Err
+		}
+		if denied == maxRefused {
+			break
+		}
+	}
+	switch {
+	case denied > 0:
+		t.State, t.Err = snapshot.Denied, fmt.Sprintf("the memory of none of %d processes may be read", denied)
+		if scope, ok := kernel.Value(src, "/proc/sys/kernel/yama/ptrace_scope", maxFile, whole).Get(); ok && len(scope) > 0 && scope[0] >= '2' {
+			t.Err += ": kernel.yama.ptrace_scope is " + strings.TrimSpace(string(scope))
+		}
+	case failed != "":
+		t.State, t.Err = snapshot.Failed, failed
+	default:
+		t.State, t.Err = snapshot.Absent, words.Key("no other process is seen whose memory could be tried")
 	}
 	return t
 }
@@ -182,7 +221,7 @@ func tryFiles(src kernel.Source) snapshot.Trial {
 	}
 	var notes []string
 	if c.Mincore > 0 {
-		notes = append(notes, "no cachestat: mincore does not tell dirty pages")
+		notes = append(notes, words.Key("no cachestat: mincore does not tell dirty pages"))
 	}
 	if mapped.State == snapshot.Denied {
 		notes = append(notes, "mapped files that were deleted cannot be opened")

@@ -9,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Bounds of a watch: at most so many looks at the counters, at least so far apart.
@@ -131,7 +132,7 @@ func comparable(s *snapshot.Snapshot) error {
 	case ok1 && ok2 && boot1 != boot2:
 		return differ("the node was booted between the captures, or they are of two nodes: counters do not compare")
 	case !ok1 || !ok2:
-		w.Doubts = append(w.Doubts, "whether both captures are of the same boot they do not say")
+		w.Doubts = append(w.Doubts, words.Key("whether both captures are of the same boot they do not say"))
 	}
 	inode1, ok1 := w.First.Target().Inode.Get()
 	inode2, ok2 := s.Target().Inode.Get()
@@ -139,7 +140,7 @@ func comparable(s *snapshot.Snapshot) error {
 	case ok1 && ok2 && inode1 != inode2:
 		return differ("cgroup %q was removed and made anew between the captures: these are two containers", s.Target().Path)
 	case !ok1 || !ok2:
-		w.Doubts = append(w.Doubts, "whether both captures are of the same cgroup, not of one made anew under its name, they do not say")
+		w.Doubts = append(w.Doubts, words.Key("whether both captures are of the same cgroup, not of one made anew under its name, they do not say"))
 	}
 	return nil
 }

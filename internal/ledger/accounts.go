@@ -3,6 +3,7 @@ package ledger
 import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 var lruLists = []string{"inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable"}
@@ -26,11 +27,11 @@ func (b *balance) memory() {
 		}
 		b.add(AnonOther, anon-lazy, cost, b.anonState())
 	} else {
-		b.miss(AnonOther, "anon", "anonymous memory: heaps, stacks")
+		b.miss(AnonOther, "anon", words.Later("anonymous memory: heaps, stacks"))
 	}
 	b.unmapped(anon, file, haveAnon && haveFile)
 	if !haveFile {
-		b.miss(File, "file", "page cache")
+		b.miss(File, "file", words.Later("page cache"))
 		return
 	}
 	b.fileAndShmem(file, shmem, haveShmem)
@@ -66,7 +67,7 @@ func (b *balance) lazyFree(anon, pureFile int64, haveFile bool) (bytes int64, kn
 		return 0, false
 	}
 	if !haveFile || !b.wholeLRU() {
-		b.miss(AnonLazyFree, "shmem", "memory that its owner gave back with MADV_FREE")
+		b.miss(AnonLazyFree, "shmem", words.Later("memory that its owner gave back with MADV_FREE"))
 		return 0, false
 	}
 	return min(anon, max(0, b.lru["active_file"]+b.lru["inactive_file"]-pureFile)), true
@@ -81,7 +82,7 @@ func (b *balance) unmapped(anon, file int64, known bool) {
 	upper, haveKey := b.get("swapcached")
 	if !known || !b.wholeLRU() {
 		if b.env.SwapOn || haveKey {
-			b.miss(SwapCached, "swapcached", "swap cache that no process maps")
+			b.miss(SwapCached, "swapcached", words.Later("swap cache that no process maps"))
 		}
 		return
 	}
@@ -112,7 +113,7 @@ func (b *balance) fileAndShmem(file, shmem int64, haveShmem bool) {
 		if anonLists, known := b.shmemOnAnonLists(); known {
 			b.l.Accounts[len(b.l.Accounts)-1].State["onAnonLists"] = min(anonLists, file)
 		}
-		b.miss(Shmem, "shmem", "tmpfs and shared memory apart from file cache; here it is inside `file`")
+		b.miss(Shmem, "shmem", words.Later("tmpfs and shared memory apart from file cache; here it is inside `file`"))
 		return
 	}
 	b.add(File, file-shmem, fileCost(file-shmem, st), st)
@@ -166,7 +167,7 @@ func (b *balance) kernelV1() {
 	if !ok || !size.Plausible(kmem) {
 		b.l.Missing = append(b.l.Missing, Missing{
 			"accounts/" + KernelUndivided, b.c.KmemUsage.Source, b.c.KmemUsage.State,
-			b.c.KmemUsage.Err, "the kernel's own memory: slab, stacks, page tables",
+			words.Later("%s", b.c.KmemUsage.Err), words.Later("the kernel's own memory: slab, stacks, page tables"),
 		})
 		return
 	}
@@ -193,19 +194,19 @@ func (b *balance) kernelV1() {
 	if kmem > 0 {
 		b.l.Missing = append(b.l.Missing, Missing{
 			"accounts/" + SlabReclaimable, b.c.Slabs.Source, missState(b.c.Slabs.State), b.whyUndivided(),
-			"which part of the kernel's memory is slab, and which of that can be taken back",
+			words.Later("which part of the kernel's memory is slab, and which of that can be taken back"),
 		})
 	}
 }
 
-func (b *balance) whyUndivided() string {
+func (b *balance) whyUndivided() words.Text {
 	switch table, ok := b.c.Slabs.Get(); {
 	case !ok && b.c.Slabs.Err != "":
-		return b.c.Slabs.Err
+		return words.Later("%s", b.c.Slabs.Err)
 	case len(table) > 0:
-		return "the slab table is this cgroup's alone, the counter holds its children too"
+		return words.Later("the slab table is this cgroup's alone, the counter holds its children too")
 	}
-	return "cgroup v1 has no counter for it, and its slab table is empty since kernel 5.10"
+	return words.Later("cgroup v1 has no counter for it, and its slab table is empty since kernel 5.10")
 }
 
 // kernelV2 adds the kernel's own memory and sockets on version 2.
@@ -240,14 +241,17 @@ func (b *balance) kernelV2() {
 		b.add(KernelOther, max(0, kernel-(b.sum-before)), Pinned, nil)
 	} else {
 		b.noKernel = b.c.Stat.State == snapshot.Present
-		b.miss(KernelOther, "kernel", "kernel memory that has no key of its own; here it is what nothing else explains")
+		b.miss(KernelOther, "kernel", words.Later("kernel memory that has no key of its own; here it is what nothing else explains"))
 	}
 	leaf(Sock, Pinned, "sock")
 	leaf(HugeTLB, Pinned, "hugetlb")
-	for _, want := range []struct{ path, key, shows string }{
-		{SlabReclaimable, "slab_reclaimable", "dentries, inodes and other slab that can shrink"},
-		{SlabPinned, "slab_unreclaimable", "slab that cannot shrink"},
-		{Sock, "sock", "network buffers"},
+	for _, want := range []struct {
+		path, key string
+		shows     words.Text
+	}{
+		{SlabReclaimable, "slab_reclaimable", words.Later("dentries, inodes and other slab that can shrink")},
+		{SlabPinned, "slab_unreclaimable", words.Later("slab that cannot shrink")},
+		{Sock, "sock", words.Later("network buffers")},
 	} {
 		if _, ok := b.keys.Get(want.key); !ok {
 			b.miss(want.path, want.key, want.shows)
@@ -262,7 +266,7 @@ func (b *balance) reclaimable() {
 		l.UnreclaimableMax = l.Usage
 		l.Missing = append(l.Missing, Missing{
 			"numbers/reclaimableBytes", b.c.Stat.Source, missState(b.c.Stat.State),
-			b.c.Stat.Err, "what of the usage can be taken back",
+			words.Later("%s", b.c.Stat.Err), words.Later("what of the usage can be taken back"),
 		})
 		return
 	}

@@ -1,10 +1,9 @@
 package ledger
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Counted is what a census says that a cgroup and those below it are charged for.
@@ -127,7 +126,7 @@ func (b *balance) counted(kmem int64) bool {
 	}
 	b.add(KernelOther, left, Pinned, nil)
 	if over := max(0, n.SlabReclaimable) + n.SlabPinned + n.PageTables - kmem; over > max(b.bound(), 1<<20) {
-		b.l.Doubts = append(b.l.Doubts, fmt.Sprintf("the census found %s of kernel memory, %s more than %s: it was taken at another moment",
+		b.l.Doubts = append(b.l.Doubts, words.Later("the census found %s of kernel memory, %s more than %s: it was taken at another moment",
 			size.Text(over+kmem), size.Text(over), b.c.KmemUsage.Source))
 	}
 	return true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Reclaim says what taking an account back would cost.
@@ -69,8 +70,8 @@ type Missing struct {
 	Key       string // of the number in the report
 	Source    string
 	State     snapshot.State
-	Err       string
-	WouldShow string
+	Err       words.Text
+	WouldShow words.Text
 }
 
 // Ledger is the balanced account of one cgroup.
@@ -90,7 +91,7 @@ type Ledger struct {
 	UnreclaimableMin, UnreclaimableMax int64
 
 	Missing []Missing
-	Doubts  []string // what was seen and is strange: negative counters, repeated keys
+	Doubts  []words.Text // what was seen and is strange: negative counters, repeated keys
 }
 
 // Env is what a ledger needs to know beyond the cgroup's own files.
@@ -182,7 +183,7 @@ func (b *balance) usage() error {
 func (b *balance) get(key string) (int64, bool) {
 	v, ok := b.keys.Get(key)
 	if ok && !size.Plausible(v) {
-		b.l.Doubts = append(b.l.Doubts, fmt.Sprintf("%s: %s reads %d, which is no amount of memory: a broken kernel counter",
+		b.l.Doubts = append(b.l.Doubts, words.Later("%s: %s reads %d, which is no amount of memory: a broken kernel counter",
 			b.c.Stat.Source, b.keys.Name(key), v))
 		return 0, false
 	}
@@ -194,11 +195,11 @@ func (b *balance) add(path string, bytes int64, cost Reclaim, state map[string]i
 	b.sum += bytes
 }
 
-func (b *balance) miss(account, key, wouldShow string) {
-	st, why := b.c.Stat.State, b.c.Stat.Err
+func (b *balance) miss(account, key string, wouldShow words.Text) {
+	st, why := b.c.Stat.State, words.Later("%s", b.c.Stat.Err)
 	if st == snapshot.Present {
 		if st = snapshot.Absent; key != "" {
-			why = "no usable key " + b.keys.Name(key)
+			why = words.Later("no usable key %s", b.keys.Name(key))
 		}
 	}
 	b.l.Missing = append(b.l.Missing, Missing{"accounts/" + account, b.c.Stat.Source, st, why, wouldShow})
@@ -244,9 +245,9 @@ func (b *balance) oddities() {
 		return
 	}
 	if st.Repeated > 0 {
-		b.l.Doubts = append(b.l.Doubts, fmt.Sprintf("%s: %d keys stand there twice; the first one counts", b.c.Stat.Source, st.Repeated))
+		b.l.Doubts = append(b.l.Doubts, words.Later("%s: %d keys stand there twice; the first one counts", b.c.Stat.Source, st.Repeated))
 	}
 	if st.Malformed > 0 {
-		b.l.Doubts = append(b.l.Doubts, fmt.Sprintf("%s: %d lines are not `key number`", b.c.Stat.Source, st.Malformed))
+		b.l.Doubts = append(b.l.Doubts, words.Later("%s: %d lines are not `key number`", b.c.Stat.Source, st.Malformed))
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func read[T any](v T) snapshot.Reading[T] {
@@ -347,7 +348,7 @@ func TestSiblingsFillTheParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	level, l, why := w.Risk(true)
+	level, l, why := w.Risk(words.Printer{}, true)
 	if level != Critical || l.Cgroup != "/pod" || l.Margin() != 10 {
 		t.Errorf("%s at %+v: %s", level, l, why)
 	}
@@ -357,7 +358,7 @@ func TestSiblingsFillTheParent(t *testing.T) {
 	// The same parent full of cache is no danger: reclaim takes it.
 	s.Path[1] = anonOnly("/pod", 1000, 150, 1000)
 	w, _ = Explain(s)
-	if level, _, _ := w.Risk(true); level != Low {
+	if level, _, _ := w.Risk(words.Printer{}, true); level != Low {
 		t.Errorf("a parent full of cache: %s", level)
 	}
 }
@@ -392,7 +393,7 @@ func TestUnreadableLimitIsUnknownNotNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if level, _, _ := w.Risk(true); level != UnknownRisk {
+	if level, _, _ := w.Risk(words.Printer{}, true); level != UnknownRisk {
 		t.Errorf("level %s", level)
 	}
 }

@@ -1,10 +1,9 @@
 package ledger
 
 import (
-	"fmt"
-
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Level grades a risk.
@@ -94,7 +93,7 @@ func (w *Whole) limits(c *snapshot.Cgroup, l *Ledger) {
 		return
 	}
 	if n, ok := c.Limit.Get(); ok && n != size.Unlimited {
-		w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, c.Usage.Source, c.Usage.State, c.Usage.Err, "how full this limit is"})
+		w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, c.Usage.Source, c.Usage.State, words.Later("%s", c.Usage.Err), words.Later("how full this limit is")})
 	}
 }
 
@@ -102,7 +101,7 @@ func (w *Whole) limit(c *snapshot.Cgroup, l *Ledger, r snapshot.Reading[int64], 
 	n, ok := r.Get()
 	if !ok {
 		if r.State != snapshot.Absent {
-			w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, r.Source, r.State, r.Err, "a limit that may decide"})
+			w.Unknown = append(w.Unknown, Missing{"limits" + c.Path, r.Source, r.State, words.Later("%s", r.Err), words.Later("a limit that may decide")})
 		}
 		return
 	}
@@ -129,26 +128,26 @@ func (w *Whole) Deciding(kills bool) (Limit, bool) {
 }
 
 // Risk grades the risk of being killed (or throttled), with its reason.
-func (w *Whole) Risk(kills bool) (Level, Limit, string) {
+func (w *Whole) Risk(p words.Printer, kills bool) (Level, Limit, string) {
 	l, ok := w.Deciding(kills)
 	if !ok {
 		if len(w.Unknown) > 0 {
-			return UnknownRisk, l, "a limit on the path could not be read"
+			return UnknownRisk, l, p.Say("a limit on the path could not be read")
 		}
 		if kills {
-			return NoRisk, l, "no limit on the path to the root; only the node's own OOM killer"
+			return NoRisk, l, p.Say("no limit on the path to the root; only the node's own OOM killer")
 		}
-		return NoRisk, l, "no memory.high on the path to the root"
+		return NoRisk, l, p.Say("no memory.high on the path to the root")
 	}
 	amount := size.Text(l.UnreclaimableMax)
 	if l.UnreclaimableMin < l.UnreclaimableMax {
-		amount = "up to " + amount
+		amount = p.Say("up to %s", amount)
 	}
 	whose := ""
 	if l.Cgroup != w.target {
-		whose = " of an ancestor, siblings included,"
+		whose = p.Say(" of an ancestor, siblings included,")
 	}
-	return l.Level(), l, fmt.Sprintf("%s%s cannot be taken back, %s of the limit %s",
+	return l.Level(), l, p.Say("%s%s cannot be taken back, %s of the limit %s",
 		amount, whose, size.Percent(l.UnreclaimableMax, l.Bytes), size.Text(l.Bytes))
 }
 

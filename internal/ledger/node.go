@@ -1,12 +1,12 @@
 package ledger
 
 import (
-	"fmt"
 	"path"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Paths of the leaves of a node that a cgroup does not have.
@@ -44,7 +44,7 @@ type Classes struct {
 	Rows    []NodeRow // sum to Total
 	Bound   int64     // how far the counters may be off, all together; -1 when unknown
 	Missing []Missing
-	Doubts  []string
+	Doubts  []words.Text
 }
 
 // Sum adds the leaves whose path is one of those or below it.
@@ -134,15 +134,15 @@ func (n *classes) add(path string, bytes int64, from string) {
 func (n *classes) need(path, key string) (int64, bool) {
 	v, ok := n.get(key)
 	if !ok {
-		n.miss(path, n.s.Node.Meminfo.Source, "no usable line "+key)
+		n.miss(path, n.s.Node.Meminfo.Source, words.Later("no usable line %s", key))
 	}
 	return v, ok
 }
 
-func (n *classes) miss(path, source, why string) {
+func (n *classes) miss(path, source string, why words.Text) {
 	n.c.Missing = append(n.c.Missing, Missing{
 		"ledger.classes/" + path, source, snapshot.Absent, why,
-		"how much is " + path + ": it is in unexplained",
+		words.Later("how much is %s: it is in unexplained", path),
 	})
 }
 
@@ -165,7 +165,7 @@ func (n *classes) onLists() {
 	if !ok {
 		n.c.Missing = append(n.c.Missing, Missing{
 			"ledger.classes/" + FreeOnLists, n.s.Node.Zones.Source, n.s.Node.Zones.State,
-			n.s.Node.Zones.Err, "what is free on the lists of processors: it is in unexplained",
+			words.Later("%s", n.s.Node.Zones.Err), words.Later("what is free on the lists of processors: it is in unexplained"),
 		})
 		return
 	}
@@ -178,7 +178,7 @@ func (n *classes) onLists() {
 	}
 	n.add(FreeOnLists, lists, "zoneinfo, count of the pagesets")
 	if said, ok := n.get("MemFree"); ok && max(said-free, free-said) > n.c.Total/50 {
-		n.c.Doubts = append(n.c.Doubts, fmt.Sprintf("MemFree says %s, the zones have %s free: a balloon, zones that are not told of, or memory that moved meanwhile", size.Text(said), size.Text(free)))
+		n.c.Doubts = append(n.c.Doubts, words.Later("MemFree says %s, the zones have %s free: a balloon, zones that are not told of, or memory that moved meanwhile", size.Text(said), size.Text(free)))
 	}
 }
 
@@ -218,7 +218,7 @@ func (n *classes) vmalloc() {
 	used, ok := n.get("VmallocUsed")
 	chunk, _ := n.get("VmallocChunk")
 	if !ok || used == 0 || chunk != 0 {
-		n.miss(Vmalloc, n.s.Node.Meminfo.Source, "VmallocUsed of this kernel does not count pages")
+		n.miss(Vmalloc, n.s.Node.Meminfo.Source, words.Later("VmallocUsed of this kernel does not count pages"))
 		return
 	}
 	stacks, _ := n.get("KernelStack")
@@ -248,7 +248,7 @@ func (n *classes) hugetlb() {
 		return
 	}
 	if count < 0 || each > 0 && count > (1<<56)/each {
-		n.miss(HugeTLB, n.s.Node.Meminfo.Source, "no usable line HugePages_Total")
+		n.miss(HugeTLB, n.s.Node.Meminfo.Source, words.Later("no usable line %s", "HugePages_Total"))
 		return
 	}
 	n.add(HugeTLB, count*each, "HugePages_Total x Hugepagesize")
@@ -282,7 +282,7 @@ type Owned struct {
 	KernelBlurred bool // charged kernel memory is known as one number, of all kinds
 	Bound         int64
 	Missing       []Missing
-	Doubts        []string
+	Doubts        []words.Text
 }
 
 // Part is what one cgroup is charged for without those that have parts of their own.
@@ -322,7 +322,7 @@ func NodeOwners(s *snapshot.Snapshot, c *Classes) (*Owned, bool) {
 		n.o.Bound = c.Bound + stockPages*s.Host.PageSize*int64(cpus)*int64(1+len(n.shares))
 	}
 	if n.o.Root < -max(n.o.Bound, size.MiB) {
-		n.o.Doubts = append(n.o.Doubts, fmt.Sprintf("cgroups are charged %s more than the classes have: they were read at other moments", size.Text(-n.o.Root)))
+		n.o.Doubts = append(n.o.Doubts, words.Later("cgroups are charged %s more than the classes have: they were read at other moments", size.Text(-n.o.Root)))
 	}
 	return n.o, true
 }
@@ -363,7 +363,7 @@ func (n *owners) parts() {
 		case !ok || !size.Plausible(usage):
 			usage = below[i]
 			if !c.Usage.Gone() {
-				n.o.Missing = append(n.o.Missing, Missing{"", c.Usage.Source, c.Usage.State, c.Usage.Err, "what " + c.Path + " is charged for: it is in what is above it, or unowned"})
+				n.o.Missing = append(n.o.Missing, Missing{"", c.Usage.Source, c.Usage.State, words.Later("%s", c.Usage.Err), words.Later("what %s is charged for: it is in what is above it, or unowned", c.Path)})
 			}
 		case c.Flat:
 			usage += below[i]
@@ -388,7 +388,7 @@ func (n *owners) charged() {
 		}
 		user, kernel, hugetlb, ok := n.classesOf(c, usage)
 		if !ok {
-			n.o.Missing = append(n.o.Missing, Missing{"", c.Stat.Source, c.Stat.State, c.Stat.Err, "how much of " + c.Path + " is kernel memory: it is counted as none"})
+			n.o.Missing = append(n.o.Missing, Missing{"", c.Stat.Source, c.Stat.State, words.Later("%s", c.Stat.Err), words.Later("how much of %s is kernel memory: it is counted as none", c.Path)})
 			user = usage
 		}
 		n.user, n.kernel, n.hugetlb = n.user+user, n.kernel+kernel, n.hugetlb+hugetlb

@@ -6,6 +6,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func whose(l *snapshot.LogRecord) string {
@@ -136,7 +137,7 @@ func fullNode(l *snapshot.LogRecord) report.OOMFull {
 // advisories is where known defects are matched against records. One is plain
 // enough to be seen here: on el7 a slab cache of one cgroup that cannot grow, and
 // no kill in that cgroup, for then its limit was the reason.
-func advisories(log *snapshot.KernelLog, i int) []report.OOMAdvisory {
+func advisories(p words.Printer, log *snapshot.KernelLog, i int) []report.OOMAdvisory {
 	none := []report.OOMAdvisory{}
 	l := &log.Records[i]
 	if l.Slab == nil || l.Slab.Index == nil || l.Slab.Cgroup == "" {
@@ -153,5 +154,5 @@ func advisories(log *snapshot.KernelLog, i int) []report.OOMAdvisory {
 	if !el7 {
 		return none
 	}
-	return append(none, report.OOMAdvisory{ID: "el7-kmem-slab-leak", Because: "a slab cache of one cgroup could not grow, and no kill in it explains that"})
+	return append(none, report.OOMAdvisory{ID: "el7-kmem-slab-leak", Because: p.Say("a slab cache of one cgroup could not grow, and no kill in it explains that")})
 }

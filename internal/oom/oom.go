@@ -11,21 +11,22 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Report tells what a log holds. With a redactor the names of processes and
 // cgroups are hidden. Containers have the names that named knows, which may be
 // nil.
-func Report(log *snapshot.KernelLog, hide *identity.Redactor, named *snapshot.Names) *report.OOM {
+func Report(p words.Printer, log *snapshot.KernelLog, hide *identity.Redactor, named *snapshot.Names) *report.OOM {
 	r := &report.OOM{
-		Schema: report.OOMSchema, Records: make([]report.OOMRecord, 0, len(log.Records)),
+		Schema: report.OOMSchema, Lang: p.Lang(), Records: make([]report.OOMRecord, 0, len(log.Records)),
 		Omitted: log.Omitted, Suppressed: log.Suppressed, Overruns: log.Overruns, LongLines: log.LongLines,
 		BytesRead: log.Bytes, LinesRead: log.Lines, PageSizeAssumed: log.PageSize,
 	}
-	n := names{hide, named}
+	n := names{p, hide, named}
 	for i := range log.Records {
 		rec := record(&log.Records[i], n)
-		rec.Advisories = advisories(log, i)
+		rec.Advisories = advisories(p, log, i)
 		r.Records = append(r.Records, rec)
 	}
 	return r
@@ -33,6 +34,7 @@ func Report(log *snapshot.KernelLog, hide *identity.Redactor, named *snapshot.Na
 
 // names makes names fit for the message.
 type names struct {
+	words.Printer
 	hide  *identity.Redactor
 	named *snapshot.Names
 }
@@ -108,7 +110,7 @@ func record(l *snapshot.LogRecord, n names) report.OOMRecord {
 		r.Slab = slab(l.Slab, n)
 	}
 	r.Whose, r.LimitKind, r.Full = whose(l), limitKind(l), full(l)
-	r.Summary = sentence(&r, l)
+	r.Summary = sentence(n.Printer, &r, l)
 	return r
 }
 

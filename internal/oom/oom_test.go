@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func bytes(n int64) *int64 { return &n }
@@ -27,7 +28,7 @@ func kmem() snapshot.LogRecord {
 }
 
 func TestTheContradictionIsNamed(t *testing.T) {
-	r := Report(log(kmem()), nil, nil).Records[0]
+	r := Report(words.Printer{}, log(kmem()), nil, nil).Records[0]
 	want := "OOM at the limit 64.0 MiB of /kubepods/a: killed php (pid 131), which held 52 KiB; the kernel's own memory was 63.0 MiB, which no kill frees"
 	if r.Summary != want {
 		t.Errorf("got  %s\nwant %s", r.Summary, want)
@@ -58,7 +59,7 @@ func TestWhoseLimit(t *testing.T) {
 }
 
 func TestWhatIsNotPrintedIsNull(t *testing.T) {
-	r := Report(log(snapshot.LogRecord{Kind: snapshot.LogMemcgOOM}), nil, nil).Records[0]
+	r := Report(words.Printer{}, log(snapshot.LogRecord{Kind: snapshot.LogMemcgOOM}), nil, nil).Records[0]
 	f := r.Full
 	if f.AnonBytes != nil || f.FileBytes != nil || f.ShmemBytes != nil || f.KernelBytes != nil || f.UnreclaimableBytes != nil || r.UsageBytes != nil || r.Trigger.PID != nil {
 		t.Errorf("%+v", r)
@@ -72,7 +73,7 @@ func TestWhatIsNotPrintedIsNull(t *testing.T) {
 func TestHierarchicalKeysWin(t *testing.T) {
 	l := kmem()
 	l.Stats = map[string]int64{"rss": 1, "total_rss": 60 * size.MiB, "cache": 2, "total_cache": 3 * size.MiB, "total_shmem": size.MiB}
-	f := Report(log(l), nil, nil).Records[0].Full
+	f := Report(words.Printer{}, log(l), nil, nil).Records[0].Full
 	if *f.AnonBytes != 60*size.MiB || *f.FileBytes != 2*size.MiB || *f.ShmemBytes != size.MiB {
 		t.Errorf("%d %d %d", *f.AnonBytes, *f.FileBytes, *f.ShmemBytes)
 	}
@@ -82,13 +83,13 @@ func TestSlabOfACgroupIsACandidateOnlyWithoutAKill(t *testing.T) {
 	slub := snapshot.LogRecord{Kind: snapshot.LogSlub, Slab: &snapshot.LogSlab{Cache: "dentry", Index: bytes(4), Cgroup: "a"}}
 	other := kmem()
 	other.LimitOwner, other.TaskCgroup = "/kubepods/b", "/kubepods/b"
-	if got := Report(log(slub, other), nil, nil).Records[0].Advisories; len(got) != 1 || got[0].ID != "el7-kmem-slab-leak" {
+	if got := Report(words.Printer{}, log(slub, other), nil, nil).Records[0].Advisories; len(got) != 1 || got[0].ID != "el7-kmem-slab-leak" {
 		t.Errorf("%+v", got)
 	}
-	if got := Report(log(slub, kmem()), nil, nil).Records[0].Advisories; len(got) != 0 {
+	if got := Report(words.Printer{}, log(slub, kmem()), nil, nil).Records[0].Advisories; len(got) != 0 {
 		t.Errorf("%+v", got)
 	}
-	if got := Report(log(slub), nil, nil).Records[0].Advisories; got == nil || len(got) != 0 {
+	if got := Report(words.Printer{}, log(slub), nil, nil).Records[0].Advisories; got == nil || len(got) != 0 {
 		t.Errorf("a kernel that is not known: %+v", got)
 	}
 }
@@ -96,7 +97,7 @@ func TestSlabOfACgroupIsACandidateOnlyWithoutAKill(t *testing.T) {
 func TestNamesThatAreNotUTF8(t *testing.T) {
 	l := kmem()
 	l.Victims[0].Comm, l.LimitOwner = "a\xffb", "/\xfe"
-	r := Report(log(l), nil, nil).Records[0]
+	r := Report(words.Printer{}, log(l), nil, nil).Records[0]
 	if r.Victims[0].Comm != `a\xffb` || !strings.Contains(r.Summary, `a\xffb`) || r.LimitOwner != `/\xfe` {
 		t.Errorf("%+v", r)
 	}
@@ -111,16 +112,16 @@ func TestNames(t *testing.T) {
 		{Kind: snapshot.NamedContainer, ID: id, Name: "app", Namespace: "shop", Pod: "web-1", PodUID: uid},
 	}}).Index()
 	l := snapshot.LogRecord{Kind: snapshot.LogMemcgOOM, LimitOwner: pod, TaskCgroup: pod + "/" + id, Victims: []snapshot.LogVictim{{PID: 7, Comm: "java"}}}
-	r := Report(log(l), nil, named).Records[0]
+	r := Report(words.Printer{}, log(l), nil, named).Records[0]
 	if r.LimitOwnerName != "shop/web-1" || r.TaskName != "shop/web-1/app" ||
 		!strings.Contains(r.Summary, "(the pod shop/web-1, not one of its containers)") || !strings.Contains(r.Summary, "of shop/web-1/app") {
 		t.Errorf("%+v", r)
 	}
-	r = Report(log(l), identity.NewRedactor([]byte("k")), named).Records[0]
+	r = Report(words.Printer{}, log(l), identity.NewRedactor([]byte("k")), named).Records[0]
 	if r.TaskName == "" || strings.Contains(r.Summary+r.TaskName+r.LimitOwnerName, "web") || strings.Contains(r.Summary+r.TaskName, "shop") {
 		t.Errorf("%+v", r)
 	}
-	if r := Report(log(l), nil, nil).Records[0]; r.LimitOwnerName != "" || r.TaskName != "" {
+	if r := Report(words.Printer{}, log(l), nil, nil).Records[0]; r.LimitOwnerName != "" || r.TaskName != "" {
 		t.Errorf("%+v", r)
 	}
 }

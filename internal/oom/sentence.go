@@ -1,124 +1,122 @@
 package oom
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
-func sentence(r *report.OOMRecord, l *snapshot.LogRecord) string {
+func sentence(p words.Printer, r *report.OOMRecord, l *snapshot.LogRecord) string {
 	switch l.Kind {
 	case snapshot.LogSlub:
-		return slabSentence(r)
+		return slabSentence(p, r)
 	case snapshot.LogPageAlloc:
-		return allocSentence(r)
+		return allocSentence(p, r)
 	case snapshot.LogMkdir:
-		return "The cgroup " + r.Path + " could not be made: " + r.Error
+		return p.Say("The cgroup %s could not be made: %s", r.Path, r.Error)
 	}
-	s := where(r) + ": " + who(r)
+	s := where(p, r) + ": " + who(p, r)
 	if r.TaskName != "" {
-		s += " of " + r.TaskName
+		s += p.Say(" of %s", r.TaskName)
 	}
-	if what := why(r); what != "" {
+	if what := why(p, r); what != "" {
 		s += "; " + what
 	}
 	return s
 }
 
-func where(r *report.OOMRecord) string {
+func where(p words.Printer, r *report.OOMRecord) string {
 	switch r.Kind {
 	case "global":
-		return nodeWhere(r)
+		return nodeWhere(p, r)
 	case "unknown":
 		return "OOM"
 	}
 	s := "OOM"
 	switch {
 	case r.LimitKind == "memory+swap" && r.MemorySwap.LimitBytes != nil:
-		s += " at the memory+swap limit " + size.Text(*r.MemorySwap.LimitBytes)
+		s += p.Say(" at the memory+swap limit %s", size.Text(*r.MemorySwap.LimitBytes))
 	case r.LimitKind == "kmem" && r.Kmem.LimitBytes != nil:
-		s += " at the kernel memory limit " + size.Text(*r.Kmem.LimitBytes)
+		s += p.Say(" at the kernel memory limit %s", size.Text(*r.Kmem.LimitBytes))
 	case r.LimitBytes != nil:
-		s += " at the limit " + size.Text(*r.LimitBytes)
+		s += p.Say(" at the limit %s", size.Text(*r.LimitBytes))
 	default:
-		s += " at the limit"
+		s += p.Say(" at the limit")
 	}
 	if r.LimitOwner == "" {
-		return s + " of a cgroup that the log does not name"
+		return p.Say("%s of a cgroup that the log does not name", s)
 	}
-	s += " of " + r.LimitOwner
+	s += p.Say(" of %s", r.LimitOwner)
 	if r.Whose == "ancestor" {
 		if id := identity.Parse(r.LimitOwner); id.Kind == identity.Pod {
-			return s + " (the pod" + led(r.LimitOwnerName) + ", not one of its containers)"
+			return s + p.Say(" (the pod%s, not one of its containers)", led(r.LimitOwnerName))
 		}
-		return s + " (above the victim's own cgroup)"
+		return s + p.Say(" (above the victim's own cgroup)")
 	}
 	return s
 }
 
-func nodeWhere(r *report.OOMRecord) string {
-	s := "OOM of the node"
+func nodeWhere(p words.Printer, r *report.OOMRecord) string {
+	s := p.Say("OOM of the node")
 	switch r.Constraint {
 	case "cpuset":
-		s = "OOM within a cpuset of the node"
+		s = p.Say("OOM within a cpuset of the node")
 	case "mempolicy":
-		s = "OOM within a memory policy of the node"
+		s = p.Say("OOM within a memory policy of the node")
 	}
 	if r.GFP == "0x0()" || r.GFP == "0x0" {
-		s += " out of a page fault, as when a charge for kernel memory failed"
+		s += p.Say(" out of a page fault, as when a charge for kernel memory failed")
 	}
 	ram, ok := r.Stats["ram"]
 	free, ok2 := r.Stats["free"]
 	if ok && ok2 {
-		s += fmt.Sprintf(" with %s free of %s", size.Text(free), size.Text(ram))
+		s += p.Say(" with %s free of %s", size.Text(free), size.Text(ram))
 	}
 	if r.Order != nil && *r.Order == -1 {
-		s += ", asked for by hand (sysrq)"
+		s += p.Say(", asked for by hand (sysrq)")
 	}
 	if r.Order != nil && *r.Order > 0 && *r.Order < 32 {
-		s += fmt.Sprintf(" for 2^%d contiguous pages", *r.Order)
+		s += p.Say(" for 2^%d contiguous pages", *r.Order)
 	}
 	return s
 }
 
-func who(r *report.OOMRecord) string {
+func who(p words.Printer, r *report.OOMRecord) string {
 	switch r.Outcome {
 	case "no-victim":
-		return "nobody could be killed"
+		return p.Say("nobody could be killed")
 	case "panic":
-		return "the kernel panicked, as vm.panic_on_oom says"
+		return p.Say("the kernel panicked, as vm.panic_on_oom says")
 	case "already-exiting":
-		return "nobody was killed, a process was about to end"
+		return p.Say("nobody was killed, a process was about to end")
 	}
 	if len(r.Victims) == 0 {
-		return "the log does not say who was killed"
+		return p.Say("the log does not say who was killed")
 	}
 	v := r.Victims[0]
-	s := fmt.Sprintf("killed %s (pid %d)", v.Comm, v.PID)
+	s := p.Say("killed %s (pid %d)", v.Comm, v.PID)
 	if more := int64(len(r.Victims)-1) + r.MoreVictims; more > 0 {
-		s += fmt.Sprintf(" and %d more", more)
+		s += p.Say(" and %d more", more)
 	}
 	if held := sum(v.AnonRSSBytes, v.FileRSSBytes, v.ShmemRSSBytes); v.AnonRSSBytes != nil {
-		s += ", which held " + size.Text(*held)
+		s += p.Say(", which held %s", size.Text(*held))
 	}
 	return s
 }
 
 // why names the largest class, and says so when killing could not help.
-func why(r *report.OOMRecord) string {
+func why(p words.Printer, r *report.OOMRecord) string {
 	f := r.Full
 	classes := []struct {
 		bytes *int64
 		text  string
 	}{
-		{f.AnonBytes, "anonymous memory of processes was "},
-		{f.FileBytes, "page cache was "},
-		{f.ShmemBytes, "tmpfs and shared memory was "},
-		{f.KernelBytes, "the kernel's own memory was "},
+		{f.AnonBytes, p.Say("anonymous memory of processes was ")},
+		{f.FileBytes, p.Say("page cache was ")},
+		{f.ShmemBytes, p.Say("tmpfs and shared memory was ")},
+		{f.KernelBytes, p.Say("the kernel's own memory was ")},
 	}
 	best := -1
 	for i, c := range classes {
@@ -132,14 +130,14 @@ func why(r *report.OOMRecord) string {
 	bytes := *classes[best].bytes
 	var parts []string
 	if best == 3 && f.KernelAtLeast {
-		parts = append(parts, classes[best].text+"at least "+size.Text(bytes))
+		parts = append(parts, p.Say("%sat least %s", classes[best].text, size.Text(bytes)))
 	} else {
 		parts = append(parts, classes[best].text+size.Text(bytes))
 	}
 	if best >= 2 && small(r, bytes) {
-		parts = append(parts, "which no kill frees")
+		parts = append(parts, p.Say("which no kill frees"))
 	}
-	return strings.Join(parts, ", ")
+	return p.Join(parts)
 }
 
 // small: what all processes held is at most a tenth of what filled the limit.
@@ -151,23 +149,23 @@ func small(r *report.OOMRecord, bytes int64) bool {
 	return held != nil && *held <= bytes/10
 }
 
-func slabSentence(r *report.OOMRecord) string {
-	s := "The slab cache " + r.Slab.Cache
+func slabSentence(p words.Printer, r *report.OOMRecord) string {
+	s := p.Say("The slab cache %s", r.Slab.Cache)
 	if r.Slab.Cache == "" {
-		s = "A slab cache that the log does not name"
+		s = p.Say("A slab cache that the log does not name")
 	}
 	if r.Slab.Cgroup != "" {
-		return s + " of the cgroup " + r.Slab.Cgroup + " could not grow: its limit, or kernel memory accounting, not the node"
+		return p.Say("%s of the cgroup %s could not grow: its limit, or kernel memory accounting, not the node", s, r.Slab.Cgroup)
 	}
-	return s + " could not grow"
+	return p.Say("%s could not grow", s)
 }
 
-func allocSentence(r *report.OOMRecord) string {
-	s := r.Trigger.Comm + " asked the kernel for memory in vain"
+func allocSentence(p words.Printer, r *report.OOMRecord) string {
+	s := p.Say("%s asked the kernel for memory in vain", r.Trigger.Comm)
 	if r.Order != nil && *r.Order >= 0 && *r.Order < 32 {
-		s = fmt.Sprintf("%s asked the kernel for 2^%d contiguous pages in vain", r.Trigger.Comm, *r.Order)
+		s = p.Say("%s asked the kernel for 2^%d contiguous pages in vain", r.Trigger.Comm, *r.Order)
 		if *r.Order >= 3 {
-			s += ": fragmentation, not a limit"
+			s += p.Say(": fragmentation, not a limit")
 		}
 	}
 	return s

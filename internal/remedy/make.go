@@ -11,6 +11,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Candidate is a file that the target is charged for.
@@ -31,6 +32,8 @@ type Candidate struct {
 
 // Situation is what a plan is made of.
 type Situation struct {
+	words.Printer // says why
+
 	Target      Group
 	Usage       int64
 	Cache       int64 // on the lists of file pages; snapshot.Unknown when not known
@@ -79,6 +82,8 @@ type reason struct {
 // Decision is a plan with its reasons.
 type Decision struct {
 	Plan
+	words.Printer
+
 	Knobs   []KnobUse
 	Picked  []Pick
 	Spared  []Pick
@@ -116,7 +121,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if err := sel.check(); err != nil {
 		return nil, err
 	}
-	d := &Decision{Plan: Plan{Target: s.Target, Usage: s.Usage}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
+	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
 	if sel.To != nil {
 		d.Want = max(0, s.Usage-*sel.To)
 	}
@@ -176,9 +181,9 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 		spare := func(why reason) { d.Spared = append(d.Spared, Pick{c, why.text, why.kind}) }
 		use, why := c.use(s)
 		wanted := len(sel.Files) > 0 || sel.All
-		switch blocked := c.blocked(sel); {
+		switch blocked := c.blocked(s.Printer, sel); {
 		case c.State.Mapped > 0:
-			spare(reason{text: "mapped: what is mapped stays, whatever is advised"})
+			spare(reason{text: s.Say("mapped: what is mapped stays, whatever is advised")})
 		case !wanted && use.text != "":
 			spare(use)
 		case blocked.text != "":
@@ -187,14 +192,14 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 				rest += clean(c, sel)
 			}
 		case clean(c, sel) <= 0:
-			spare(reason{text: "dirty: only --sync writes it to disk first"})
+			spare(reason{text: s.Say("dirty: only --sync writes it to disk first")})
 		case len(d.Picked) == maxSteps:
-			spare(reason{text: "beyond the first files of a plan"})
+			spare(reason{text: s.Say("beyond the first files of a plan")})
 		case sel.To != nil && left <= 0:
-			spare(reason{text: "not needed for what was asked"})
+			spare(reason{text: s.Say("not needed for what was asked")})
 		default:
 			if wanted && use.text != "" {
-				why = "asked for, though: " + use.text
+				why = s.Say("asked for, though: %s", use.text)
 			}
 			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why})
 			left -= clean(c, sel)
@@ -218,29 +223,31 @@ func clean(c *Candidate, sel Selection) int64 {
 // use says why a file counts as used, or else why it does not.
 func (c *Candidate) use(s *Situation) (use reason, why string) {
 	if c.Moved != "" {
-		return reason{"read or written during the window by " + c.Moved, "read or written during the window"}, ""
+		return reason{s.Say("read or written during the window by %s", c.Moved), s.Say("read or written during the window")}, ""
 	}
 	if s.Window == 0 {
 		if len(c.Opened) > 0 {
-			const unseen = "whether it is read was not observed (--observe)"
-			return reason{"open by " + c.Opened[0] + ": " + unseen, "open: " + unseen}, ""
+			return reason{
+				s.Say("open by %s: whether it is read was not observed (--observe)", c.Opened[0]),
+				s.Say("open: whether it is read was not observed (--observe)"),
+			}, ""
 		}
-		return reason{}, "nobody has it open or mapped; whether somebody reads and closes it was not observed (--observe)"
+		return reason{}, s.Say("nobody has it open or mapped; whether somebody reads and closes it was not observed (--observe)")
 	}
 	window := s.Window.Round(time.Second).String()
 	if c.Before == nil {
-		return reason{text: "its cache appeared during the window of " + window}, ""
+		return reason{text: s.Say("its cache appeared during the window of %s", window)}, ""
 	}
 	b, a := c.Before, &c.State
 	switch {
 	case a.Bytes > b.Bytes:
-		return reason{text: "its cache grew during the window of " + window}, ""
+		return reason{text: s.Say("its cache grew during the window of %s", window)}, ""
 	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
-		return reason{text: "its pages were used during the window of " + window}, ""
+		return reason{text: s.Say("its pages were used during the window of %s", window)}, ""
 	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
-		return reason{text: "undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)"}, ""
+		return reason{text: s.Say("undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)")}, ""
 	}
-	return reason{}, "no page of it was marked as used during " + window
+	return reason{}, s.Say("no page of it was marked as used during %s", window)
 }
 
 func more(before, after int64) bool {
@@ -248,19 +255,19 @@ func more(before, after int64) bool {
 }
 
 // blocked says why the file is left alone even when it is wanted.
-func (c *Candidate) blocked(sel Selection) reason {
+func (c *Candidate) blocked(w words.Printer, sel Selection) reason {
 	switch {
 	case c.Cannot != "":
 		return reason{text: c.Cannot}
 	case sel.IncludeShared:
 	case c.Others > 0:
-		return reason{text: "other cgroups are charged for part of it (--include-shared)"}
+		return reason{text: w.Say("other cgroups are charged for part of it (--include-shared)")}
 	case len(c.Outside) > 0:
-		return reason{"used by " + c.Outside[0] + " (--include-shared)", "used by processes outside of the target (--include-shared)"}
+		return reason{w.Say("used by %s (--include-shared)", c.Outside[0]), w.Say("used by processes outside of the target (--include-shared)")}
 	case c.Sharers > 1 && c.Kind == "image-layer":
-		return reason{text: fmt.Sprintf("of an image layer that %d containers have (--include-shared)", c.Sharers)}
+		return reason{text: w.Say("of an image layer that %d containers have (--include-shared)", c.Sharers)}
 	case c.Sharers > 1:
-		return reason{text: fmt.Sprintf("on a volume that %d containers mount (--include-shared)", c.Sharers)}
+		return reason{text: w.Say("on a volume that %d containers mount (--include-shared)", c.Sharers)}
 	}
 	return reason{}
 }
@@ -268,8 +275,8 @@ func (c *Candidate) blocked(sel Selection) reason {
 // files makes a step of every picked file.
 func (d *Decision) files(sel Selection) {
 	u := KnobUse{
-		Knob: FileCache, Why: "file by file: only these files lose their cache, whoever else is charged for nothing of them",
-		Undo: "nothing is changed that has to be put back; reading a file again brings it back",
+		Knob: FileCache, Why: d.Say("file by file: only these files lose their cache, whoever else is charged for nothing of them"),
+		Undo: d.Say("nothing is changed that has to be put back; reading a file again brings it back"),
 	}
 	for _, p := range d.Picked {
 		n := clean(p.Candidate, sel)
@@ -282,9 +289,7 @@ func (d *Decision) files(sel Selection) {
 	}
 }
 
-func (d *Decision) offer(format string, args ...any) {
-	d.Offers = append(d.Offers, fmt.Sprintf(format, args...))
-}
+func (d *Decision) offer(text string) { d.Offers = append(d.Offers, text) }
 
 // byKnob asks the cgroup's own knob for what files alone do not give.
 func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
@@ -300,10 +305,10 @@ func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
 	}
 	switch {
 	case there < s.PageSize:
-		d.offer("%s more were asked for, and nothing is left that can be freed without swap", size.Text(rest))
+		d.offer(d.Say("%s more were asked for, and nothing is left that can be freed without swap", size.Text(rest)))
 		return
 	case shared > 0 && !sel.IncludeShared:
-		d.offer("%s more by a knob of the cgroup, for which the kernel chooses: it may take some of the %s that others use too (--include-shared)", size.Text(there), size.Text(shared))
+		d.offer(d.Say("%s more by a knob of the cgroup, for which the kernel chooses: it may take some of the %s that others use too (--include-shared)", size.Text(there), size.Text(shared)))
 		return
 	}
 	if s.Target.Version == snapshot.V2 {
@@ -320,34 +325,34 @@ func since(s *Situation, major, minor int) bool {
 func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 	if s.HasReclaim == snapshot.Absent {
 		if s.Swap && !sel.AllowSwap {
-			d.offer("%s more by lowering memory.high for a moment: this kernel has no memory.reclaim, and lowering may swap (--allow-swap)", size.Text(there))
+			d.offer(d.Say("%s more by lowering memory.high for a moment: this kernel has no memory.reclaim, and lowering may swap (--allow-swap)", size.Text(there)))
 			return
 		}
 		d.steps(KnobUse{
-			Knob: High, Why: "this kernel has no memory.reclaim (since 5.19); memory.high is lowered in small steps and put back, tasks that allocate meanwhile are throttled",
-			Undo: "memory.high is put back after every step, by a guardian when memwhy dies",
+			Knob: High, Why: d.Say("this kernel has no memory.reclaim (since 5.19); memory.high is lowered in small steps and put back, tasks that allocate meanwhile are throttled"),
+			Undo: d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.high"),
 		}, Step{Knob: High, Group: d.Target}, there, squeeze)
 		return
 	}
 	step, at := Step{Knob: Reclaim, Group: d.Target}, int64(squeeze)
-	why := "memory.reclaim: the kernel takes the coldest of its lists"
+	why := d.Say("memory.reclaim: the kernel takes the coldest of its lists")
 	switch {
 	case since(s, 6, 11):
 		at = large
 		if !sel.AllowSwap {
 			zero := 0
-			step.Swappiness, why = &zero, why+", file pages only (swappiness=0)"
+			step.Swappiness, why = &zero, why+d.Say(", file pages only (swappiness=0)")
 		}
 	case s.Swap && !sel.AllowSwap:
-		step.KeepSwap, why = true, why+"; memory.swap.max is held at what is swapped already, for this kernel takes no swappiness"
+		step.KeepSwap, why = true, why+d.Say("; memory.swap.max is held at what is swapped already, for this kernel takes no swappiness")
 	}
 	if min(there, at) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
-		d.offer("less than one step of %s is on the lists: nothing is asked for", size.Text(at))
+		d.offer(d.Say("less than one step of %s is on the lists: nothing is asked for", size.Text(at)))
 		return
 	}
-	undo := "nothing is changed that has to be put back"
+	undo := d.Say("nothing is changed that has to be put back")
 	if step.KeepSwap {
-		undo = "memory.swap.max is put back after every step, by a guardian when memwhy dies"
+		undo = d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.swap.max")
 	}
 	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, at)
 }
@@ -356,11 +361,11 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 	swaps := s.Swap && !s.Swappiness0 && !sel.AllowSwap
 	switch {
 	case swaps && (sel.AllowLimit || sel.AllowForceEmpty):
-		d.offer("%s more by a knob of version 1, which would swap: memory.swappiness of the cgroup is not 0 (--allow-swap)", size.Text(there))
+		d.offer(d.Say("%s more by a knob of version 1, which would swap: memory.swappiness of the cgroup is not 0 (--allow-swap)", size.Text(there)))
 	case sel.AllowLimit:
 		d.steps(KnobUse{
-			Knob: Limit, Why: "memory.limit_in_bytes is lowered by at most 16 MiB below usage and put back, step by step: cgroup v1 has no memory.reclaim. A burst inside of a step can be OOM-killed",
-			Undo: "memory.limit_in_bytes is put back after every step, by a guardian when memwhy dies",
+			Knob: Limit, Why: d.Say("memory.limit_in_bytes is lowered by at most 16 MiB below usage and put back, step by step: cgroup v1 has no memory.reclaim. A burst inside of a step can be OOM-killed"),
+			Undo: d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.limit_in_bytes"),
 		}, Step{Knob: Limit, Group: d.Target}, there, squeeze)
 	case sel.AllowForceEmpty:
 		all := there
@@ -368,12 +373,12 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 			all = max(there, s.Cache-d.Expect)
 		}
 		d.steps(KnobUse{
-			Knob: ForceEmpty, Why: "memory.force_empty: all page cache goes, hot and mapped too",
-			Undo: "nothing is changed that has to be put back; what is used faults back from disk",
+			Knob: ForceEmpty, Why: d.Say("memory.force_empty: all page cache goes, hot and mapped too"),
+			Undo: d.Say("nothing is changed that has to be put back; what is used faults back from disk"),
 		}, Step{Knob: ForceEmpty, Group: d.Target}, all, all)
 	default:
-		d.offer("%s more by lowering the limit for moments: a burst meanwhile can be OOM-killed (--allow-limit)", size.Text(there))
-		d.offer("all page cache, hot and mapped too, by memory.force_empty (--allow-force-empty)")
+		d.offer(d.Say("%s more by lowering the limit for moments: a burst meanwhile can be OOM-killed (--allow-limit)", size.Text(there)))
+		d.offer(d.Say("all page cache, hot and mapped too, by memory.force_empty (--allow-force-empty)"))
 	}
 }
 
@@ -399,22 +404,22 @@ func (d *Decision) guard(s *Situation) {
 }
 
 func (d *Decision) doubt(s *Situation, sel Selection) {
-	say := func(format string, args ...any) { d.Doubts = append(d.Doubts, fmt.Sprintf(format, args...)) }
+	doubt := func(text string) { d.Doubts = append(d.Doubts, text) }
 	if len(d.Picked) > 0 {
-		say("a program that opens, reads and closes a file between two looks is not seen")
+		doubt(s.Say("a program that opens, reads and closes a file between two looks is not seen"))
 	}
 	if s.Window == 0 && !sel.All && len(sel.Files) == 0 && len(d.Picked) > 0 {
-		say("nothing was observed over time: cold means that nobody has it open or mapped")
+		doubt(s.Say("nothing was observed over time: cold means that nobody has it open or mapped"))
 	}
 	for _, u := range d.Knobs {
 		if u.Knob != FileCache {
-			say("by %s the kernel chooses the pages: about %s of what it takes is file cache, the rest slab", u.Knob, size.Percent(max(0, s.Cache), max(1, max(0, s.Cache)+s.Slab)))
+			doubt(s.Say("by %s the kernel chooses the pages: about %s of what it takes is file cache, the rest slab", u.Knob, size.Percent(max(0, s.Cache), max(1, max(0, s.Cache)+s.Slab))))
 		}
 	}
 	if sel.To != nil && d.Expect+d.Error < d.Want {
-		say("a usage of %s is out of reach: at least %s stay, whatever is done without swap", size.Text(*sel.To), size.Text(d.Reaches))
+		doubt(s.Say("a usage of %s is out of reach: at least %s stay, whatever is done without swap", size.Text(*sel.To), size.Text(d.Reaches)))
 	}
 	if s.Cache == snapshot.Unknown {
-		say("what is on the lists of file pages is not known")
+		doubt(s.Say("what is on the lists of file pages is not known"))
 	}
 }

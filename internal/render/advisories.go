@@ -1,11 +1,11 @@
 package render
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Advisories renders the judgement of a node: first what was seen to be wrong,
@@ -13,7 +13,7 @@ import (
 // others, which would bury that, only the number; with all each of them.
 // The evidence follows.
 func Advisories(r *report.Advisories, all bool) []byte {
-	p, table := &page{width: Width}, &page{}
+	p, table := &page{Printer: words.In(r.Lang), width: Width}, &page{}
 	seen, others := 0, map[string]int{}
 	for _, a := range r.Advisories {
 		if bites(a) {
@@ -23,10 +23,10 @@ func Advisories(r *report.Advisories, all bool) []byte {
 		}
 		table.line("%-31s %-24s %s", a.ID, a.Verdict, a.Title)
 	}
-	p.fold("  ", 3, fmt.Sprintf("%d of %d known faults are seen on this node; %d by its version only, %d mitigated, %d cannot be told, %d not here.",
+	p.fold("  ", 3, p.Say("%d of %d known faults are seen on this node; %d by its version only, %d mitigated, %d cannot be told, %d not here.",
 		seen, len(r.Advisories), others[string(advisory.VersionOnly)], others[string(advisory.Mitigated)],
 		others[string(advisory.Unknown)], others[string(advisory.NotAffected)]))
-	p.line("kernel %s, cgroup %s", orUnknown(r.Host.Kernel), r.Host.CgroupMode)
+	p.line("kernel %s, cgroup %s", p.orUnknown(r.Host.Kernel), r.Host.CgroupMode)
 	p.Write(table.Bytes())
 	for _, a := range r.Advisories {
 		if !bites(a) && a.Verdict != string(advisory.Mitigated) {
@@ -40,7 +40,7 @@ func Advisories(r *report.Advisories, all bool) []byte {
 	}
 	for _, m := range r.NotSeen {
 		if m.State != "absent" {
-			p.fold("  ", 3, "not seen: "+m.WouldShow+" ("+m.Source+": "+m.Why+")")
+			p.fold("  ", 3, p.Say("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 		}
 	}
 	return p.Bytes()

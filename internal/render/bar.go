@@ -43,7 +43,7 @@ func bar(p *page, r *report.Report) {
 		case "shmem":
 			label = "shmem/tmpfs"
 		case "unexplained":
-			legend = append(legend, fmt.Sprintf("? unexplained %s", unexplained(r)))
+			legend = append(legend, p.Say("? unexplained %s", p.unexplained(r)))
 			continue
 		}
 		if sum == 0 {
@@ -65,17 +65,17 @@ func heldBy(p *page, r *report.Report) {
 		if 50*h.Bytes < r.Numbers.UsageBytes {
 			break
 		}
-		text := held(h)
-		if part := largestPart(h); part != "" && !parted {
-			text, parted = text+", "+part, true
+		text := p.held(h)
+		if part := p.largestPart(h); part != "" && !parted {
+			text, parted = p.Join([]string{text, part}), true
 		}
-		if line := "  held by " + strings.Join(append(names, text), ", "); len(names) > 0 && p.width > 0 && len([]rune(line)) > p.width {
+		if line := p.Say("  held by %s", p.Join(append(names, text))); len(names) > 0 && p.width > 0 && columns(line) > p.width {
 			break
 		}
 		names = append(names, text)
 	}
 	if len(names) > 0 {
-		p.line("  held by %s", strings.Join(names, ", "))
+		p.line("  held by %s", p.Join(names))
 	}
 }
 
@@ -95,23 +95,23 @@ func parts(p *page, r *report.Report) {
 		all = append(all, fmt.Sprintf("%s %s %s", printable.Fit(printable.Text(name), 24), c.Largest.Account, size.Text(c.UsageBytes)))
 	}
 	if small > 0 && len(all) > 0 {
-		all = append(all, fmt.Sprintf("%d below 1%%", small))
+		all = append(all, p.Say("%d below 1%%", small))
 	}
 	if len(all) > 0 {
-		p.fold("  ", 2, "  consists of "+strings.Join(all, ", "))
+		p.fold("  ", 2, p.Say("  consists of %s", p.Join(all)))
 	}
 }
 
-func held(h report.Holder) string {
+func (p *page) held(h report.Holder) string {
 	class, _, _ := strings.Cut(h.Account, "/")
 	name := printable.Fit(printable.Text(h.Name), 24)
 	switch {
 	case h.Kind == "directory":
-		name = fmt.Sprintf("%d files in %s", h.State["files"], printable.Fit(printable.Text(h.Path), 30))
+		name = p.Say("%d files in %s", h.State["files"], printable.Fit(printable.Text(h.Path), 30))
 	case h.Deleted:
-		name += " (deleted)"
+		name += p.Say(" (deleted)")
 	case h.PID != 0:
-		name += " (pid " + strconv.Itoa(h.PID) + ")"
+		name += p.Say(" (pid %s)", strconv.Itoa(h.PID))
 	}
 	if h.AtMost {
 		class += " <="
@@ -120,8 +120,8 @@ func held(h report.Holder) string {
 }
 
 // largestPart names the kind that most of a process is, in few words.
-func largestPart(h report.Holder) string {
-	if text := largestHeap(h); text != "" {
+func (p *page) largestPart(h report.Holder) string {
+	if text := p.largestHeap(h); text != "" {
 		return text
 	}
 	if len(h.Parts) == 0 || 2*h.Parts[0].Bytes < h.Bytes {
@@ -131,18 +131,18 @@ func largestPart(h report.Holder) string {
 	word := x.Kind
 	switch x.Kind {
 	case "go-heap":
-		word = "Go heap"
+		word = p.Say("Go heap")
 	case "anon":
 		word = "mmap"
 	case "named", "file-private":
 		word = printable.Fit(printable.Text(x.Name), 20)
 	}
-	return "of it " + word + " " + size.Text(x.Bytes)
+	return p.Say("of it %s %s", word, size.Text(x.Bytes))
 }
 
 // largestHeap names the runtime that keeps half of a process and does not use it, or
 // has half of it as its heap.
-func largestHeap(h report.Holder) string {
+func (p *page) largestHeap(h report.Holder) string {
 	titles := map[string]string{"go": "Go", "jvm": "JVM", "glibc-malloc": "malloc"}
 	for _, x := range h.Runtimes {
 		idle, known := x.Heap["idleBytes"]
@@ -150,9 +150,9 @@ func largestHeap(h report.Holder) string {
 		switch resident := idle + x.Heap["usedBytes"]; {
 		case !known || !ok:
 		case 2*idle >= h.Bytes:
-			return "of it free in " + title + " " + size.Text(min(idle, h.Bytes))
+			return p.Say("of it free in %s %s", title, size.Text(min(idle, h.Bytes)))
 		case 2*resident >= h.Bytes && x.Name == "jvm":
-			return "of it JVM heap " + size.Text(min(resident, h.Bytes))
+			return p.Say("of it JVM heap %s", size.Text(min(resident, h.Bytes)))
 		}
 	}
 	return ""

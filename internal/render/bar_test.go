@@ -22,7 +22,7 @@ func TestLargestHeap(t *testing.T) {
 		{"python", map[string]int64{}, "of it mmap 90.0 MiB"},
 	} {
 		h := report.Holder{Bytes: 100 * mib, Parts: parts, Runtimes: []report.Runtime{{Name: c.runtime, Heap: c.heap}}}
-		if got := largestPart(h); got != c.want {
+		if got := (&page{}).largestPart(h); got != c.want {
 			t.Errorf("%s %v: %q, want %q", c.runtime, c.heap, got, c.want)
 		}
 	}

@@ -5,18 +5,19 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Doctor renders what may be seen here: one screen, or with wide all of it.
 func Doctor(d *report.Doctor, wide bool) []byte {
 	if wide {
-		p := page{}
+		p := page{Printer: words.In(d.Lang)}
 		p.doctor(d, true, 1)
 		return p.Bytes()
 	}
-	p := page{width: Width}
+	p := page{Printer: words.In(d.Lang), width: Width}
 	if p.doctor(d, false, 2); strings.Count(p.String(), "\n") >= Height {
-		p = page{width: Width}
+		p = page{Printer: words.In(d.Lang), width: Width}
 		p.doctor(d, false, 1)
 	}
 	return p.screen(d)
@@ -26,22 +27,22 @@ func Doctor(d *report.Doctor, wide bool) []byte {
 // most lines.
 func (p *page) doctor(d *report.Doctor, wide bool, most int) {
 	p.fold("  ", 3, d.Summary)
-	who := looker(d.User)
+	who := p.looker(d.User)
 	for _, f := range d.Facts {
 		if f.ID == "user namespace" && f.Means != "" {
-			who += " in another user namespace"
+			who += p.Say(" in another user namespace")
 		}
 	}
-	p.fold("  ", 2, fmt.Sprintf("%s; kernel %s, cgroup %s", who, orUnknown(d.Kernel), d.Cgroups))
+	p.fold("  ", 2, p.Say("%s; kernel %s, cgroup %s", who, p.orUnknown(d.Kernel), d.Cgroups))
 	for _, s := range d.Sources {
 		text := s.Shows
 		switch {
 		case s.State != "ok":
 			text = s.Why
 		case s.Why != "":
-			text = s.Shows + "; " + s.Why
+			text = p.Say("%s; %s", s.Shows, s.Why)
 		}
-		p.fold(strings.Repeat(" ", 19), most, fmt.Sprintf("%-10s %-8s%s", s.ID, s.State, text))
+		p.fold(strings.Repeat(" ", 19), most, layout("%-10s %-8s%s", s.ID, s.State, text))
 		if wide && s.State != "ok" {
 			p.line("%19swould show: %s", "", s.Shows)
 		}
@@ -78,7 +79,7 @@ func (p *page) screen(d *report.Doctor) []byte {
 			break
 		}
 		before := strings.Count(p.String(), "\n")
-		p.fold("  ", min(2, left), strings.Join(ways[way], ", ")+": "+way)
+		p.fold("  ", min(2, left), p.Join(ways[way])+": "+way)
 		left -= strings.Count(p.String(), "\n") - before
 	}
 	if len(order) > 0 {
@@ -87,18 +88,18 @@ func (p *page) screen(d *report.Doctor) []byte {
 	return p.Bytes()
 }
 
-func looker(u report.DoctorUser) string {
-	uid := "unknown user"
+func (p *page) looker(u report.DoctorUser) string {
+	uid := p.Say("unknown user")
 	if u.UID != nil {
 		uid = fmt.Sprintf("uid %d", *u.UID)
 	}
 	switch {
 	case len(u.Lacks) == 0 && len(u.Capabilities) > 0:
-		return uid + " with all capabilities that matter"
+		return p.Say("%s with all capabilities that matter", uid)
 	case len(u.Capabilities) == 0:
-		return uid + " without capabilities"
+		return p.Say("%s without capabilities", uid)
 	case len(u.Lacks) <= len(u.Capabilities):
-		return uid + " without " + strings.Join(u.Lacks, ", ")
+		return p.Say("%s without %s", uid, p.Join(u.Lacks))
 	}
-	return uid + " with " + strings.Join(u.Capabilities, ", ")
+	return p.Say("%s with %s", uid, p.Join(u.Capabilities))
 }

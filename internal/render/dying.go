@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // snapshotCensus is the source of what only a census tells.
@@ -18,15 +19,15 @@ const screenDying = 9
 // Dying renders the removed cgroups of a node; wide all of them with all that holds
 // them.
 func Dying(r *report.Node, wide bool) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	if !wide {
 		p.width = Width
 	}
 	d := &r.Dying
-	p.fold("  ", 3, dyingAnswer(d))
+	p.fold("  ", 3, p.dyingAnswer(d))
 	const row = "%10s %7s %7s %7s %6s  %s"
 	if len(d.Groups) > 0 {
-		p.line(row, "HOLDS", "FILE", "SHMEM", "KERNEL", "ID", "REMOVED CGROUP, and what holds it")
+		p.line(row, "HOLDS", "FILE", "SHMEM", "KERNEL", "ID", p.Say("REMOVED CGROUP, and what holds it"))
 	}
 	rest, empty := d.Omitted.Count, 0
 	for i := range d.Groups {
@@ -65,7 +66,7 @@ func Dying(r *report.Node, wide bool) []byte {
 			continue
 		}
 		said[m.WouldShow] = true
-		p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+		p.fold("  ", 2, p.Say("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 	}
 	if c := r.Cost.Census; c != nil {
 		p.line("Counted by %s in %.0f ms.", c.Engine, c.WallMs)
@@ -73,15 +74,15 @@ func Dying(r *report.Node, wide bool) []byte {
 	return p.Bytes()
 }
 
-func dyingAnswer(d *report.Dying) string {
-	s := "How many removed memory cgroups the kernel keeps is not known here."
+func (p *page) dyingAnswer(d *report.Dying) string {
+	s := p.Say("How many removed memory cgroups the kernel keeps is not known here.")
 	switch {
 	case d.Count != nil && *d.Count == 0:
-		s = "No removed memory cgroup is kept."
+		s = p.Say("No removed memory cgroup is kept.")
 	case d.Count != nil && d.Bytes != nil:
-		s = fmt.Sprintf("%s still held, with %s.", removedCount(d), size.Text(*d.Bytes))
+		s = p.Say("%s still held, with %s.", p.removedCount(d), size.Text(*d.Bytes))
 	case d.Count != nil:
-		s = fmt.Sprintf("%s still held.", removedCount(d))
+		s = p.Say("%s still held.", p.removedCount(d))
 	}
 	i := d.IDs
 	if i.Taken == nil {
@@ -89,21 +90,24 @@ func dyingAnswer(d *report.Dying) string {
 	}
 	atLeast := ""
 	if i.How == "at-least" {
-		atLeast = "at least "
+		atLeast = p.Say("at least ")
 	}
-	s += fmt.Sprintf(" Of %d ids %s%d are taken (%s)", i.Max, atLeast, *i.Taken, size.Percent(*i.Taken, i.Max))
+	s += p.Say(" Of %d ids %s%d are taken (%s)", i.Max, atLeast, *i.Taken, size.Percent(*i.Taken, i.Max))
 	if i.Dead != nil {
-		s += fmt.Sprintf(", %d by removed ones", *i.Dead)
+		s += p.Say(", %d by removed ones", *i.Dead)
 	}
-	return s + "."
+	return p.Say("%s.", s)
 }
 
-func removedCount(d *report.Dying) string {
-	before := map[string]string{"at-least": "At least ", "about": "About "}[d.How]
-	if *d.Count == 1 {
-		return before + "1 removed memory cgroup is"
+func (p *page) removedCount(d *report.Dying) string {
+	n := p.Count(*d.Count, "1 removed memory cgroup is", "%d removed memory cgroups are")
+	switch d.How {
+	case "at-least":
+		return p.Say("At least %s", n)
+	case "about":
+		return p.Say("About %s", n)
 	}
-	return before + fmt.Sprintf("%d removed memory cgroups are", *d.Count)
+	return n
 }
 
 func kernelOf(g *report.DyingGroup) string {
@@ -147,7 +151,7 @@ func pins(p *page, g *report.DyingGroup, wide bool) {
 		}
 		text = printable.Text(text)
 		if pin.Deleted {
-			text += " (deleted)"
+			text += p.Say(" (deleted)")
 		}
 		if wide {
 			p.line("%44s %s %s", size.MiBs(pin.Bytes), pin.Kind, text)
@@ -156,6 +160,6 @@ func pins(p *page, g *report.DyingGroup, wide bool) {
 		names = append(names, printable.Fit(text, 30)+" "+size.Text(pin.Bytes))
 	}
 	if len(names) > 0 {
-		p.line("           by %s", strings.Join(names, ", "))
+		p.line("           by %s", p.Join(names))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // kinds are short words for what a file is to its container.
@@ -18,11 +19,11 @@ var kinds = map[string]string{
 // Files renders cached files, one line each; wide adds who is charged and who uses
 // them.
 func Files(r *report.Files, wide bool) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	if !wide {
 		p.width = Width
 	}
-	p.fold("  ", 2, filesAnswer(r))
+	p.fold("  ", 2, p.filesAnswer(r))
 	if r.Target != nil {
 		p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	}
@@ -31,7 +32,7 @@ func Files(r *report.Files, wide bool) []byte {
 	case len(r.Directories) > 0:
 		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "FILES", "DIRECTORY")
 	case len(r.Files) > 0:
-		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "WHAT", "PATH (* charged, + used elsewhere)")
+		p.line(row, "MIB", "DIRTY", "ACTIVE", "MAPPED", "WHAT", p.Say("PATH (* charged, + used elsewhere)"))
 	}
 	for _, d := range r.Directories {
 		p.line(row, size.MiBs(d.Bytes), states(d.State, "dirty"), states(d.State, "active"), states(d.State, "mapped"), strconv.Itoa(d.Files), place(d.Path, wide))
@@ -42,7 +43,7 @@ func Files(r *report.Files, wide bool) []byte {
 		if f.AtMost {
 			amount = "<=" + amount
 		}
-		p.line(row, amount, states(f.State, "dirty"), states(f.State, "active"), states(f.State, "mapped"), kind(f.Kind), place(fileName(r, f), wide))
+		p.line(row, amount, states(f.State, "dirty"), states(f.State, "active"), states(f.State, "mapped"), kind(f.Kind), place(p.fileName(r, f), wide))
 		if wide {
 			fileDetails(p, f)
 		}
@@ -50,13 +51,13 @@ func Files(r *report.Files, wide bool) []byte {
 	if r.Omitted.Count > 0 {
 		p.line("and %d more: %s", r.Omitted.Count, size.Text(r.Omitted.Bytes))
 	}
-	p.fold("  ", 3, covered(r))
+	p.fold("  ", 3, p.covered(r))
 	for _, d := range r.Doubts {
 		p.fold("  ", 2, "- "+d)
 	}
 	for _, m := range r.NotSeen {
 		if m.State != "absent" {
-			p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+			p.fold("  ", 2, p.Say("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 		}
 	}
 	return p.Bytes()
@@ -87,7 +88,7 @@ func place(path string, wide bool) string {
 
 // fileName is the path with marks: * for memory of the file that is charged to
 // others too, + for a user in another cgroup, (deleted).
-func fileName(r *report.Files, f *report.File) string {
+func (p *page) fileName(r *report.Files, f *report.File) string {
 	marks := ""
 	if r.Target != nil && elsewhere(r, f) {
 		marks += "*"
@@ -100,7 +101,7 @@ func fileName(r *report.Files, f *report.File) string {
 		name = fmt.Sprintf("%s %s inode %d", f.FS, f.Device, f.Inode)
 	}
 	if f.Deleted {
-		name += " (deleted)"
+		name += p.Say(" (deleted)")
 	}
 	return strings.TrimSpace(marks + " " + name)
 }
@@ -142,10 +143,10 @@ func fileDetails(p *page, f *report.File) {
 	for _, c := range f.ChargedTo {
 		who := c.Cgroup
 		if who == "" {
-			who = "no cgroup"
+			who = p.Say("no cgroup")
 		}
 		if c.Dying {
-			who += " (removed)"
+			who += p.Say(" (removed)")
 		}
 		p.line("            charged to   %9s  %s", size.MiBs(c.Bytes), who)
 	}
@@ -154,16 +155,16 @@ func fileDetails(p *page, f *report.File) {
 	}
 }
 
-func filesAnswer(r *report.Files) string {
-	whose := "of this cgroup"
+func (p *page) filesAnswer(r *report.Files) string {
+	whose := p.Say("of this cgroup")
 	if r.Target == nil {
-		whose = "of the node"
+		whose = p.Say("of the node")
 	}
 	if r.Totals.Files == 0 {
 		if c := r.Coverage; !c.Complete && (c.CounterBytes == nil || *c.CounterBytes > 0) {
-			return fmt.Sprintf("None of the file cache %s (%s) could be looked at.", whose, optional(c.CounterBytes))
+			return p.Say("None of the file cache %s (%s) could be looked at.", whose, p.optional(c.CounterBytes))
 		}
-		return "No file cache " + whose + "."
+		return p.Say("No file cache %s.", whose)
 	}
 	var parts []string
 	for _, key := range []string{"dirty", "active", "mapped", "unevictable"} {
@@ -171,37 +172,32 @@ func filesAnswer(r *report.Files) string {
 			parts = append(parts, size.Text(n)+" "+key)
 		}
 	}
-	s := fmt.Sprintf("%s %s cached in %s", size.Text(r.Totals.Bytes), whose, fileCount(r.Totals.Files))
+	s := p.Say("%s %s cached in %s", size.Text(r.Totals.Bytes), whose, p.fileCount(r.Totals.Files))
 	if r.Coverage.Engine == "files" {
-		s = fmt.Sprintf("%s cached in %s that its processes reach, whoever is charged", size.Text(r.Totals.Bytes), fileCount(r.Totals.Files))
+		s = p.Say("%s cached in %s that its processes reach, whoever is charged", size.Text(r.Totals.Bytes), p.fileCount(r.Totals.Files))
 	}
 	if len(parts) > 0 {
-		s += ": " + strings.Join(parts, ", ")
+		s += p.Say(": %s", p.Join(parts))
 	}
-	return s + "."
+	return p.Say("%s.", s)
 }
 
-func fileCount(n int) string {
-	if n == 1 {
-		return "1 file"
-	}
-	return fmt.Sprintf("%d files", n)
-}
+func (p *page) fileCount(n int) string { return p.Count(int64(n), "1 file", "%d files") }
 
 // covered says how much of the cache was found, and by what.
-func covered(r *report.Files) string {
+func (p *page) covered(r *report.Files) string {
 	c := r.Coverage
-	s := "Counted by " + c.Engine
+	s := p.Say("Counted by %s", c.Engine)
 	if r.Cost.Census != nil {
-		s += fmt.Sprintf(" in %.0f ms", r.Cost.Census.WallMs)
+		s += p.Say(" in %.0f ms", r.Cost.Census.WallMs)
 	}
 	if c.CounterBytes != nil {
-		s += fmt.Sprintf("; the kernel's counter says %s", size.Text(*c.CounterBytes))
+		s += p.Say("; the kernel's counter says %s", size.Text(*c.CounterBytes))
 		if !c.Complete {
-			s += fmt.Sprintf(": at most %s of it was reached", size.Percent(min(c.FoundBytes, *c.CounterBytes), *c.CounterBytes))
+			s += p.Say(": at most %s of it was reached", size.Percent(min(c.FoundBytes, *c.CounterBytes), *c.CounterBytes))
 		}
 	}
-	s += fmt.Sprintf("; %s has a name", size.Percent(c.NamedBytes, c.FoundBytes))
-	s += fmt.Sprintf("; users among %s", processes(c.Processes))
-	return s + "."
+	s += p.Say("; %s has a name", size.Percent(c.NamedBytes, c.FoundBytes))
+	s += p.Say("; users among %s", p.processes(c.Processes))
+	return p.Say("%s.", s)
 }

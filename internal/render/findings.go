@@ -1,13 +1,13 @@
 package render
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // findings names what is above info and no part of another: the gravest in two
@@ -19,7 +19,7 @@ func findings(p *page, r *report.Report) {
 	for i, f := range list[:min(len(list), 2)] {
 		more := ""
 		if i == 1 && len(list) > 2 {
-			more = fmt.Sprintf(" (and %d more: -o wide)", len(list)-2)
+			more = p.Say(" (and %d more: -o wide)", len(list)-2)
 		}
 		lines := 2 - i
 		if len(list) == 1 {
@@ -38,6 +38,20 @@ func verdict(r *report.Report) string {
 	return r.Verdict.Text
 }
 
+// next is what to do now: the first remedy of what the first line is about, or of what
+// explains most of that.
+func next(p *page, r *report.Report) {
+	i := slices.IndexFunc(r.Findings, func(f report.Finding) bool {
+		if r.Verdict.Code != "" {
+			return f.Code == r.Verdict.Code
+		}
+		return f.Bytes != nil && 2**f.Bytes > r.Verdict.Bytes
+	})
+	if i >= 0 && len(r.Findings[i].Remedies) > 0 {
+		p.fold("  ", 2, p.Say("Next: %s", r.Findings[i].Remedies[0].Command))
+	}
+}
+
 // allFindings is all of them with what they rest on and what to do.
 func allFindings(p *page, r *report.Report) {
 	if len(r.Findings) == 0 {
@@ -45,12 +59,12 @@ func allFindings(p *page, r *report.Report) {
 	}
 	p.line("FINDINGS")
 	for _, f := range r.Findings {
-		about := f.Confidence + " confidence"
+		about := p.Say("%s confidence", f.Confidence)
 		if f.Bytes != nil {
 			about += ", " + size.Text(*f.Bytes)
 		}
 		if f.PartOf != "" {
-			about += ", part of " + f.PartOf
+			about += p.Say(", part of %s", f.PartOf)
 		}
 		p.line("  %-8s %s (%s): %s", f.Severity, f.Code, about, f.Title)
 		for _, e := range f.Evidence {
@@ -59,7 +73,7 @@ func allFindings(p *page, r *report.Report) {
 		for _, d := range f.Remedies {
 			back := ""
 			if d.ExpectBytes != nil {
-				back = ", gives back " + size.Text(*d.ExpectBytes)
+				back = p.Say(", gives back %s", size.Text(*d.ExpectBytes))
 			}
 			p.line("    > %s: %s (costs %s%s)", d.Kind, d.Command, d.Cost, back)
 		}
@@ -78,34 +92,34 @@ func suspicions(p *page, r *report.Report) {
 }
 
 // Codes lists what findings there are.
-func Codes(rules []diagnose.Rule) []byte {
-	p := &page{width: Width}
+func Codes(say words.Printer, rules []diagnose.Rule) []byte {
+	p := &page{Printer: say, width: Width}
 	for _, r := range rules {
 		code := r.Code
 		if strings.HasSuffix(code, "/") {
 			code += "ID"
 		}
-		p.line("%-20s %s", code, r.Title)
+		p.line("%-20s %s", code, p.Of(r.Title))
 	}
 	return p.Bytes()
 }
 
 // Code is the page about one.
-func Code(r diagnose.Rule) []byte {
-	p := &page{width: Width}
-	p.fold("  ", 20, r.Code+": "+r.Title)
-	p.fold("", 60, r.Doc.Means)
+func Code(say words.Printer, r diagnose.Rule) []byte {
+	p := &page{Printer: say, width: Width}
+	p.fold("  ", 20, r.Code+": "+p.Of(r.Title))
+	p.fold("", 60, p.Of(r.Doc.Means))
 	section := func(title string, lines ...string) {
 		p.line("%s", title)
 		for _, l := range lines {
-			p.fold("    ", 20, "  - "+l)
+			p.fold("    ", 20, "  - "+p.Of(l))
 		}
 	}
-	section("GRADES", r.Doc.Grades)
-	section("NEEDS", r.Doc.Needs...)
-	section("HOW TO SEE IT BY HAND", r.Doc.Verify...)
-	section("WHAT TO DO", r.Doc.Do...)
-	section("WHOSE CURE", r.Doc.Owner)
-	section("WHERE THE STORY IS WRONG", r.Doc.Stories)
+	section(p.Say("GRADES"), r.Doc.Grades)
+	section(p.Say("NEEDS"), r.Doc.Needs...)
+	section(p.Say("HOW TO SEE IT BY HAND"), r.Doc.Verify...)
+	section(p.Say("WHAT TO DO"), r.Doc.Do...)
+	section(p.Say("WHOSE CURE"), r.Doc.Owner)
+	section(p.Say("WHERE THE STORY IS WRONG"), r.Doc.Stories)
 	return p.Bytes()
 }

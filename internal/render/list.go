@@ -2,30 +2,30 @@ package render
 
 import (
 	"cmp"
-	"fmt"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // List renders a ranking, one line a container or cgroup; wide shows paths and
 // names in full, images and how runs ended.
 func List(l *report.List, wide bool) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(l.Lang)}
 	if !wide {
 		p.width = Width
 	}
 	const row = "%8s %8s %9s %5s %8s %-7s %s"
-	heading := "NAME, sizes in MiB"
+	heading := p.Say("NAME, sizes in MiB")
 	if wide {
-		heading = "  COLD<= KILL     NAME, sizes in MiB"
+		heading = "  COLD<= KILL     " + heading
 	}
 	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
 	for _, c := range l.Containers {
 		n := c.Numbers
-		cannot, share := "unknown", "-"
+		cannot, share := p.Say("unknown"), "-"
 		if n.UnreclaimableBytes != nil {
 			cannot = size.MiBs(*n.UnreclaimableBytes)
 			if n.LimitBytes != nil && c.Risk.MarginBytes != nil {
@@ -34,10 +34,10 @@ func List(l *report.List, wide bool) []byte {
 		}
 		who := listed(c.Target)
 		if wide {
-			who = fmt.Sprintf("%8s %-8s %s", mib(c.ColdMaxBytes, "unknown"), c.Risk.Level, listedWide(c.Target))
+			who = layout("%8s %-8s %s", mib(c.ColdMaxBytes, p.Say("unknown")), c.Risk.Level, p.listedWide(c.Target))
 		}
-		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, "unknown"), cannot, share,
-			mib(n.LimitBytes, "none"), c.Largest.Account, who)
+		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, p.Say("unknown")), cannot, share,
+			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, who)
 	}
 	if len(l.Containers) == 0 {
 		p.line("nothing of what was asked for holds a process")
@@ -86,30 +86,30 @@ func listed(t report.Target) string {
 	return tail(printable.Text(t.Cgroup), 28)
 }
 
-func listedWide(t report.Target) string {
+func (p *page) listedWide(t report.Target) string {
 	var more []string
 	if t.Name != "" {
 		more = append(more, t.Name)
 	}
-	more = append(more, t.Cgroup, "("+processes(t.PIDCount)+")")
+	more = append(more, t.Cgroup, "("+p.processes(t.PIDCount)+")")
 	if t.Image != "" {
 		more = append(more, t.Image)
 	}
 	if t.RestartCount != nil && *t.RestartCount > 0 {
-		more = append(more, fmt.Sprintf("restarts %d", *t.RestartCount))
+		more = append(more, p.Say("restarts %d", *t.RestartCount))
 	}
 	if t.LastTermination != nil {
-		more = append(more, "last ended "+ended(t.LastTermination))
+		more = append(more, p.Say("last ended %s", p.ended(t.LastTermination)))
 	}
 	return strings.Join(more, "  ")
 }
 
-func ended(t *report.Termination) string {
+func (p *page) ended(t *report.Termination) string {
 	s := t.Reason
 	if t.ExitCode != nil {
-		s = strings.TrimSpace(fmt.Sprintf("%s code %d", s, *t.ExitCode))
+		s = strings.TrimSpace(p.Say("%s code %d", s, *t.ExitCode))
 	}
-	return strings.TrimSpace(s + " at " + t.FinishedAt.UTC().Format("2006-01-02T15:04:05Z"))
+	return strings.TrimSpace(p.Say("%s at %s", s, t.FinishedAt.UTC().Format("2006-01-02T15:04:05Z")))
 }
 
 // tail keeps the end of a path, which tells siblings apart.

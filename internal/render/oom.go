@@ -1,12 +1,12 @@
 package render
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Sizes of the short form.
@@ -17,7 +17,7 @@ const (
 
 // OOM renders what a kernel log holds: the newest records, or all when wide.
 func OOM(o *report.OOM, wide bool) []byte {
-	p := page{width: Width}
+	p := page{Printer: words.In(o.Lang), width: Width}
 	if wide {
 		p.width = 0
 	}
@@ -35,28 +35,21 @@ func OOM(o *report.OOM, wide bool) []byte {
 	if len(groups) == 0 {
 		p.line("No OOM kill, failed allocation or refused cgroup in this log.")
 	}
-	p.line("%s in %s, %s", count(int64(len(o.Records))+o.Omitted, "record"), count(o.LinesRead, "line"), size.Text(o.BytesRead))
+	p.line("%s in %s, %s", p.Count(int64(len(o.Records))+o.Omitted, "1 record", "%d records"), p.Count(o.LinesRead, "1 line", "%d lines"), size.Text(o.BytesRead))
 	for _, note := range []struct {
 		n    int64
 		text string
 	}{
-		{o.Omitted, "- %d older records are counted, not kept"},
-		{o.Suppressed, "- %d messages were dropped by the kernel's rate limit: there was more than this"},
-		{o.Overruns, "- the kernel wrote faster than it was read, %d times: something is missing"},
-		{o.LongLines, "- %d lines were too long: only their first 16 KiB were looked at"},
+		{o.Omitted, words.Key("- %d older records are counted, not kept")},
+		{o.Suppressed, words.Key("- %d messages were dropped by the kernel's rate limit: there was more than this")},
+		{o.Overruns, words.Key("- the kernel wrote faster than it was read, %d times: something is missing")},
+		{o.LongLines, words.Key("- %d lines were too long: only their first 16 KiB were looked at")},
 	} {
 		if note.n > 0 {
 			p.line(note.text, note.n)
 		}
 	}
 	return p.Bytes()
-}
-
-func count(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // repeat is a record, and how often one of the same kind and words follows it.
@@ -87,10 +80,10 @@ func (p *page) record(r repeat, wide bool) {
 		text = "[" + r.Time + "] " + text
 	}
 	if r.times > 1 {
-		text += fmt.Sprintf(" (%d times)", r.times)
+		text += p.Say(" (%d times)", r.times)
 	}
 	p.fold("  ", 4, text)
-	if n := numbers(r.OOMRecord, wide); n != "" {
+	if n := p.numbers(r.OOMRecord, wide); n != "" {
 		p.line("  %s", n)
 	}
 	if r.Named != nil {
@@ -111,7 +104,7 @@ func (p *page) record(r repeat, wide bool) {
 }
 
 // numbers is the line of amounts.
-func numbers(r *report.OOMRecord, wide bool) string {
+func (p *page) numbers(r *report.OOMRecord, wide bool) string {
 	var parts []string
 	for _, c := range r.Full.Classes() {
 		if c.Bytes != nil {
@@ -119,9 +112,9 @@ func numbers(r *report.OOMRecord, wide bool) string {
 		}
 	}
 	if r.Tasks != nil && r.Tasks.RSSBytes != nil && (wide || r.Full.AnonBytes == nil) {
-		parts = append(parts, fmt.Sprintf("%s with RSS %s", count(r.Tasks.Count, "task"), size.Text(*r.Tasks.RSSBytes)))
+		parts = append(parts, p.Say("%s with RSS %s", p.Count(r.Tasks.Count, "1 task", "%d tasks"), size.Text(*r.Tasks.RSSBytes)))
 	}
-	return strings.Join(parts, ", ")
+	return p.Join(parts)
 }
 
 func (p *page) recordRest(r *report.OOMRecord) {
@@ -130,7 +123,7 @@ func (p *page) recordRest(r *report.OOMRecord) {
 		*report.OOMCounter
 	}{{"memory", r.Memory}, {"swap", r.Swap}, {"memory+swap", r.MemorySwap}, {"kmem", r.Kmem}} {
 		if c.OOMCounter != nil && c.UsageBytes != nil {
-			limit := "unlimited"
+			limit := p.Say("unlimited")
 			if c.LimitBytes != nil {
 				limit = size.Text(*c.LimitBytes)
 			}

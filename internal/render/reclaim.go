@@ -1,13 +1,12 @@
 package render
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // screenPlanFiles is how many files a plan shows on a screen.
@@ -15,11 +14,11 @@ const screenPlanFiles = 8
 
 // Reclaim renders a plan, or what became of it; wide has every file.
 func Reclaim(r *report.Reclaim, wide bool) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	if !wide {
 		p.width = Width
 	}
-	p.fold("  ", 3, reclaimAnswer(r))
+	p.fold("  ", 3, p.reclaimAnswer(r))
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	plan := &r.Plan
 	p.line("  usage    %9s   lowest without swap about %s", size.Text(plan.UsageBytes), size.Text(plan.ReachableBytes))
@@ -33,21 +32,21 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 		reclaimResult(p, r.Result)
 	}
 	for _, k := range plan.Knobs {
-		p.fold("    ", 4, fmt.Sprintf("BY %s, %s in %s: %s", k.Knob, size.Text(k.Bytes), steps(k.Steps), k.Because))
+		p.fold("    ", 4, p.Say("BY %s, %s in %s: %s", k.Knob, size.Text(k.Bytes), p.steps(k.Steps), k.Because))
 		if wide || k.Knob != "fadvise" {
-			p.fold("    ", 3, "   undo: "+k.Undo)
+			p.fold("    ", 3, p.Say("   undo: %s", k.Undo))
 		}
 	}
 	reclaimFiles(p, plan, wide)
 	for _, s := range plan.Spared {
-		line := fmt.Sprintf("left alone %9s in %s: %s", size.Text(s.Bytes), fileCount(s.Files), s.Because)
+		line := p.Say("left alone %9s in %s: %s", size.Text(s.Bytes), p.fileCount(s.Files), s.Because)
 		if wide {
-			line += ", such as " + s.Example
+			line += p.Say(", such as %s", s.Example)
 		}
 		p.fold("    ", 2, line)
 	}
 	if r.Result == nil && len(plan.Knobs) > 0 {
-		p.fold("  ", 4, guardsText(&plan.Guards))
+		p.fold("  ", 4, p.guardsText(&plan.Guards))
 	}
 	for _, o := range plan.Offers {
 		p.fold("  ", 3, "> "+o)
@@ -56,45 +55,40 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 		p.fold("  ", 2, "- "+d)
 	}
 	for _, m := range r.NotSeen {
-		p.fold("  ", 2, fmt.Sprintf("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
+		p.fold("  ", 2, p.Say("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 	}
 	return p.Bytes()
 }
 
-func steps(n int) string {
-	if n == 1 {
-		return "1 step"
-	}
-	return fmt.Sprintf("%d steps", n)
-}
+func (p *page) steps(n int) string { return p.Count(int64(n), "1 step", "%d steps") }
 
-func reclaimAnswer(r *report.Reclaim) string {
+func (p *page) reclaimAnswer(r *report.Reclaim) string {
 	plan, res := &r.Plan, r.Result
 	switch {
 	case res == nil && plan.ExpectBytes == 0 && plan.WantBytes == 0:
-		return "Nothing to give back."
+		return p.Say("Nothing to give back.")
 	case res == nil && plan.ExpectBytes == 0:
-		return fmt.Sprintf("Nothing of the %s that were asked for can be given back as asked.", size.Text(plan.WantBytes))
+		return p.Say("Nothing of the %s that were asked for can be given back as asked.", size.Text(plan.WantBytes))
 	case res == nil:
-		s := fmt.Sprintf("Would give back %s of %s", size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
+		s := p.Say("Would give back %s of %s", size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
 		if plan.FileCount > 0 {
-			s += ": the cache of " + fileCount(plan.FileCount)
+			s += p.Say(": the cache of %s", p.fileCount(plan.FileCount))
 		}
 		if plan.ExpectBytes+plan.ErrorBytes < plan.WantBytes {
-			s += fmt.Sprintf("; that is less than the %s that were asked for", size.Text(plan.WantBytes))
+			s += p.Say("; that is less than the %s that were asked for", size.Text(plan.WantBytes))
 		}
-		return s + ". Nothing was changed: --yes does it."
+		return s + p.Say(". Nothing was changed: --yes does it.")
 	case res.Stopped != "":
-		return fmt.Sprintf("Stopped by a guard after %s, %s given back: %s (%s).", steps(res.Steps), freed(res), res.Because, res.Stopped)
+		return p.Say("Stopped by a guard after %s, %s given back: %s (%s).", p.steps(res.Steps), p.freed(res), res.Because, res.Stopped)
 	case res.Met:
-		return fmt.Sprintf("Gave back %s.", freed(res))
+		return p.Say("Gave back %s.", p.freed(res))
 	}
-	return fmt.Sprintf("Gave back %s, less than the %s that were planned.", freed(res), size.Text(plan.WantBytes))
+	return p.Say("Gave back %s, less than the %s that were planned.", p.freed(res), size.Text(plan.WantBytes))
 }
 
-func freed(res *report.ReclaimResult) string {
+func (p *page) freed(res *report.ReclaimResult) string {
 	if res.FreedBytes == nil {
-		return "an unknown amount"
+		return p.Say("an unknown amount")
 	}
 	return size.Text(*res.FreedBytes)
 }
@@ -107,12 +101,12 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 		p.line("  re-read  %9s   of the files in memory again after %s", size.Text(*res.RereadBytes), time.Duration(res.VerifyMs)*time.Millisecond)
 	}
 	for _, l := range res.Left {
-		p.fold("  ", 3, "! not put back: "+l)
+		p.fold("  ", 3, p.Say("! not put back: %s", l))
 	}
 	for _, f := range res.Failures {
-		line := fmt.Sprintf("failed %s, %s: %s", steps(f.Steps), size.Text(f.Bytes), f.Because)
+		line := p.Say("failed %s, %s: %s", p.steps(f.Steps), size.Text(f.Bytes), f.Because)
 		if f.Example != "" {
-			line += ", such as " + f.Example
+			line += p.Say(", such as %s", f.Example)
 		}
 		p.fold("    ", 3, line)
 	}
@@ -121,10 +115,10 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 		for _, b := range res.Blind {
 			names = append(names, b.Guard)
 		}
-		p.fold("  ", 2, "- guards that could not look: "+strings.Join(names, ", "))
+		p.fold("  ", 2, p.Say("- guards that could not look: %s", p.Join(names)))
 	}
 	if res.RecordError != "" {
-		p.fold("  ", 2, "- the record of this is not complete: "+res.RecordError)
+		p.fold("  ", 2, p.Say("- the record of this is not complete: %s", res.RecordError))
 	}
 }
 
@@ -148,8 +142,8 @@ func reclaimFiles(p *page, plan *report.ReclaimPlan, wide bool) {
 	}
 }
 
-func guardsText(g *report.ReclaimGuards) string {
-	return fmt.Sprintf("Stops when usage is down to %s, or the target waits for memory %.0f%% of the time, reads %s, faults in %s again, or a neighbour (%d watched) loses %s; after %s at the latest.",
+func (p *page) guardsText(g *report.ReclaimGuards) string {
+	return p.Say("Stops when usage is down to %s, or the target waits for memory %.0f%% of the time, reads %s, faults in %s again, or a neighbour (%d watched) loses %s; after %s at the latest.",
 		size.Text(g.FloorBytes), g.StallPercent, size.Text(g.ReadBytes), size.Text(g.RefaultBytes), g.Neighbours, size.Text(g.NeighbourLossBytes),
 		time.Duration(g.TimeMs)*time.Millisecond)
 }

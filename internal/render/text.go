@@ -5,13 +5,13 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The width and height that the text form keeps to: one screen.
@@ -23,14 +23,15 @@ const (
 // page collects lines.
 type page struct {
 	bytes.Buffer
+	words.Printer
 	width int // 0: as long as they get
 }
 
 // line prints one line, made safe and cut to the width of the page.
 func (p *page) line(format string, args ...any) {
-	s := strings.TrimRight(printable.Text(fmt.Sprintf(format, args...)), " ")
-	if p.width > 0 && len([]rune(s)) > p.width {
-		s = string([]rune(s)[:p.width-2]) + ".."
+	s := strings.TrimRight(printable.Text(layout(p.Of(format), args...)), " ")
+	if p.width > 0 && columns(s) > p.width {
+		s = s[:within(s, p.width-2)] + ".."
 	}
 	p.WriteString(s + "\n")
 }
@@ -44,15 +45,11 @@ func (p *page) fold(indent string, max int, s string) {
 		width = 1 << 20
 	}
 	for n := 1; ; n++ {
-		r := []rune(s)
-		if len(r) <= width || n == max {
+		if columns(s) <= width || n == max {
 			p.line("%s", s)
 			return
 		}
-		cut := strings.LastIndex(string(r[:width+1]), " ")
-		if cut <= len(indent) {
-			cut = len(string(r[:width]))
-		}
+		cut := breakAt(s, len(indent), width)
 		p.line("%s", s[:cut])
 		s = indent + strings.TrimLeft(s[cut:], " ")
 	}
@@ -60,7 +57,7 @@ func (p *page) fold(indent string, max int, s string) {
 
 // Text renders r for one screen of 80 x 24.
 func Text(r *report.Report) []byte {
-	p := &page{width: Width}
+	p := &page{Printer: words.In(r.Lang), width: Width}
 	head(p, r)
 	findings(p, r)
 	figures(p, r)
@@ -74,42 +71,40 @@ func Text(r *report.Report) []byte {
 
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
-	p.fold("  ", 2, "Kill risk "+r.Risks.Kill.Level+": "+r.Risks.Kill.Because+".")
+	p.fold("  ", 2, p.Say("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because))
+	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
-	if who := who(r.Target); len(who) > 0 {
-		p.line("%s", strings.Join(who, ", "))
+	if who := p.who(r.Target); len(who) > 0 {
+		p.line("%s", p.Join(who))
 	}
-	p.line("%s, cgroup %s, %s LRU, kernel %s", processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, orUnknown(r.Host.Kernel))
+	p.line("%s, cgroup %s, %s LRU, kernel %s", p.processes(r.Target.PIDCount), r.Target.CgroupVersion, r.Host.LRU, p.orUnknown(r.Host.Kernel))
 }
 
 // who tells whose cgroup it is, on one line: names where there are any, else ids.
-func who(t report.Target) []string {
+func (p *page) who(t report.Target) []string {
 	var who []string
 	if t.Name != "" && t.Kind != "unit" {
 		who = append(who, printable.Fit(printable.Text(t.Name), 50))
 	}
 	if t.ID != "" {
-		who = append(who, strings.TrimSpace(t.Runtime+" container "+short(t.ID)))
+		who = append(who, strings.TrimSpace(p.Say("%s container %s", t.Runtime, short(t.ID))))
 	}
 	if t.PodUID != "" && t.Pod == "" {
-		who = append(who, "pod "+t.PodUID)
+		who = append(who, p.Say("pod %s", t.PodUID))
 	}
 	if t.LastTermination != nil && t.LastTermination.Reason != "" {
-		who = append(who, "last ended "+t.LastTermination.Reason)
+		who = append(who, p.Say("last ended %s", t.LastTermination.Reason))
 	}
 	return who
 }
 
-func processes(n int) string {
-	if n == 1 {
-		return "1 process"
-	}
-	return fmt.Sprintf("%d processes", n)
+func (p *page) processes(n int) string {
+	return p.Count(int64(n), "1 process", "%d processes")
 }
 
-func orUnknown(s string) string {
+func (p *page) orUnknown(s string) string {
 	if s == "" {
-		return "unknown"
+		return p.Say("unknown")
 	}
 	return s
 }
@@ -118,26 +113,26 @@ func short(id string) string { return id[:min(12, len(id))] }
 
 func figures(p *page, r *report.Report) {
 	n := r.Numbers
-	limit := "no limit on the path to the root"
+	limit := p.Say("no limit on the path to the root")
 	if n.LimitBytes != nil {
-		limit = fmt.Sprintf("%4s of the limit %s of this cgroup", size.Percent(n.UsageBytes, *n.LimitBytes), size.Text(*n.LimitBytes))
+		limit = p.Say("%4s of the limit %s of this cgroup", size.Percent(n.UsageBytes, *n.LimitBytes), size.Text(*n.LimitBytes))
 		if l := deciding(r); l != nil && l.Cgroup != r.Target.Cgroup {
-			limit = fmt.Sprintf("limit %s of %s, which holds %s", size.Text(l.LimitBytes), ancestor(r), size.Text(l.UsageBytes))
+			limit = p.Say("limit %s of %s, which holds %s", size.Text(l.LimitBytes), p.ancestor(r), size.Text(l.UsageBytes))
 		}
 	}
 	p.line("  usage       %12s   %s", size.Text(n.UsageBytes), limit)
-	p.line("  cannot free %12s   %s", span(n), margin(r))
+	p.line("  cannot free %12s   %s", p.span(n), p.margin(r))
 	if n.ReclaimableBytes != nil {
 		p.line("  can free    %12s   at least: page cache, known slab, room in swap", size.Text(*n.ReclaimableBytes))
 	}
 	if n.WorkingSetBytes != nil {
-		p.line("  working_set %12s   rss %s, peak %s", size.Text(*n.WorkingSetBytes), optional(n.RSSBytes), optional(n.PeakBytes))
+		p.line("  working_set %12s   rss %s, peak %s", size.Text(*n.WorkingSetBytes), p.optional(n.RSSBytes), p.optional(n.PeakBytes))
 	}
 }
 
-func optional(n *int64) string {
+func (p *page) optional(n *int64) string {
 	if n == nil {
-		return "unknown"
+		return p.Say("unknown")
 	}
 	return size.Text(*n)
 }
@@ -155,36 +150,35 @@ func deciding(r *report.Report) *report.Limit {
 
 // ancestor names the owner of the deciding limit by its distance: its path is
 // the beginning of the target's, which is on the screen already.
-func ancestor(r *report.Report) string {
+func (p *page) ancestor(r *report.Report) string {
 	owner := strings.TrimSuffix(r.Numbers.LimitOwner, "/")
 	up := strings.Count(strings.TrimPrefix(r.Target.Cgroup, owner), "/")
 	if up == 1 {
-		return "its parent"
+		return p.Say("its parent")
 	}
-	return fmt.Sprintf("the cgroup %d levels up", up)
+	return p.Say("the cgroup %d levels up", up)
 }
 
 // span prints a range only where its ends differ by more than 1 %.
-func span(n report.Numbers) string {
+func (p *page) span(n report.Numbers) string {
 	switch {
 	case n.UnreclaimableBytes == nil:
-		return "unknown"
+		return p.Say("unknown")
 	case 100*(*n.UnreclaimableMaxBytes-*n.UnreclaimableMinBytes) > *n.UnreclaimableMaxBytes:
 		return size.Span(*n.UnreclaimableMinBytes, *n.UnreclaimableMaxBytes)
 	}
 	return size.Text(*n.UnreclaimableBytes)
 }
 
-func margin(r *report.Report) string {
+func (p *page) margin(r *report.Report) string {
 	l := deciding(r)
 	if l == nil || r.Numbers.UnreclaimableBytes == nil {
 		return ""
 	}
 	if l.Cgroup != r.Target.Cgroup {
-		return fmt.Sprintf("%s: %s, %s, %s to go", strings.TrimPrefix(ancestor(r), "the cgroup "), size.Text(l.UnreclaimableBytes),
-			size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
+		return p.Say("%s: %s, %s, %s to go", strings.TrimPrefix(p.ancestor(r), "the cgroup "), size.Text(l.UnreclaimableBytes), size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
 	}
-	return fmt.Sprintf("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
+	return p.Say("%4s of the limit, %s to go", size.Percent(l.UnreclaimableBytes, l.LimitBytes), size.Text(l.MarginBytes))
 }
 
 // dispensable are the tools that few ask about, which go first where there is no
@@ -201,12 +195,12 @@ func saying(p *page, r *report.Report, room int) {
 		}
 	}
 	for _, s := range rows {
-		v := "unknown"
+		v := p.Say("unknown")
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)
 		}
 		for _, said := range s.Reported {
-			v += " (says " + size.MiBs(said.Bytes) + ")"
+			v += p.Say(" (says %s)", size.MiBs(said.Bytes))
 			break
 		}
 		p.line("  %-15s %7s %s", s.Tool, v, formula(s))
@@ -238,10 +232,10 @@ func doubts(p *page, r *report.Report, room int) {
 		if n.State == "absent" && !strings.HasPrefix(n.Key, "accounts/") {
 			continue
 		}
-		all = append(all, fmt.Sprintf("not seen: %s (%s)", n.WouldShow, n.Why))
+		all = append(all, p.Say("not seen: %s (%s)", n.WouldShow, n.Why))
 	}
 	if len(all) == 0 {
-		p.line("No doubts: every source was read; %s unexplained.", unexplained(r))
+		p.line("No doubts: every source was read; %s unexplained.", p.unexplained(r))
 		return
 	}
 	p.doubts(all, room)
@@ -251,7 +245,11 @@ func doubts(p *page, r *report.Report, room int) {
 func (p *page) doubts(all []string, room int) {
 	for i, d := range all {
 		if room == 1 && i < len(all)-1 {
-			p.line("- and %d more: see -o wide", len(all)-i)
+			if i == 0 {
+				p.line("%s", p.Say("- %d things are strange or not seen: see -o wide", len(all)))
+			} else {
+				p.line("%s", p.Say("- and %d more: see -o wide", len(all)-i))
+			}
 			return
 		}
 		// A doubt may take a second line while the others keep theirs.
@@ -261,10 +259,10 @@ func (p *page) doubts(all []string, room int) {
 	}
 }
 
-func unexplained(r *report.Report) string {
+func (p *page) unexplained(r *report.Report) string {
 	s := size.Text(r.Unexplained.Bytes)
 	if r.Unexplained.BoundBytes != nil {
-		s += " of " + size.Text(*r.Unexplained.BoundBytes) + " allowed"
+		s += p.Say(" of %s allowed", size.Text(*r.Unexplained.BoundBytes))
 	}
 	return s
 }

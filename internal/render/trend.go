@@ -13,9 +13,9 @@ func overTime(p *page, r *report.Report) {
 	if t == nil {
 		return
 	}
-	how := "watched"
+	how := p.Say("watched")
 	if t.Captures {
-		how = "two captures, nothing seen between them"
+		how = p.Say("two captures, nothing seen between them")
 	}
 	p.line("OVER TIME, %.1f s from %s: %s", t.Seconds, t.From.Format(time.RFC3339), how)
 	for _, l := range t.Lines {

@@ -9,11 +9,12 @@ import (
 
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Wide renders all of r.
 func Wide(r *report.Report) []byte {
-	p := &page{}
+	p := &page{Printer: words.In(r.Lang)}
 	wideHead(p, r)
 	allFindings(p, r)
 	suspicions(p, r)
@@ -24,14 +25,14 @@ func Wide(r *report.Report) []byte {
 	for _, a := range r.Accounts {
 		note := a.Reclaim
 		if a.Derived {
-			note += ", derived"
+			note += p.Say(", derived")
 		}
 		if a.How != "" {
-			note += ", by " + a.How
+			note += p.Say(", by %s", a.How)
 		}
 		p.line("  %-26s %15d  %-10s %s", a.Path, a.Bytes, note, state(a.State))
 	}
-	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, optional(r.Unexplained.BoundBytes))
+	p.line("  %-26s %15d  = usage; unexplained is within %s", "sum", r.Numbers.UsageBytes, p.optional(r.Unexplained.BoundBytes))
 	if len(r.Children) > 0 {
 		p.line("CONSISTS OF, in bytes")
 	}
@@ -94,15 +95,15 @@ func wideHead(p *page, r *report.Report) {
 		{"qos", t.QoS},
 		{"image", t.Image},
 		{"labels", labels(t.Labels)},
-		{"asked for", asked(t)},
-		{"run", runs(t)},
-		{"named by", t.NamedBy},
+		{p.Say("asked for"), p.asked(t)},
+		{"run", p.runs(t)},
+		{p.Say("named by"), t.NamedBy},
 	} {
 		if f[1] != "" {
 			p.line("  %-10s %s", f[0], f[1])
 		}
 	}
-	p.line("  %-10s kernel %s, %s, cgroup %s (%s), %s LRU", "host", orUnknown(r.Host.Kernel), orUnknown(r.Host.Distro), t.CgroupVersion, r.Host.CgroupMode, r.Host.LRU)
+	p.line("  %-10s kernel %s, %s, cgroup %s (%s), %s LRU", "host", p.orUnknown(r.Host.Kernel), p.orUnknown(r.Host.Distro), t.CgroupVersion, r.Host.CgroupMode, r.Host.LRU)
 	p.line("  %-10s %d: %s", "processes", t.PIDCount, strings.Trim(fmt.Sprint(t.PIDs), "[]"))
 }
 
@@ -114,26 +115,29 @@ func labels(m map[string]string) string {
 	return strings.Join(s, " ")
 }
 
-func asked(t report.Target) string {
+func (p *page) asked(t report.Target) string {
 	var s []string
 	if t.RequestBytes > 0 {
-		s = append(s, "request "+size.Text(t.RequestBytes))
+		s = append(s, p.Say("request %s", size.Text(t.RequestBytes)))
 	}
 	if t.SpecLimitBytes > 0 {
-		s = append(s, "limit "+size.Text(t.SpecLimitBytes))
+		s = append(s, p.Say("limit %s", size.Text(t.SpecLimitBytes)))
 	}
-	return strings.Join(s, ", ")
+	return p.Join(s)
 }
 
-func runs(t report.Target) string {
-	s := []string{t.State}
+func (p *page) runs(t report.Target) string {
+	var s []string
+	if t.State != "" {
+		s = append(s, t.State)
+	}
 	if t.RestartCount != nil {
-		s = append(s, fmt.Sprintf("restarts %d", *t.RestartCount))
+		s = append(s, p.Say("restarts %d", *t.RestartCount))
 	}
 	if t.LastTermination != nil {
-		s = append(s, "last ended "+ended(t.LastTermination))
+		s = append(s, p.Say("last ended %s", p.ended(t.LastTermination)))
 	}
-	return strings.TrimPrefix(strings.Join(s, ", "), ", ")
+	return p.Join(s)
 }
 
 func state(m map[string]int64) string {
@@ -150,7 +154,7 @@ func nonZero(m map[string]int64) map[string]int64 {
 	return m
 }
 
-func users(list []report.User) string {
+func (p *page) users(list []report.User) string {
 	var s []string
 	for _, u := range list {
 		s = append(s, fmt.Sprintf("pid %d %s", u.PID, u.How))
@@ -158,26 +162,26 @@ func users(list []report.User) string {
 	if len(s) == 0 {
 		return ""
 	}
-	return ", open as " + strings.Join(s, ", ")
+	return p.Say(", open as %s", p.Join(s))
 }
 
 // cachedFile is a file that a census found: where it is, and who else pays for it.
-func cachedFile(h report.Holder) string {
+func (p *page) cachedFile(h report.Holder) string {
 	s := h.Path
 	if s == "" {
 		s = h.Name
 	}
 	s += "  " + h.Where
 	if h.Deleted {
-		s += ", deleted"
+		s += p.Say(", deleted")
 	}
 	if h.Volume != "" {
 		s += " " + h.Volume
 	}
 	if n := len(h.ChargedTo); n > 1 {
-		s += fmt.Sprintf(", charged to %d cgroups", n)
+		s += p.Say(", charged to %d cgroups", n)
 	}
-	return s + users(h.UsedBy)
+	return s + p.users(h.UsedBy)
 }
 
 // counted holds what was counted page by page against the counters.
@@ -197,13 +201,13 @@ func managed(p *page, x report.Runtime) {
 	if x.Arenas > 0 {
 		arenas = fmt.Sprintf("  arenas=%d", x.Arenas)
 	}
-	p.line("    runtime      %s (%s)%s%s%s", strings.TrimSpace(x.Name+" "+x.Version), x.How, arenas, words(state(x.Heap)), words(settings(x.Settings)))
+	p.line("    runtime      %s (%s)%s%s%s", strings.TrimSpace(x.Name+" "+x.Version), x.How, arenas, after(state(x.Heap)), after(settings(x.Settings)))
 	if x.Unknown != "" {
 		p.line("      what it keeps and does not use is not known: %s", x.Unknown)
 	}
 }
 
-func words(s string) string {
+func after(s string) string {
 	if s == "" {
 		return ""
 	}
@@ -238,16 +242,16 @@ func holders(p *page, r *report.Report) {
 		}
 		switch {
 		case h.Kind == "directory":
-			what = fmt.Sprintf("%s/  %s, the files in it together", h.Path, h.Where)
+			what = p.Say("%s/  %s, the files in it together", h.Path, h.Where)
 		case h.Where != "":
-			what = cachedFile(h)
+			what = p.cachedFile(h)
 		case h.Deleted && h.Kind == "cgroup":
-			what = h.Path + " (removed)"
+			what = p.Say("%s (removed)", h.Path)
 		case h.Deleted:
-			what += "  " + h.Path + " (deleted)" + users(h.UsedBy)
+			what += p.Say("  %s (deleted)%s", h.Path, p.users(h.UsedBy))
 		}
 		if h.How != "" {
-			what += "  by " + h.How
+			what += p.Say("  by %s", h.How)
 		}
 		p.line("  %-12s %12s  %s  %s", h.Account, amount, what, state(h.State))
 		for _, x := range h.Parts {

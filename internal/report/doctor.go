@@ -6,8 +6,9 @@ const DoctorSchema = "memwhy.doctor/v1"
 // Doctor is what this process may see of the node.
 type Doctor struct {
 	Schema  string         `json:"schema" jsonschema:"enum=memwhy.doctor/v1"`
-	Summary string         `json:"summary"` // one sentence
-	Kernel  string         `json:"kernel"`  // release; empty when unknown
+	Lang    string         `json:"lang,omitempty"` // of sentences; absent: en
+	Summary string         `json:"summary"`        // one sentence
+	Kernel  string         `json:"kernel"`         // release; empty when unknown
 	Cgroups string         `json:"cgroups" jsonschema:"enum=v1,enum=v2,enum=hybrid,enum=none"`
 	User    DoctorUser     `json:"user"`
 	Sources []DoctorSource `json:"sources"`

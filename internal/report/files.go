@@ -11,6 +11,7 @@ const MaxFiles = 1000
 // Files lists what is cached of which file, the largest first.
 type Files struct {
 	Schema      string      `json:"schema" jsonschema:"enum=memwhy.files/v1"`
+	Lang        string      `json:"lang,omitempty"` // of sentences; absent: en
 	Generated   *time.Time  `json:"generated" jsonschema:"nullable"`
 	Host        Host        `json:"host"`
 	Target      *Target     `json:"target" jsonschema:"nullable"` // null for the node

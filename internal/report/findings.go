@@ -14,10 +14,10 @@ type Finding struct {
 
 // Remedy is something to do about a finding.
 type Remedy struct {
-	Kind        string `json:"kind" jsonschema:"enum=look,enum=limit,enum=app,enum=configure,enum=upgrade,enum=reboot"` // look changes nothing
-	Command     string `json:"command"`                                                                                 // to type, or what to do in words
-	ExpectBytes *int64 `json:"expectBytes,omitempty"`                                                                   // that it gives back; absent when it is not about an amount
-	Cost        string `json:"cost"`                                                                                    // what it takes or risks
+	Kind        string `json:"kind" jsonschema:"enum=look,enum=reclaim,enum=limit,enum=app,enum=configure,enum=upgrade,enum=reboot"` // look changes nothing, nor does reclaim before it is told to
+	Command     string `json:"command"`                                                                                              // to type, or what to do in words
+	ExpectBytes *int64 `json:"expectBytes,omitempty"`                                                                                // that it gives back; absent when it is not about an amount
+	Cost        string `json:"cost"`                                                                                                 // what it takes or risks
 }
 
 // Suspicion is one of the five that everybody has first, answered.

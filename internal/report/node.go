@@ -15,6 +15,7 @@ const (
 // Node is what a node's memory is held by.
 type Node struct {
 	Schema     string        `json:"schema" jsonschema:"enum=memwhy.node/v1"`
+	Lang       string        `json:"lang,omitempty"` // of sentences; absent: en
 	Generated  *time.Time    `json:"generated" jsonschema:"nullable"`
 	Host       Host          `json:"host"`
 	Ledger     NodeLedger    `json:"ledger"`

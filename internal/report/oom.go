@@ -7,6 +7,7 @@ const OOMSchema = "memwhy.oom/v1"
 // rule on nulls holds, with one difference: a null is what the log does not print.
 type OOM struct {
 	Schema          string      `json:"schema" jsonschema:"enum=memwhy.oom/v1"`
+	Lang            string      `json:"lang,omitempty"`  // of sentences; absent: en
 	Records         []OOMRecord `json:"records"`         // the newest 1000, oldest first
 	Omitted         int64       `json:"omitted"`         // records older than those
 	Suppressed      int64       `json:"suppressed"`      // messages that the kernel's rate limit dropped

@@ -8,6 +8,7 @@ const ReclaimSchema = "memwhy.reclaim/v1"
 // Reclaim is a plan, and what became of it.
 type Reclaim struct {
 	Schema    string         `json:"schema" jsonschema:"enum=memwhy.reclaim/v1"`
+	Lang      string         `json:"lang,omitempty"` // of sentences; absent: en
 	Generated *time.Time     `json:"generated" jsonschema:"nullable"`
 	Host      Host           `json:"host"`
 	Target    Target         `json:"target"`

@@ -35,6 +35,7 @@ const (
 type Report struct {
 	Schema      string      `json:"schema" jsonschema:"enum=memwhy.report/v1"`
 	Generated   *time.Time  `json:"generated" jsonschema:"nullable"` // when the node was read; null when the source does not say
+	Lang        string      `json:"lang,omitempty"`                  // of sentences; absent: en
 	Host        Host        `json:"host"`
 	Target      Target      `json:"target"`
 	Verdict     Verdict     `json:"verdict"`
@@ -302,6 +303,7 @@ type Evidence struct {
 // Advisories are all known faults, applied to a node.
 type Advisories struct {
 	Schema     string     `json:"schema" jsonschema:"enum=memwhy.advisories/v1"`
+	Lang       string     `json:"lang,omitempty"` // of sentences; absent: en
 	Generated  *time.Time `json:"generated" jsonschema:"nullable"`
 	Host       Host       `json:"host"`
 	Advisories []Advisory `json:"advisories"` // what matters most first
@@ -327,6 +329,7 @@ type CensusCost struct {
 // List ranks the memory cgroups of a node that hold processes.
 type List struct {
 	Schema     string     `json:"schema" jsonschema:"enum=memwhy.list/v1"`
+	Lang       string     `json:"lang,omitempty"` // of sentences; absent: en
 	Generated  *time.Time `json:"generated" jsonschema:"nullable"`
 	Host       Host       `json:"host"`
 	Scope      string     `json:"scope,omitempty" jsonschema:"enum=containers,enum=all"` // all: every memory cgroup that holds processes

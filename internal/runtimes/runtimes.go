@@ -18,6 +18,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The runtimes and allocators that are recognised.
@@ -59,18 +60,19 @@ type Heap struct {
 
 var none = Heap{Reserved: -1, Committed: -1, Used: -1, Idle: -1, Limit: -1, Classes: -1}
 
-// Of recognises who manages the memory of p: languages first, then allocators.
-func Of(p *snapshot.Process) []Runtime {
+// Of recognises who manages the memory of p: languages first, then allocators. What
+// is said of them, it says by the printer.
+func Of(w words.Printer, p *snapshot.Process) []Runtime {
 	h, seen := p.Heaps.Get()
 	var all []Runtime
 	if version, ok := p.GoVersion.Get(); ok {
-		all = append(all, goRuntime(p, &h, version))
+		all = append(all, goRuntime(w, p, &h, version))
 	} else if h.Go != nil {
-		all = append(all, goRuntime(p, &h, ""))
+		all = append(all, goRuntime(w, p, &h, ""))
 	}
 	for _, r := range []struct {
 		is   *regexp.Regexp
-		make func(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime
+		make func(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime
 	}{
 		{jvmFile, jvm},
 		{nodeFile, node},
@@ -83,10 +85,10 @@ func Of(p *snapshot.Process) []Runtime {
 		if i < 0 || r.is == libcFile && h.Glibc == nil && other(all) {
 			continue
 		}
-		all = append(all, r.make(p, &h, h.Libraries[i]))
+		all = append(all, r.make(w, p, &h, h.Libraries[i]))
 	}
 	if h.Glibc != nil && !slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == Glibc }) {
-		all = append(all, glibc(p, &h, "")) // static
+		all = append(all, glibc(w, p, &h, "")) // static
 	}
 	for i := range all {
 		r := &all[i]
@@ -121,16 +123,16 @@ func why(h *snapshot.Heaps, runtime string) string {
 	return ""
 }
 
-func goRuntime(p *snapshot.Process, h *snapshot.Heaps, version string) Runtime {
+func goRuntime(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, version string) Runtime {
 	r := Runtime{
-		Name: Go, Version: strings.TrimPrefix(version, "go"), How: "Go build information in the executable",
+		Name: Go, Version: strings.TrimPrefix(version, "go"), How: w.Say("Go build information in the executable"),
 		Settings: variables(p, "GOGC", "GOMEMLIMIT", "GODEBUG"), Heap: none, Unknown: why(h, snapshot.RuntimeGo),
-		Cure: "GOMEMLIMIT somewhat below the limit of the container: the runtime then gives free memory back before it reaches that",
+		Cure: w.Say("GOMEMLIMIT somewhat below the limit of the container: the runtime then gives free memory back before it reaches that"),
 	}
 	g := h.Go
 	if g == nil {
 		if before(r.Version, 16) {
-			r.Cure = "GODEBUG=madvdontneed=1, or Go 1.16 and later: memory that was given back then leaves RSS at once"
+			r.Cure = w.Say("GODEBUG=madvdontneed=1, or Go 1.16 and later: memory that was given back then leaves RSS at once")
 		}
 		return r
 	}
@@ -167,18 +169,18 @@ func (r *Runtime) inForce(name, value string) {
 	r.Settings[i].Value = value
 }
 
-func jvm(p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
+func jvm(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	r := Runtime{
-		Name: JVM, How: "libjvm.so is mapped", Heap: none, Unknown: why(h, snapshot.RuntimeJVM),
+		Name: JVM, How: w.Say("%s is mapped", "libjvm.so"), Heap: none, Unknown: why(h, snapshot.RuntimeJVM),
 		Settings: append(flags(p, javaFlag), variables(p, "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")...),
-		Cure:     "-Xms and -Xmx, or -XX:MaxRAMPercentage, lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back",
+		Cure:     w.Say("-Xms and -Xmx, or -XX:MaxRAMPercentage, lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back"),
 	}
 	j := h.JVM
 	if j == nil {
 		r.Heap.Reserved = r.told(maxJava, 1)
 		return r
 	}
-	r.Version, r.Unknown = j.Version, "the heap was not found among private mappings (that of ZGC is shared memory), so what of it is resident is not known"
+	r.Version, r.Unknown = j.Version, w.Say("the heap was not found among private mappings (that of ZGC is shared memory), so what of it is resident is not known")
 	r.Heap.Reserved, r.Heap.Committed, r.Heap.Used = j.Reserved, j.Committed, j.Used
 	r.Heap.Classes = j.Metaspace
 	if j.Found {
@@ -195,12 +197,12 @@ var (
 	nodeFlag = regexp.MustCompile(`^--?(max[-_](old|semi|heap)|stack[-_]size)`)
 )
 
-func node(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
+func node(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	r := Runtime{
-		Name: Node, How: file + " is mapped", Heap: none,
+		Name: Node, How: w.Say("%s is mapped", file), Heap: none,
 		Settings: append(flags(p, nodeFlag), variables(p, "NODE_OPTIONS")...),
-		Unknown:  "the heap of V8 tells nobody outside what of it is free: process.memoryUsage() within does",
-		Cure:     "--max-old-space-size below the limit of the container, in MiB: V8 then collects before it grows",
+		Unknown:  w.Say("the heap of V8 tells nobody outside what of it is free: process.memoryUsage() within does"),
+		Cure:     w.Say("--max-old-space-size below the limit of the container, in MiB: V8 then collects before it grows"),
 	}
 	r.Heap.Reserved = r.told(maxNode, size.MiB)
 	return r
@@ -227,49 +229,49 @@ func (r *Runtime) told(flag *regexp.Regexp, unit int64) int64 {
 	return -1
 }
 
-func python(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
+func python(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	return Runtime{
-		Name: Python, Version: pythonFile.FindStringSubmatch(file)[2], How: file + " is mapped", Heap: none,
+		Name: Python, Version: pythonFile.FindStringSubmatch(file)[2], How: w.Say("%s is mapped", file), Heap: none,
 		Settings: variables(p, "PYTHONMALLOC"),
-		Unknown:  "the arenas of small objects tell nobody outside what of them is free: sys._debugmallocstats() within does",
-		Cure:     "work that needs much memory in a process of its own, which ends; PYTHONMALLOC=malloc lets malloc manage small objects too",
+		Unknown:  w.Say("the arenas of small objects tell nobody outside what of them is free: sys._debugmallocstats() within does"),
+		Cure:     w.Say("work that needs much memory in a process of its own, which ends; PYTHONMALLOC=malloc lets malloc manage small objects too"),
 	}
 }
 
-func jemalloc(p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
+func jemalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
 	return Runtime{
-		Name: Jemalloc, How: file + " is mapped", Heap: none, Settings: variables(p, "MALLOC_CONF", "LD_PRELOAD"),
-		Unknown: "the arenas of jemalloc tell nobody outside what of them is free, but for LazyFree: malloc_stats_print() within does",
+		Name: Jemalloc, How: w.Say("%s is mapped", file), Heap: none, Settings: variables(p, "MALLOC_CONF", "LD_PRELOAD"),
+		Unknown: w.Say("the arenas of jemalloc tell nobody outside what of them is free, but for LazyFree: malloc_stats_print() within does"),
 		Cure:    "MALLOC_CONF=background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0",
 	}
 }
 
-func tcmalloc(p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
+func tcmalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
 	return Runtime{
-		Name: Tcmalloc, How: file + " is mapped", Heap: none, Settings: variables(p, "TCMALLOC_RELEASE_RATE", "TCMALLOC_HEAP_LIMIT_MB", "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", "LD_PRELOAD"),
-		Unknown: "the page heap of tcmalloc tells nobody outside what of it is free: MallocExtension::GetStats() within does",
-		Cure:    "TCMALLOC_RELEASE_RATE=10, or MallocExtension::ReleaseFreeMemory()",
+		Name: Tcmalloc, How: w.Say("%s is mapped", file), Heap: none, Settings: variables(p, "TCMALLOC_RELEASE_RATE", "TCMALLOC_HEAP_LIMIT_MB", "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", "LD_PRELOAD"),
+		Unknown: w.Say("the page heap of tcmalloc tells nobody outside what of it is free: MallocExtension::GetStats() within does"),
+		Cure:    w.Say("TCMALLOC_RELEASE_RATE=10, or MallocExtension::ReleaseFreeMemory()"),
 	}
 }
 
-func glibc(p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
+func glibc(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	r := Runtime{
-		Name: Glibc, How: file + " is mapped", Heap: none, Unknown: why(h, snapshot.RuntimeGlibc),
+		Name: Glibc, How: w.Say("%s is mapped", file), Heap: none, Unknown: why(h, snapshot.RuntimeGlibc),
 		Settings: variables(p, "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"),
-		Cure:     "malloc_trim(0) after the load, MALLOC_TRIM_THRESHOLD_=131072 with MALLOC_MMAP_THRESHOLD_=131072, or jemalloc",
+		Cure:     w.Say("malloc_trim(0) after the load, MALLOC_TRIM_THRESHOLD_=131072 with MALLOC_MMAP_THRESHOLD_=131072, or jemalloc"),
 	}
 	if m := libcFile.FindStringSubmatch(file); m != nil && m[2] != "" {
 		r.Version = "2." + m[2]
 	}
 	if file == "" {
-		r.How = "its arenas are among the variables of a static executable"
+		r.How = w.Say("its arenas are among the variables of a static executable")
 	}
 	g := h.Glibc
 	if g == nil {
 		return r
 	}
 	if g.Arenas > 2 {
-		r.Cure = "MALLOC_ARENA_MAX=2: fewer arenas hold less that is free; malloc_trim(0) after the load, or jemalloc"
+		r.Cure = w.Say("MALLOC_ARENA_MAX=2: fewer arenas hold less that is free; malloc_trim(0) after the load, or jemalloc")
 	}
 	r.Unknown = ""
 	r.Heap.Committed, r.Heap.Used, r.Heap.Idle = g.System, g.System-g.Free, g.Idle
@@ -311,38 +313,38 @@ var stuck = regexp.MustCompile(`^(-X(?:mx|ms|mn|ss))([0-9].*)$`)
 
 // Sentence says in one line how r accounts for its memory, or nothing where it
 // does not tell.
-func (r *Runtime) Sentence() string {
+func (r *Runtime) Sentence(w words.Printer) string {
 	h := r.Heap
 	if h.Committed < 0 {
 		return ""
 	}
 	switch r.Name {
 	case Go:
-		limit := "no GOMEMLIMIT"
+		limit := w.Say("no GOMEMLIMIT")
 		if h.Limit >= 0 {
 			limit = "GOMEMLIMIT " + size.Text(h.Limit)
 		}
-		return fmt.Sprintf("Go heap: %s in use, %s free and kept, %s", size.Text(h.Used), size.Text(h.Idle), limit)
+		return w.Say("Go heap: %s in use, %s free and kept, %s", size.Text(h.Used), size.Text(h.Idle), limit)
 	case JVM:
 		if h.Idle < 0 {
-			return fmt.Sprintf("JVM heap: %s committed of at most %s, %s used by objects", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used))
+			return w.Say("JVM heap: %s committed of at most %s, %s used by objects", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used))
 		}
-		return fmt.Sprintf("JVM heap: %s committed of at most %s, %s used by objects, %s free and resident", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used), size.Text(h.Idle))
+		return w.Say("JVM heap: %s committed of at most %s, %s used by objects, %s free and resident", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used), size.Text(h.Idle))
 	}
 	if h.AtLeast {
-		return fmt.Sprintf("malloc: %s in arenas (%d), at least %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
+		return w.Say("malloc: %s in arenas (%d), at least %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 	}
-	return fmt.Sprintf("malloc: %s in arenas (%d), %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
+	return w.Say("malloc: %s in arenas (%d), %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 }
 
 // Lazy is what lets memory that was given back with MADV_FREE leave RSS at once,
 // nothing where r does not give back so.
-func (r *Runtime) Lazy() string {
+func (r *Runtime) Lazy(w words.Printer) string {
 	switch {
 	case r.Name == Go && before(r.Version, 16):
-		return "GODEBUG=madvdontneed=1, or Go 1.16 and later"
+		return w.Say("GODEBUG=madvdontneed=1, or Go 1.16 and later")
 	case r.Name == Go && slices.ContainsFunc(r.Settings, func(s Setting) bool { return s.Name == "GODEBUG" && strings.Contains(s.Value, "madvdontneed=0") }):
-		return "GODEBUG without madvdontneed=0"
+		return w.Say("GODEBUG without madvdontneed=0")
 	case r.Name == Jemalloc:
 		return "MALLOC_CONF=muzzy_decay_ms:0"
 	}
@@ -356,18 +358,18 @@ func (r *Runtime) Holes() bool {
 }
 
 // Title is its name for people.
-func (r *Runtime) Title() string {
+func (r *Runtime) Title(w words.Printer) string {
 	switch r.Name {
 	case Go:
 		return "Go"
 	case JVM:
-		return "the JVM"
+		return w.Say("the JVM")
 	case Node:
 		return "Node.js"
 	case Python:
 		return "Python"
 	case Glibc:
-		return "malloc of glibc"
+		return w.Say("malloc of glibc")
 	}
 	return r.Name
 }

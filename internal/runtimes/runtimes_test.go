@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const mib = 1 << 20
@@ -61,10 +62,10 @@ func TestOf(t *testing.T) {
 			{Name: Tcmalloc, Heap: none},
 		}},
 	} {
-		got := Of(c.p)
+		got := Of(words.Printer{}, c.p)
 		for i := range got {
 			r := &got[i]
-			if r.How == "" || r.Cure == "" || (r.Sentence() == "") != (r.Heap.Committed < 0) || r.Title() == "" {
+			if r.How == "" || r.Cure == "" || (r.Sentence(words.Printer{}) == "") != (r.Heap.Committed < 0) || r.Title(words.Printer{}) == "" {
 				t.Errorf("%s: %+v", name, r)
 			}
 			if r.Heap.Idle >= 0 && r.Unknown != "" || r.Heap.Idle < 0 && r.Unknown == "" && (r.Name == Node || r.Name == Python || r.Name == Jemalloc || r.Name == Tcmalloc) {
@@ -81,7 +82,7 @@ func TestOf(t *testing.T) {
 // What was refused says so.
 func TestRefused(t *testing.T) {
 	p := &snapshot.Process{GoVersion: read("go1.26.8"), Heaps: snapshot.Reading[snapshot.Heaps]{State: snapshot.Denied, Err: "permission denied"}}
-	if got := Of(p); len(got) != 1 || got[0].Unknown != "permission denied" || got[0].Heap.Idle >= 0 {
+	if got := Of(words.Printer{}, p); len(got) != 1 || got[0].Unknown != "permission denied" || got[0].Heap.Idle >= 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -103,8 +104,8 @@ func TestLazyAndHoles(t *testing.T) {
 		{Runtime{Name: Jemalloc}, "MALLOC_CONF=muzzy_decay_ms:0", false},
 		{Runtime{Name: Glibc, Version: "1.14"}, "", false},
 	} {
-		if c.r.Lazy() != c.lazy || c.r.Holes() != c.holes {
-			t.Errorf("%+v: %q %v", c.r, c.r.Lazy(), c.r.Holes())
+		if c.r.Lazy(words.Printer{}) != c.lazy || c.r.Holes() != c.holes {
+			t.Errorf("%+v: %q %v", c.r, c.r.Lazy(words.Printer{}), c.r.Holes())
 		}
 	}
 }

@@ -3,6 +3,7 @@ package says
 import (
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Kubelet is the tool whose eviction signal NodeAvailable is.
@@ -16,8 +17,8 @@ const Kubelet = "kubelet memory.available"
 // kubernetes pkg/kubelet/eviction/helpers_others.go
 // makeMemoryAvailableSignalObservation; opencontainers/cgroups fs2/memory.go
 // rootStatsFromMeminfo.
-func NodeAvailable(s *snapshot.Snapshot) Number {
-	n := Number{Tool: Kubelet, Note: "the root cgroup's files are not all there"}
+func NodeAvailable(p words.Printer, s *snapshot.Snapshot) Number {
+	n := Number{Tool: Kubelet, Note: p.Say("the root cgroup's files are not all there")}
 	total, ok := s.Node.Meminfo.Value.Get("MemTotal")
 	if len(s.Shares.Value) == 0 || s.Shares.Value[0].Path != "/" || !ok || !size.Plausible(total) {
 		return n

@@ -10,6 +10,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Number is one tool's figure.
@@ -75,30 +76,30 @@ func RSS(c *snapshot.Cgroup) (bytes int64, key string, ok bool) {
 
 // All lists the tools, the most quoted first. metrics-server (kubectl top) and
 // the CRI of containerd and CRI-O (crictl stats) give cAdvisor's working set.
-func All(s *snapshot.Snapshot, usage int64) []Number {
+func All(p words.Printer, s *snapshot.Snapshot, usage int64) []Number {
 	c := s.Target()
 	name := usageName(c)
 	u := Term{'+', name, usage}
 	ws, key, inactive := WorkingSet(c, usage)
 	top := Number{Tool: "kubectl, crictl", Bytes: ws, Known: c.Stat.State == snapshot.Present, Terms: []Term{u, {'-', key, inactive}}}
 	if inactive > usage {
-		top.Note = "not below 0"
+		top.Note = p.Say("not below 0")
 	}
-	all := []Number{top, docker(c, u), dockerOld(c, u)}
+	all := []Number{top, docker(p, c, u), dockerOld(c, u)}
 	if rss, key, ok := RSS(c); ok {
 		all = append(all, Number{Tool: "cAdvisor rss", Bytes: rss, Known: true, Terms: []Term{{'+', key, rss}}})
 	} else {
-		all = append(all, Number{Tool: "cAdvisor rss", Note: "no usable " + key})
+		all = append(all, Number{Tool: "cAdvisor rss", Note: p.Say("no usable %s", key)})
 	}
 	all = append(all,
 		Number{Tool: "podman, systemd", Bytes: usage, Known: true, Terms: []Term{u}},
-		summedRSS(s))
-	if pss, ok := summedPSS(s); ok {
+		summedRSS(p, s))
+	if pss, ok := summedPSS(p, s); ok {
 		all = append(all, pss)
 	}
 	if mem, ok := s.Node.Meminfo.Get(); ok {
 		if n, ok := mem.Get("MemAvailable"); ok {
-			all = append(all, Number{Tool: "free, available", Bytes: n, Known: true, Note: "MemAvailable of the whole node"})
+			all = append(all, Number{Tool: "free, available", Bytes: n, Known: true, Note: p.Say("MemAvailable of the whole node")})
 		}
 	}
 	return all
@@ -115,7 +116,7 @@ func usageName(c *snapshot.Cgroup) string {
 }
 
 // docker stats since 20.10: docker/cli calculateMemUsageUnixNoCache.
-func docker(c *snapshot.Cgroup, u Term) Number {
+func docker(p words.Printer, c *snapshot.Cgroup, u Term) Number {
 	n := Number{Tool: "docker stats", Bytes: u.Bytes, Known: c.Stat.State == snapshot.Present, Terms: []Term{u}}
 	for _, key := range []string{"total_inactive_file", "inactive_file"} {
 		if v, ok := c.Stat.Value.Get(key); ok && v >= 0 && v < u.Bytes {
@@ -123,7 +124,7 @@ func docker(c *snapshot.Cgroup, u Term) Number {
 			return n
 		}
 	}
-	n.Note = "nothing subtracted: the inactive file list is not smaller"
+	n.Note = p.Say("nothing subtracted: the inactive file list is not smaller")
 	return n
 }
 
@@ -138,7 +139,7 @@ func dockerOld(c *snapshot.Cgroup, u Term) Number {
 }
 
 // summedRSS is what people get by adding the RSS column of ps or top.
-func summedRSS(s *snapshot.Snapshot) Number {
+func summedRSS(p words.Printer, s *snapshot.Snapshot) Number {
 	n := Number{Tool: "ps, summed RSS", Known: s.Outside == 0}
 	read, shared := 0, int64(0)
 	for i := range s.Processes {
@@ -161,47 +162,40 @@ func summedRSS(s *snapshot.Snapshot) Number {
 	if len(s.Processes) < len(s.PIDs) {
 		n.Known = false
 	}
-	n.Note = fmt.Sprintf("VmRSS of %s, %s of it file or shared", processes(read), size.Text(shared))
+	n.Note = p.Say("VmRSS of %s, %s of it file or shared", p.Count(int64(read), "1 process", "%d processes"), size.Text(shared))
 	if !n.Known {
-		n.Note = fmt.Sprintf("only %d of %d processes could be read", read, len(s.PIDs)+s.Outside)
+		n.Note = p.Say("only %d of %d processes could be read", read, len(s.PIDs)+s.Outside)
 	}
 	return n
 }
 
 // summedPSS is what smem -t shows: shared pages count once. There is no row
 // where no process says it; with some missing, the sum is not known.
-func summedPSS(s *snapshot.Snapshot) (Number, bool) {
+func summedPSS(p words.Printer, s *snapshot.Snapshot) (Number, bool) {
 	n := Number{Tool: PSS, Known: s.Outside == 0 && len(s.Processes) == len(s.PIDs)}
 	read, all := 0, s.Outside+len(s.PIDs)-len(s.Processes)
 	for i := range s.Processes {
-		p := &s.Processes[i]
-		st, ok := p.Status.Get()
+		one := &s.Processes[i]
+		st, ok := one.Status.Get()
 		if _, user := st.Fields.Get("VmSize"); !ok || !user {
 			continue // a zombie has none, or it ended meanwhile
 		}
 		all++
-		bytes, ok := mapping.PSS(p)
+		bytes, ok := mapping.PSS(one)
 		if ok {
 			read++
 		}
-		n.Known = n.Known && (ok || p.Smaps.Gone() || p.Rollup.Gone()) && size.Plausible(n.Bytes)
+		n.Known = n.Known && (ok || one.Smaps.Gone() || one.Rollup.Gone()) && size.Plausible(n.Bytes)
 		if n.Known {
 			n.Bytes += bytes
 		}
 	}
-	n.Note = fmt.Sprintf("Pss of %s: shared pages count once", processes(read))
+	n.Note = p.Say("Pss of %s: shared pages count once", p.Count(int64(read), "1 process", "%d processes"))
 	if !n.Known {
-		n.Note = fmt.Sprintf("Pss of only %d of %d processes could be read", read, all)
+		n.Note = p.Say("Pss of only %d of %d processes could be read", read, all)
 	}
 	return n, read > 0
 }
 
 // PSS is the tool that sums proportional set sizes.
 const PSS = "smem -t, PSS"
-
-func processes(n int) string {
-	if n == 1 {
-		return "1 process"
-	}
-	return fmt.Sprintf("%d processes", n)
-}

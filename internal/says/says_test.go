@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func cgroup(v snapshot.Version, keys map[string]int64) *snapshot.Cgroup {
@@ -74,7 +75,7 @@ func TestFormulas(t *testing.T) {
 		"podman, systemd": "100 = usage_in_bytes 100",
 		"ps, summed RSS":  "11 = VmRSS of 1 process, 4 B of it file or shared",
 	}
-	for _, n := range All(s, 100) {
+	for _, n := range All(words.Printer{}, s, 100) {
 		if got := itoa(n.Bytes) + " = " + n.Formula(); got != want[n.Tool] || !n.Known {
 			t.Errorf("%s: %q, want %q", n.Tool, got, want[n.Tool])
 		}
@@ -97,7 +98,7 @@ func TestWhereDockerAndCAdvisorPart(t *testing.T) {
 	c := cgroup(snapshot.V2, map[string]int64{"inactive_file": 100, "anon": 1})
 	s := &snapshot.Snapshot{Path: []snapshot.Cgroup{*c}}
 	got := map[string]int64{}
-	for _, n := range All(s, 100) {
+	for _, n := range All(words.Printer{}, s, 100) {
 		got[n.Tool] = n.Bytes
 	}
 	if got["kubectl, crictl"] != 0 || got["docker stats"] != 100 {
@@ -108,7 +109,7 @@ func TestWhereDockerAndCAdvisorPart(t *testing.T) {
 func TestUnreadProcessesMakeTheSumUnknown(t *testing.T) {
 	s := &snapshot.Snapshot{Path: []snapshot.Cgroup{*cgroup(snapshot.V2, nil)}, PIDs: []int{1}, Processes: []snapshot.Process{{PID: 1}}}
 	s.Processes[0].Status = snapshot.Reading[snapshot.Status]{State: snapshot.Denied}
-	for _, n := range All(s, 100) {
+	for _, n := range All(words.Printer{}, s, 100) {
 		if n.Tool == "ps, summed RSS" && n.Known {
 			t.Errorf("%+v", n)
 		}

@@ -44,6 +44,7 @@ const (
 	TryKcore     = "kcore"
 	TryKpage     = "kpage"
 	TryFiles     = "files"
+	TryHeaps     = "heaps"
 
 	TrySlabinfo = "slabinfo"
 	TryPSI      = "psi"

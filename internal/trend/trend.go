@@ -13,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mapping"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The lines, in their order.
@@ -190,7 +191,7 @@ func (t *Trend) activity(s *snapshot.Snapshot, a, b *snapshot.Look) {
 			}
 		}
 	}
-	t.Calls = Amount{Source: "/proc/PID/io of its processes", Why: "not all of its processes tell"}
+	t.Calls = Amount{Source: "/proc/PID/io of its processes", Why: words.Key("not all of its processes tell")}
 	in, ok1 := t.sum(s, field(snapshot.IORead))
 	out, ok2 := t.sum(s, field(snapshot.IOWritten))
 	if ok1 && ok2 {

@@ -25,6 +25,7 @@ import (
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // trees makes testdata/advisories/*.tar.gz anew, from a folder of recorded trees
@@ -493,7 +494,7 @@ func BenchmarkAdvisories(b *testing.B) {
 	s := gather.Node(el7(b)["514/nokmem-ignored"], gather.Options{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := explain.Advisories(s); err != nil {
+		if _, err := explain.Advisories(words.Printer{}, s); err != nil {
 			b.Fatal(err)
 		}
 	}

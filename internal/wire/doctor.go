@@ -45,7 +45,7 @@ func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {
 	if t := &a.Trials[len(a.Trials)-1]; t.State == snapshot.Denied || t.State == snapshot.Absent {
 		t.Err = "/dev/kmsg: " + map[snapshot.State]string{snapshot.Denied: "permission denied", snapshot.Absent: "no such file"}[t.State]
 	}
-	return explain.Doctor(a), nil
+	return explain.Doctor(n.words, a), nil
 }
 
 // try tries one source that is not asked through the door, for as long as there

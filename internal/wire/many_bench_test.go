@@ -7,6 +7,7 @@ import (
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The rules over 500 containers: those of a recorded one, each with its ledger and
@@ -26,15 +27,15 @@ func BenchmarkRulesOf500Containers(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	node := advisory.Look(s)
+	node := advisory.Look(words.Printer{}, s)
 	judged, err := node.ForTarget()
 	if err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
 		for range 500 {
-			found := diagnose.Find(s, w, node, judged)
-			if len(found) == 0 || len(diagnose.Suspicions(s, w, found)) != 5 {
+			found := diagnose.Find(words.Printer{}, s, w, node, judged)
+			if len(found) == 0 || len(diagnose.Suspicions(words.Printer{}, s, w, found)) != 5 {
 				b.Fatal("nothing is found")
 			}
 		}

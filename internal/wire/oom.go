@@ -19,17 +19,18 @@ import (
 	"github.com/memwhy/memwhy/internal/oom"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ParseLog tells what a saved kernel log holds. pageSize is that of the machine
 // which wrote it. Names are those that the checkpoint in stateDir remembers.
-func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool, stateDir string) (*report.OOM, error) {
+func ParseLog(ctx context.Context, in io.Reader, pageSize int64, redact bool, stateDir string, say words.Printer) (*report.OOM, error) {
 	log, err := readLog(ctx, in, pageSize)
 	if err != nil {
 		return nil, err
 	}
 	remembered := names.Remembered(stateDir)
-	return tell(&log, redact, &remembered), nil
+	return tell(say, &log, redact, &remembered), nil
 }
 
 // NodeLog tells what the log of a node holds: of the running kernel, or as it was
@@ -53,7 +54,7 @@ func NodeLog(ctx context.Context, opt Options) (*report.OOM, error) {
 	}
 	log.Overruns = ring.Overruns
 	n := said.Names()
-	return tell(&log, opt.Redact, n.Index()), ring.Close()
+	return tell(opt.Words, &log, opt.Redact, n.Index()), ring.Close()
 }
 
 // NoLog says that a recording has no kernel's log in it.
@@ -71,7 +72,7 @@ func recordedLog(opt Options) (*report.OOM, error) {
 	if !ok {
 		return nil, &NoLog{r.Err}
 	}
-	return tell(&log, opt.Redact, gather.Names(src)), nil
+	return tell(opt.Words, &log, opt.Redact, gather.Names(src)), nil
 }
 
 // readLog reads to the end, or until ctx ends: a pipe may never.
@@ -128,12 +129,12 @@ func ask(ctx context.Context, opt Options) *names.Asker {
 	return a
 }
 
-func tell(log *snapshot.KernelLog, redact bool, named *snapshot.Names) *report.OOM {
+func tell(say words.Printer, log *snapshot.KernelLog, redact bool, named *snapshot.Names) *report.OOM {
 	var hide *identity.Redactor
 	if redact {
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
 		hide = identity.NewRedactor(key)
 	}
-	return oom.Report(log, hide, named)
+	return oom.Report(say, log, hide, named)
 }

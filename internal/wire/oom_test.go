@@ -15,6 +15,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func logs(t *testing.T) map[string][]byte {
@@ -36,7 +37,7 @@ func logs(t *testing.T) map[string][]byte {
 
 func parseLog(t *testing.T, b []byte, redact bool) *report.OOM {
 	t.Helper()
-	o, err := ParseLog(context.Background(), bytes.NewReader(b), 4096, redact, "")
+	o, err := ParseLog(context.Background(), bytes.NewReader(b), 4096, redact, "", words.Printer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,14 +89,14 @@ func TestLogThatNeverEnds(t *testing.T) {
 	defer w.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := ParseLog(ctx, r, 4096, false, ""); !errors.Is(err, ErrOutOfTime) {
+	if _, err := ParseLog(ctx, r, 4096, false, "", words.Printer{}); !errors.Is(err, ErrOutOfTime) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestLogThatFails(t *testing.T) {
 	in := io.MultiReader(strings.NewReader("x\n"), failing{})
-	if _, err := ParseLog(context.Background(), in, 4096, false, ""); err == nil || !strings.Contains(err.Error(), "input/output") {
+	if _, err := ParseLog(context.Background(), in, 4096, false, "", words.Printer{}); err == nil || !strings.Contains(err.Error(), "input/output") {
 		t.Errorf("got %v", err)
 	}
 }

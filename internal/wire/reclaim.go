@@ -18,6 +18,7 @@ import (
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ReclaimOptions choose what to give back and how.
@@ -70,7 +71,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 			return nil, n.late(err)
 		}
 	}
-	situation, err := explain.Situation(last.Snapshot, seen)
+	situation, err := explain.Situation(n.words, last.Snapshot, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, pids: last.PIDs,
+		Report: explain.Reclaim(n.words, last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, pids: last.PIDs,
 	}, nil
 }
 
@@ -98,7 +99,7 @@ func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *expl
 	before := gather.Positions(n.Source, descriptors)
 	start := time.Now()
 	if opt.Progress != nil {
-		opt.Progress(fmt.Sprintf("watching which files are used for %s (--observe)", opt.Observe))
+		opt.Progress(n.words.Say("watching which files are used for %s (--observe)", opt.Observe))
 	}
 	select {
 	case <-n.ctx.Done():
@@ -191,8 +192,11 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	out := &report.ReclaimResult{
-		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: res.Why, Restored: res.Restored,
-		Left: append([]string{}, res.Left...), Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
+		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
+		Left: []string{}, Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
+	}
+	for _, left := range res.Left {
+		out.Left = append(out.Left, r.node.words.Tell(left))
 	}
 	if v, ok := res.Before.Usage.Get(); ok {
 		out.UsageBeforeBytes = &v
@@ -241,7 +245,7 @@ func fail(out *report.ReclaimResult, d *actuate.Done) {
 // verify looks what of the files is in memory again.
 func (r *Reclaiming) verify(ctx context.Context) {
 	if r.opt.Progress != nil {
-		r.opt.Progress(fmt.Sprintf("watching what is read again for %s (--verify)", r.opt.Verify))
+		r.opt.Progress(r.node.words.Say("watching what is read again for %s (--verify)", r.opt.Verify))
 	}
 	select {
 	case <-ctx.Done():
@@ -276,23 +280,23 @@ const (
 )
 
 // Pending says which settings an earlier reclaim left changed.
-func Pending(journal string) []string {
+func Pending(say words.Printer, journal string) []string {
 	var lines []string
 	for _, p := range actuate.Pending(journal) {
 		if p.Setting == "" {
 			lines = append(lines, p.Err)
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s of %s is %s, and was %s before", p.Setting, p.Group.Path, p.Set, p.Was))
+		lines = append(lines, say.Say("%s of %s is %s, and was %s before", p.Setting, p.Group.Path, p.Set, p.Was))
 	}
 	return lines
 }
 
 // Recover puts them back, and says what became of each.
-func Recover(journal string) (lines []string, failed bool, err error) {
+func Recover(say words.Printer, journal string) (lines []string, failed bool, err error) {
 	all, err := actuate.Recover(journal)
 	for _, p := range all {
-		line := fmt.Sprintf("%s of %s, %s: %s", p.Setting, p.Group.Path, p.Was, p.Outcome)
+		line := say.Say("%s of %s, %s: %s", p.Setting, p.Group.Path, p.Was, p.Outcome)
 		if p.Err != "" {
 			line += " (" + p.Err + ")"
 		}

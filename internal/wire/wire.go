@@ -19,6 +19,7 @@ import (
 	"github.com/memwhy/memwhy/internal/names"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Options choose the node and bound the reading.
@@ -29,6 +30,7 @@ type Options struct {
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
 	Census   string        // one of CensusModes; empty is CensusOff
+	Words    words.Printer // the language of explanations
 	Names    names.Options // whom to ask what containers are called
 
 	Watch time.Duration // how long to look at what is explained or captured; 0: one look
@@ -45,6 +47,7 @@ type Node struct {
 	opt    gather.Options
 	asker  *names.Asker // nil in replay
 	redact bool
+	words  words.Printer
 	ctx    context.Context
 	close  func()
 }
@@ -59,7 +62,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Node{Source: src, redact: opt.Redact, ctx: ctx, close: func() {}}, nil
+		return &Node{Source: src, redact: opt.Redact, words: opt.Words, ctx: ctx, close: func() {}}, nil
 	}
 	live, err := kernel.OpenLive(opt.HostRoot)
 	if err != nil {
@@ -73,7 +76,7 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
@@ -111,7 +114,7 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 	if err != nil {
 		return nil, n.late(err)
 	}
-	r, err := explain.Report(s)
+	r, err := explain.Report(n.words, s)
 	return r, n.late(err)
 }
 
@@ -129,7 +132,7 @@ func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
 	if err != nil {
 		return nil, n.late(err)
 	}
-	list := explain.List(l.Base, l.Snapshots, l.Complete, sel)
+	list := explain.List(n.words, l.Base, l.Snapshots, l.Complete, sel)
 	if !l.All {
 		list.Scope = "containers"
 	}
@@ -143,7 +146,7 @@ func (n *Node) Files(target *string, opt explain.FileOptions) (*report.Files, er
 	if err != nil {
 		return nil, n.late(err)
 	}
-	r, err := explain.Files(s, opt)
+	r, err := explain.Files(n.words, s, opt)
 	return r, n.late(err)
 }
 
@@ -175,7 +178,7 @@ func (n *Node) Advisories() (*report.Advisories, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain.Advisories(s)
+	return explain.Advisories(n.words, s)
 }
 
 // Whole says where the node's memory is, and which removed cgroups it still keeps.
@@ -185,7 +188,7 @@ func (n *Node) Whole() (*report.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain.Node(s), nil
+	return explain.Node(n.words, s), nil
 }
 
 // askNames begins to ask what containers are called, while the kernel is read.
@@ -237,7 +240,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if err != nil {
 		return nil, n.late(err)
 	}
-	if _, err := explain.Report(s); err != nil {
+	if _, err := explain.Report(n.words, s); err != nil {
 		return nil, n.late(err)
 	}
 	if _, err := gather.List(rec, n.opt, true); err != nil {
