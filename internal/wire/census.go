@@ -34,7 +34,7 @@ func CensusModes() []string {
 type engine struct {
 	name snapshot.Engine
 	auto bool // tried without being asked for
-	take func(ctx context.Context, src kernel.Source, pids []int, opt gather.Options) (*snapshot.Census, error)
+	take func(n *counting, pids []int) (*snapshot.Census, error)
 }
 
 // engines in the order in which they are tried.
@@ -42,24 +42,78 @@ var engines = []engine{
 	{snapshot.EngineBPF, true, byBPF},
 	{snapshot.EngineKcore, false, byKcore},
 	{snapshot.EngineKpage, false, byKpage},
-	{snapshot.EngineFiles, true, gather.Reachable},
+	{snapshot.EngineFiles, true, byFiles},
 }
 
-func byBPF(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
-	e, err := census.Open(ctx)
-	if err != nil {
-		return nil, err
+func byBPF(n *counting, _ []int) (*snapshot.Census, error) { return n.kept.scan(n.ctx) }
+
+func byKcore(n *counting, _ []int) (*snapshot.Census, error) { return census.Kcore(n.ctx) }
+
+func byKpage(n *counting, _ []int) (*snapshot.Census, error) {
+	return census.Kpage(n.ctx, n.named, n.opt.ForeignRoot)
+}
+
+func byFiles(n *counting, pids []int) (*snapshot.Census, error) {
+	return gather.Reachable(n.ctx, n.named, pids, n.opt)
+}
+
+// kept is what is kept from one census to the next, where there is to be one: the
+// loaded program, and the names of files.
+type kept struct {
+	mu     sync.Mutex
+	again  bool // another census is to follow the next
+	engine *census.Engine
+	last   *snapshot.Census
+}
+
+// expect says whether another census is to follow the next.
+func (k *kept) expect(again bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.again = again
+}
+
+func (k *kept) scan(ctx context.Context) (c *snapshot.Census, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.engine == nil {
+		if k.engine, err = census.Open(ctx); err != nil {
+			k.engine = nil
+			return nil, err
+		}
 	}
-	c, err := e.Scan(ctx)
-	return c, errors.Join(err, e.Close())
+	if c, err = k.engine.Scan(ctx); err != nil || !k.again {
+		err = errors.Join(err, k.drop())
+	}
+	return c, err
 }
 
-func byKcore(ctx context.Context, _ kernel.Source, _ []int, _ gather.Options) (*snapshot.Census, error) {
-	return census.Kcore(ctx)
+// names recalls what files were called.
+func (k *kept) names(c *snapshot.Census) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil {
+		c.Recall(k.last)
+	}
+	k.last = nil
+	if k.again {
+		k.last = c
+	}
 }
 
-func byKpage(ctx context.Context, src kernel.Source, _ []int, opt gather.Options) (*snapshot.Census, error) {
-	return census.Kpage(ctx, src, opt.ForeignRoot)
+func (k *kept) drop() error {
+	if k.engine == nil {
+		return nil
+	}
+	e := k.engine
+	k.engine = nil
+	return e.Close()
+}
+
+func (k *kept) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_ = k.drop()
 }
 
 // counting is a running node whose pages can be counted.
@@ -68,6 +122,7 @@ type counting struct {
 	ctx  context.Context
 	opt  gather.Options
 	mode string
+	kept *kept
 
 	began time.Time // of a watch
 
@@ -81,6 +136,11 @@ func (n *counting) Census(pids []int) snapshot.Reading[*snapshot.Census] {
 	return n.got
 }
 
+// anew is the same node, whose pages are counted once more.
+func (n *counting) anew() *counting {
+	return &counting{named: n.named, ctx: n.ctx, opt: n.opt, mode: n.mode, kept: n.kept}
+}
+
 func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 	r := snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, At: time.Now(), Err: snapshot.CensusOff}
 	var refused []snapshot.CensusRefusal
@@ -88,9 +148,10 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		if n.mode != string(e.name) && (n.mode != CensusAuto || !e.auto) {
 			continue
 		}
-		c, err := e.take(n.ctx, n.named, pids, n.opt)
+		c, err := e.take(n, pids)
 		if err == nil {
 			c.Refused = refused
+			n.kept.names(c)
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
 		}
 		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: strings.TrimSuffix(err.Error(), "; it would show "+census.Gain)})

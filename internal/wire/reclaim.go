@@ -57,6 +57,9 @@ type Reclaiming struct {
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
 func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, error) {
 	n.askNames()
+	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
+		c.kept.expect(true)
+	}
 	first, err := gather.ForReclaim(n.Source, target, n.opt)
 	if err != nil {
 		return nil, n.late(err)
@@ -128,7 +131,7 @@ func (n *Node) recount() kernel.Source {
 	if !ok {
 		return n.Source
 	}
-	return &counting{named: c.named, ctx: c.ctx, opt: c.opt, mode: c.mode}
+	return c.anew()
 }
 
 // runtimes are units whose memory is that of the runtimes, not of containers.

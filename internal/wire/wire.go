@@ -75,11 +75,13 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
+	k := &kept{again: opt.Watch > 0}
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
+		Source: &counting{kept: k, named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
+			k.close()
 			asker.Close()
 			guard.Close()
 			live.Close()
