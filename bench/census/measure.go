@@ -188,7 +188,7 @@ func (m *measured) print(out io.Writer, o options, one *measured) {
 	out1 := m.readOut()
 	fmt.Fprintf(out, "| what | CPU ms | of the kpage read | ms by the clock | of the kpage read | goal |\n|---|---|---|---|---|---|\n")
 	row("full read of kpageflags and kpagecgroup", m, least(m.kpage), "")
-	row("census with files, names and slab", m, m.scan(), "0.32")
+	row(fmt.Sprintf("census with files, names and slab, %d walkers", m.slices.Walkers), m, m.scan(), "0.32")
 	row("median census", m, middle(m.scans), "")
 	row("of it, read-out to Go", m, spent{out1, out1}, fmt.Sprintf("0.15 of the census; it is %.2f", float64(out1)/float64(m.scan().wall)))
 	row("first census after loading", m, m.first[0], "")
@@ -204,7 +204,7 @@ func (m *measured) print(out io.Writer, o options, one *measured) {
 	for _, w := range m.wrong {
 		fmt.Fprintf(out, "WRONG: %s\n", w)
 	}
-	estimate(out, m)
+	estimate(out, m, one)
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
@@ -216,11 +216,16 @@ func median(d []time.Duration) time.Duration {
 
 // estimate scales what was measured to larger machines. It is arithmetic, not a
 // measurement: frames that are skipped cost what they cost here, cached memory
-// costs by folio and by file.
-func estimate(out io.Writer, m *measured) {
-	perByte := float64(m.scan().cpu) / float64(m.frames*int64(os.Getpagesize()))
-	fmt.Fprintf(out, "\nOn paper, at the same mix of files and folios: 256 GiB %.1f s, 1 TiB %.1f s on one processor; ", perByte*(256<<30)/1e9, perByte*(1<<40)/1e9)
-	fmt.Fprintf(out, "on 8 processors, ranges of frames shared out, %.1f s and %.1f s.\n", perByte*(256<<30)/8e9, perByte*(1<<40)/8e9)
+// costs by folio and by file. What several walkers take more than one is looking at
+// every frame, which each has to.
+func estimate(out io.Writer, m, one *measured) {
+	perByte := func(d time.Duration) float64 { return float64(d) / float64(m.frames*int64(os.Getpagesize())) }
+	n := m.slices.Walkers
+	all := one.scan().cpu
+	look := max(0, m.scan().cpu-all) / time.Duration(max(1, n-1))
+	four := look + (all-look)/4
+	fmt.Fprintf(out, "\nOn paper, at the same mix of files and folios: 256 GiB %.1f s, 1 TiB %.1f s by one walker; ", perByte(all)*(256<<30)/1e9, perByte(all)*(1<<40)/1e9)
+	fmt.Fprintf(out, "by the clock with four, each of which looks at every frame (%s ms of it here), %.1f s and %.1f s.\n", ms(look), perByte(four)*(256<<30)/1e9, perByte(four)*(1<<40)/1e9)
 }
 
 // peers are asked about the same files, by name, as many to a call as fit.

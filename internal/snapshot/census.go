@@ -63,6 +63,7 @@ type CensusRefusal struct {
 
 // CensusSlices says how long the kernel was held, run by run.
 type CensusSlices struct {
+	Walkers          int // at the same time
 	Count            int
 	Median, P99, Max time.Duration
 	Total            time.Duration

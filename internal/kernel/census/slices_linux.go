@@ -63,7 +63,7 @@ func (e *Engine) summary() snapshot.CensusSlices {
 	slices.Sort(l.times)
 	sorted := l.times
 	s := snapshot.CensusSlices{
-		Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1],
+		Walkers: len(e.shards()), Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1],
 		Long: l.long, Switches: l.switches, Steal: l.steal,
 	}
 	for _, d := range sorted {
