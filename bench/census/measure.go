@@ -195,7 +195,12 @@ func (m *measured) print(out io.Writer, o options, one *measured) {
 	row("loading, with the self-test", m, m.load, "")
 	row("census by one walker, beside its own kpage read", one, one.scan(), "")
 	row("its median", one, middle(one.scans), "")
-	fmt.Fprintf(out, "\nMemory: tables %.1f MiB, heap %.1f MiB, together %.1f MiB (goal: 64).\n", mib(m.maps), mib(m.heap), mib(m.maps+m.heap))
+	fmt.Fprintf(out, "\nPasses in their order, CPU ms:")
+	for _, s := range append(m.first[:1:1], m.scans...) {
+		fmt.Fprintf(out, " %s", ms(s.cpu))
+	}
+	fmt.Fprintf(out, ".\n")
+	fmt.Fprintf(out, "\nMemory: tables %.1f MiB, heap %.1f MiB, together %.1f MiB (goal: 64); by one walker %.1f MiB.\n", mib(m.maps), mib(m.heap), mib(m.maps+m.heap), mib(one.maps+one.heap))
 	fmt.Fprintf(out, "Runs in the kernel of the worst pass: %d, median %v, p99 %v, longest %v (goal: 1 ms)", m.slices.Count, m.slices.Median, m.slices.P99, m.slices.Max)
 	if m.slices.Long > 0 {
 		fmt.Fprintf(out, "; %d above 1 ms, in which others got the processor %d times and the hypervisor took %v", m.slices.Long, m.slices.Switches, m.slices.Steal)

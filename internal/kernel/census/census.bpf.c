@@ -85,11 +85,11 @@ struct record { u64 key; };
 
 enum { ROW, INODE, DENTRY, GROUP, SUPER, CACHE, TABLES };
 #define NUMBER_BITS 20
-#define PIECE_BITS 14
+#define PIECE_BITS 13
 #define SUPERS (1 << 12)
 #define CACHES (1 << 11)
 #define NAMES (1 << 20)
-#define PIECES 64
+#define PIECES 128
 #define BUCKET 16  // entries: a cache line
 #define PROBES 4   // buckets
 
@@ -586,7 +586,7 @@ INLINE u64 word(u64 pfn, u64 offset) { return pages[bounded((pfn & 63) * 8 + (of
 INLINE u32 half(u64 pfn, u64 offset) { return word(pfn, offset) >> (offset & 4) * 8; }
 INLINE int bit(u64 flags, u64 n) { return flags >> (n & 63) & 1; }
 
-u64 mine;  // whether the pages that are buffered are this walker's, but for files
+u64 mine;  // 1 when the pages that are buffered are this walker's, but for files
 
 INLINE int slab(u64 pfn, u64 n) {
   u64 cache = word(pfn, sl_cache), vec = word(pfn, sl_vector);
@@ -788,7 +788,10 @@ GLOBAL int step(void) {
       return 0;
     }
     st.buffered = pfn & ~63ULL;
-    mine = is_mine(mix(pfn >> 12));
+    if (walkers > 1 && (u64)is_mine(mix(pfn >> 12)) != mine) {
+      count_alike();  // a run does not cross into what is another's
+      mine = !mine;
+    }
     if (!(pages[0] | pages[511]) && !(pfn & 63) && pfn + 64 <= st.end && blank()) {
       st.sum[IDLE] += 64;
       st.pfn = pfn + 64;

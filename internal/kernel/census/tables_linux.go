@@ -15,8 +15,8 @@ import (
 // pieceRecords is how many records a piece of a table has. It and the number of
 // pieces are those of census.bpf.c.
 const (
-	pieceRecords = 1 << 14
-	pieces       = 64
+	pieceRecords = 1 << 13
+	pieces       = 128
 )
 
 // tableSet is the tables as memory that is shared with the program.
@@ -194,7 +194,7 @@ func (d *shard) mapAll() (err error) {
 	s := &d.maps
 	s.rows.outer, s.inodes.outer = d.loaded.Maps["rows"], d.loaded.Maps["inodes"]
 	s.dentries.outer, s.names.outer = d.loaded.Maps["dentries"], d.loaded.Maps["names"]
-	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, pieces
+	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, 64
 	s.groups, err = mapped[groupRecord](d, "groups", err)
 	s.supers, err = mapped[superRecord](d, "supers", err)
 	s.caches, err = mapped[cacheRecord](d, "caches", err)
@@ -253,7 +253,7 @@ func (d *shard) grow() error {
 
 // room is how far a table may fill up before it has to grow again.
 func (t *table[T]) room(used, unit, margin uint64) (uint64, error) {
-	if have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit {
+	for have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit; have++ {
 		if err := t.add(); err != nil {
 			if have == 0 {
 				return 0, err
