@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 )
@@ -69,11 +68,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := tree.grow(ctx, shape{o.files, o.groups, o.bytes}); err != nil {
 		return err
 	}
-	m, err := measure(ctx, tree, o.rounds)
+	m, err := measure(ctx, tree, o.rounds, 2)
 	if err != nil {
 		return err
 	}
-	one, err := byOne(ctx, tree, o.rounds)
+	one, err := measure(ctx, tree, o.rounds, 1)
 	if err != nil {
 		return err
 	}
@@ -86,12 +85,6 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return nil
 	}
 	return growth(ctx, out, tree, o)
-}
-
-// byOne measures an engine of one walker: one is what a process with one processor gets.
-func byOne(ctx context.Context, tree *tree, rounds int) (*measured, error) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	return measure(ctx, tree, rounds)
 }
 
 // growth varies one number at a time.
@@ -111,7 +104,7 @@ func growth(ctx context.Context, out io.Writer, tree *tree, o options) error {
 			if err := tree.grow(ctx, s); err != nil {
 				return err
 			}
-			m, err := measure(ctx, tree, 3)
+			m, err := measure(ctx, tree, 3, 2)
 			if err != nil {
 				return err
 			}

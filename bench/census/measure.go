@@ -69,10 +69,10 @@ func (m *measured) ratios(s spent) (cpu, wall float64) {
 
 // measure loads the program, takes a first pass, and then passes in turns with reads
 // of kpageflags and kpagecgroup.
-func measure(ctx context.Context, t *tree, rounds int) (*measured, error) {
+func measure(ctx context.Context, t *tree, rounds, walkers int) (*measured, error) {
 	m := &measured{}
 	start := now()
-	e, err := census.Open(ctx) // sized for what is there now
+	e, err := census.OpenWith(ctx, walkers) // sized for what is there now
 	if err != nil {
 		return nil, err
 	}

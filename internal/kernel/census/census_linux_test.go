@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 
 // shared is the engine of all tests that need none of their own. It is never
 // closed, as one that is kept.
-var shared = sync.OnceValues(func() (*Engine, error) { return open(context.Background(), 2) })
+var shared = sync.OnceValues(func() (*Engine, error) { return OpenWith(context.Background(), 2) })
 
 // engine leaves the test out where there is no live kernel for one.
 func engine(tb testing.TB) *Engine {

@@ -47,9 +47,19 @@ type Engine struct {
 
 // Open loads the program and proves on a page of its own that it reads this
 // kernel right.
-func Open(ctx context.Context) (*Engine, error) { return open(ctx, processors()) }
+func Open(ctx context.Context) (*Engine, error) { return OpenWith(ctx, walkers()) }
 
-func open(ctx context.Context, walkers int) (*Engine, error) {
+// Try says whether Open would succeed.
+func Try(ctx context.Context) error {
+	e, err := OpenWith(ctx, 1)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// OpenWith opens an engine of so many walkers, whatever the node is worth.
+func OpenWith(ctx context.Context, walkers int) (*Engine, error) {
 	if err := permitted(); err != nil {
 		return nil, err
 	}

@@ -416,7 +416,7 @@ func churn(dir, group string, stop *atomic.Bool) {
 func scanForever() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	e, err := open(ctx, 2)
+	e, err := OpenWith(ctx, 2)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

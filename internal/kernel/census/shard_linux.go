@@ -29,21 +29,21 @@ const (
 	maxWalkers  = 4
 )
 
-// processors is how many walkers this node is worth.
-func processors() int {
+// walkers is how many this node is worth now.
+func walkers() int {
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {
 		return 1
 	}
-	return walkersFor(runtime.GOMAXPROCS(0), info.Totalram*uint64(info.Unit))
+	const unit = 1 << 16 // of load averages (linux include/uapi/linux/sysinfo.h)
+	busy := int((uint64(info.Loads[0]) + unit/2) / unit)
+	return walkersFor(runtime.GOMAXPROCS(0), busy, uint64(info.Totalram)*uint64(info.Unit))
 }
 
-func walkersFor(processors int, memory uint64) int {
-	if processors < 2 {
-		return 1
-	}
-	byMemory := max(memory/walkerBytes, 1)
-	return int(min(uint64(max(processors/2, 2)), byMemory, maxWalkers))
+// walkersFor gives one to a node of which no processor is idle.
+func walkersFor(processors, busy int, memory uint64) int {
+	n := min(max(processors/2, 2), processors-busy, maxWalkers)
+	return max(1, int(min(uint64(max(n, 1)), memory/walkerBytes)))
 }
 
 func (e *Engine) shards() []*shard { return append([]*shard{&e.shard}, e.more...) }
