@@ -291,32 +291,57 @@ func keepGo() {
 	}
 }
 
-// Of V8 and of Python it is said whose the memory is and what cannot be known, and
-// nothing is claimed of it.
+// Of V8 it is said whose the memory is and what cannot be known, and nothing is
+// claimed of it.
 func TestSilentRuntimes(t *testing.T) {
 	h := memory(t)
-	for name, args := range map[string][]string{
-		"node":   {"node", "--max-old-space-size=300", "-e", "let a=[];for(let i=0;i<400000;i++)a.push({x:i,y:'s'+i});a.length=1000;console.log('ready');setTimeout(()=>a,600000)"},
-		"python": {"python3", "-c", "a=[str(i)*3 for i in range(1000000)]\ndel a[1000:]\nprint('ready',flush=True)\ninput()"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cgroup, dir := h.group(t, unique(name))
-			pid, _, _ := program(t, dir, []string{"NODE_OPTIONS=--max-semi-space-size=8 --no-warnings"}, args...)
-			x := explain(t, cgroup).process(t, pid)
-			m := x.managed(t, name)
-			if _, told := m.Heap["idleBytes"]; m.Unknown == "" || told || name == "node" && m.Heap["reservedBytes"] != 300<<20 {
-				t.Errorf("%+v", m)
-			}
-			if name == "node" && (m.Settings["--max-old-space-size"] != "300" || m.Settings["NODE_OPTIONS"] != "--max-semi-space-size=8") {
-				t.Errorf("%+v", m.Settings)
-			}
-			if name == "python" && !strings.HasPrefix(m.Version, "3.") {
-				t.Errorf("%+v", m)
-			}
-			t.Logf("%+v", x.Runtimes)
-			tells(t, run(t, "explain", cgroup, "-o", "wide"), "allocator  ", "tell")
-		})
+	cgroup, dir := h.group(t, unique("node"))
+	pid, _, _ := program(t, dir, []string{"NODE_OPTIONS=--max-semi-space-size=8 --no-warnings"}, "node", "--max-old-space-size=300",
+		"-e", "let a=[];for(let i=0;i<400000;i++)a.push({x:i,y:'s'+i});a.length=1000;console.log('ready');setTimeout(()=>a,600000)")
+	x := explain(t, cgroup).process(t, pid)
+	m := x.managed(t, "node")
+	if _, told := m.Heap["idleBytes"]; m.Unknown == "" || told || m.Heap["reservedBytes"] != 300<<20 {
+		t.Errorf("%+v", m)
 	}
+	if m.Settings["--max-old-space-size"] != "300" || m.Settings["NODE_OPTIONS"] != "--max-semi-space-size=8" {
+		t.Errorf("%+v", m.Settings)
+	}
+	t.Logf("%+v", x.Runtimes)
+	tells(t, run(t, "explain", cgroup, "-o", "wide"), "allocator  ", "tell")
+}
+
+// What Python's small objects keep is what it says itself, in every version that is
+// here.
+func TestPythonKeeps(t *testing.T) {
+	h := memory(t)
+	found, _ := filepath.Glob(os.Getenv("HOME") + "/.pyenv/versions/3.*/bin/python3")
+	if exe, err := exec.LookPath("/usr/bin/python3"); err == nil {
+		found = append(found, exe)
+	}
+	if len(found) == 0 {
+		t.Skip("no python3 here")
+	}
+	versions := map[string]bool{}
+	for _, exe := range found {
+		cgroup, dir := h.group(t, unique("python-"+filepath.Base(filepath.Dir(filepath.Dir(exe)))))
+		pid, truth, _ := program(t, dir, nil, exe, "testdata/small.py")
+		out := run(t, "explain", cgroup, "-o", "json", "--census", "off").want(t, 0).out
+		rep := explain(t, cgroup, "--census", "off")
+		m := rep.process(t, pid).managed(t, "python")
+		versions[m.Version] = true
+		used, unused, arena := truth[0], truth[1], truth[2]
+		t.Logf("%s: used %d, it says %d; idle %d, it says %d with what was never used", m.Version, m.Heap["usedBytes"], used, m.Heap["idleBytes"], unused)
+		near(t, "objects use", m.Heap["usedBytes"], used)
+		if idle := m.Heap["idleBytes"]; idle > unused || idle < unused-arena || m.AtLeast {
+			t.Errorf("%+v: idle %d of %d", m, idle, unused)
+		}
+		// Most of it is free in pools that hold a few objects each.
+		tells(t, run(t, "explain", cgroup, "-o", "wide"), "allocator  ", "Python in ")
+		if f := findings(t, out)["alloc.retained"]; f.Bytes == nil || *f.Bytes < unused-arena || !strings.Contains(f.Title, "Python") {
+			t.Errorf("%+v", f)
+		}
+	}
+	t.Logf("%d versions", len(versions))
 }
 
 // Who may not read memory is told so, and nothing is guessed.

@@ -30,7 +30,16 @@ type truth struct {
 		Bytes            int64
 	}
 	ToleranceBytes int64
+	Watch          *struct{ Seconds int }
 	text           []byte // the message
+}
+
+// watch is how to look at what goes on in a lab.
+func (tr truth) watch() []string {
+	if tr.Watch == nil {
+		return nil
+	}
+	return []string{"--watch", fmt.Sprintf("%ds", tr.Watch.Seconds)}
 }
 
 // lab runs a scenario until stop is called, or the test ends.
@@ -91,6 +100,8 @@ func notHere(t *testing.T) map[string]string {
 		"tcp-unread":     {v1, "cgroup v1 keeps TCP buffers in memory.kmem.tcp"},
 		"high-throttled": {v1, "no memory.high"},
 		"anon-swapped":   {swapless(t), "no swap"},
+		"swap-kept":      {swapless(t), "no swap"},
+		"oom-group":      {v1, "no memory.oom.group"},
 		"thp-sparse":     {!hugePages(), "transparent huge pages"},
 	} {
 		if c.when {
@@ -145,7 +156,7 @@ func judged(t *testing.T, name string) (truth, judge.Verdict, func()) {
 		} else {
 			time.Sleep(2 * time.Second)
 		}
-		out := run(t, "explain", "-o", "json", tr.Cgroup).want(t, 0).out
+		out := run(t, append([]string{"explain", "-o", "json", tr.Cgroup}, tr.watch()...)...).want(t, 0).out
 		var err error
 		if v, err = judge.Compare(tr.text, []byte(out)); err != nil {
 			t.Fatal(err)

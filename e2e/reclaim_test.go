@@ -3,22 +3,32 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+	"unsafe"
 )
 
 type reclaimed struct {
 	Plan struct {
 		ExpectBytes, ErrorBytes int64
 		FileCount               int
+		Knobs                   []struct {
+			Knob  string
+			Steps int
+			Bytes int64
+		}
+		Spared []struct{ Because, Example string }
+		Offers []string
 	}
 	Result *struct {
-		FreedBytes   *int64
-		DroppedBytes int64
-		Met          bool
-		Restored     bool
+		FreedBytes       *int64
+		DroppedBytes     int64
+		Met              bool
+		Restored         bool
+		Stopped, Because string
 	}
 }
 
@@ -34,14 +44,56 @@ func reclaims(t *testing.T, code int, args ...string) (r reclaimed) {
 }
 
 // cold writes a file that nobody has in memory.
-func cold(t *testing.T, dir, name string) string {
+func cold(t *testing.T, dir, name string, bytes int) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
-	b, err := exec.Command("dd", "if=/dev/urandom", "of="+file, "bs=1M", "count=32", "oflag=direct", "status=none").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, b)
+	f, err := os.Create(file)
+	must(err)
+	block := make([]byte, 1<<20)
+	for i := range block {
+		block[i] = byte(i ^ i>>8)
+	}
+	for ; bytes > 0; bytes -= len(block) {
+		_, err := f.Write(block[:min(bytes, len(block))])
+		must(err)
+	}
+	must(f.Sync())
+	for range 5 { // pages may be under way to the lists still
+		if _, _, e := syscall.Syscall6(syscall.SYS_FADVISE64, f.Fd(), 0, 0, 4 /* DONTNEED */, 0, 0); e != 0 {
+			t.Fatal(e)
+		}
+		if resident(t, file) == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	must(f.Close())
+	if n := resident(t, file); n > 0 {
+		t.Fatalf("%d bytes of %s are in memory", n, file)
 	}
 	return file
+}
+
+// resident is how much of a file is in memory.
+func resident(t *testing.T, file string) (bytes int64) {
+	t.Helper()
+	f, err := os.Open(file)
+	must(err)
+	defer f.Close()
+	st, err := f.Stat()
+	must(err)
+	b, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	must(err)
+	page := os.Getpagesize()
+	vector := make([]byte, (len(b)+page-1)/page)
+	if _, _, e := syscall.Syscall(syscall.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&vector[0]))); e != 0 {
+		t.Fatal(e)
+	}
+	must(syscall.Munmap(b))
+	for _, v := range vector {
+		bytes += int64(v&1) * int64(page)
+	}
+	return min(bytes, st.Size())
 }
 
 // What a target gives back is its own: a file that a neighbour has open stays, though
@@ -53,19 +105,10 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(work) })
 	cgroup, dir := h.group(t, unique("target"))
 	_, near := h.group(t, unique("neighbour"))
-	own, shared, theirs := cold(t, work, "own"), cold(t, work, "shared"), cold(t, work, "theirs")
-	reads := func(dir string, files ...string) {
-		t.Helper()
-		args := append([]string{"-c", `echo 0 > "$0"/cgroup.procs && cat "$@" >/dev/null`, dir}, files...)
-		if b, err := exec.Command("/bin/sh", args...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, b)
-		}
-	}
-	reads(dir, own, shared)
-	reads(near, theirs)
-	holder := exec.Command("/bin/sh", "-c", `echo 0 > "$0"/cgroup.procs && exec sleep 600 <"$1"`, near, shared)
-	must(holder.Start())
-	t.Cleanup(func() { _ = holder.Process.Kill(); _ = holder.Wait() })
+	own, shared, theirs := cold(t, work, "own", 32<<20), cold(t, work, "shared", 32<<20), cold(t, work, "theirs", 32<<20)
+	actorIn(t, nil, dir, "caches", own, shared)
+	actorIn(t, nil, near, "caches", theirs)
+	actorIn(t, nil, near, "opens", shared)
 
 	before := usage(t, near)
 	p := reclaims(t, 0, cgroup)

@@ -64,6 +64,16 @@ func play(role string) {
 		plantLayers(os.Args[1], os.Args[2] == "overlay")
 	case "reader":
 		read(os.Args[1])
+	case "caches":
+		caches(os.Args[1:]...)
+	case "opens":
+		var err error
+		held, err = os.Open(os.Args[1])
+		must(err)
+	case "rereads":
+		rereads(os.Args[1], os.Args[2])
+	case "keeps-deleted":
+		keepsDeleted(os.Args[1])
 	}
 	fmt.Println("ready")
 	_, _ = io.Copy(io.Discard, os.Stdin)

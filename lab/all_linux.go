@@ -9,6 +9,8 @@ func All() []Scenario {
 		unixQueue, pipeFull, tcpUnread,
 		pageTables, threads, bpfMap,
 		tempNames, missingNames, manyInodes,
+		leak, plateau, sawtooth, churn, idleHeld, hotReads, cacheRefill, cacheFilling, restart,
+		tmpfsLeft, swapKept, oomGroup,
 		dyingChildren, parentFull, highThrottled, oomVictim, oomParent, oomNobody,
 	}
 }

@@ -23,11 +23,7 @@ func Hold(args []string, stdin io.Reader, stdout io.Writer) int {
 	if len(args) != 1 || json.Unmarshal([]byte(args[0]), &j) != nil {
 		return 2
 	}
-	defer func() {
-		for _, p := range assistants {
-			p.end()
-		}
-	}()
+	defer dismiss()
 	signal.Ignore(syscall.SIGPIPE) // an owner that is gone must not take the clean-up along
 	smallPages(true)
 	in := bufio.NewReader(stdin)
@@ -97,6 +93,9 @@ func (j job) act(t *Truth) error {
 		t.ToleranceBytes = tolerance(t.planted())
 	}
 	j.settle()
+	if t.Watch != nil {
+		t.Watch.begin()
+	}
 	return nil
 }
 
@@ -119,10 +118,7 @@ func abandoned(j job) int {
 	if j.Role != "" {
 		return 0 // that is for the holder
 	}
-	for _, p := range assistants {
-		p.end()
-	}
-	assistants = nil
+	dismiss()
 	_ = write(filepath.Join(j.ParentDir, "cgroup.procs"), strconv.Itoa(os.Getpid()))
 	if tearDown(j) != nil {
 		return 1

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"time"
 )
 
 // TruthSchema names the message that a running scenario writes.
@@ -66,12 +67,29 @@ type Truth struct {
 	Finding        string    `json:"finding"`
 	Findings       []string  `json:"findings,omitempty"`    // codes that have to be among the findings
 	Cause          *Cause    `json:"cause,omitempty"`       // the first of the findings that have bytes
+	Also           []Cause   `json:"also,omitempty"`        // further ones that have to be found, wherever
 	Healthy        bool      `json:"healthy,omitempty"`     // no finding may be above info
 	ToleranceBytes int64     `json:"toleranceBytes"`        // of each amount: the holder itself uses some memory too
 	LimitOwner     string    `json:"limitOwner,omitempty"`  // the cgroup whose limit decides
 	KillAtLeast    string    `json:"killAtLeast,omitempty"` // the risk of being killed: this level or a worse one
 	Throttle       string    `json:"throttle,omitempty"`    // the level of being throttled
 	OOMKills       int       `json:"oomKills,omitempty"`    // processes of the cgroup that the kernel killed
+	Watch          *Watch    `json:"watch,omitempty"`       // what goes on; then one look is not enough
+}
+
+// Watch is what goes on while a scenario is held, and what looking for so long has to
+// tell of it.
+type Watch struct {
+	Seconds   int        `json:"seconds"`
+	Since     time.Time  `json:"since"`           // when it began
+	Until     *time.Time `json:"until,omitempty"` // when it ended, if it does
+	Line      string     `json:"line,omitempty"`  // the class that moves, or that has to stand still
+	Shape     string     `json:"shape,omitempty"` // what it does
+	Leak      []string   `json:"leak,omitempty"`  // answers to that suspicion that are right; none: any
+	Churn     []string   `json:"churn,omitempty"`
+	Restarted bool       `json:"restarted,omitempty"` // its processes are replaced
+
+	lasts time.Duration // what Until will say; 0: it does not end
 }
 
 // Account is an amount in a leaf of the ledger.
@@ -81,6 +99,8 @@ type Account struct {
 	State  map[string]int64  `json:"state,omitempty"`  // margins of the account, by their names in the report
 	Unseen map[string]string `json:"unseen,omitempty"` // margins that this kernel cannot show, and why
 	Within []string          `json:"within,omitempty"` // where the bytes are when the kernel has no such account, nearest first
+
+	BytesPerSecond int64 `json:"bytesPerSecond,omitempty"` // by which it grows while something goes on
 }
 
 // Cause is what one look at the planted memory can prove; Finding may be more.
@@ -88,6 +108,11 @@ type Cause struct {
 	Code   string `json:"code"`
 	Bytes  int64  `json:"bytes"`
 	Census bool   `json:"census,omitempty"` // only a census tells
+
+	BytesPerSecond int64    `json:"bytesPerSecond,omitempty"` // and so much for each second that it was watched
+	ToleranceBytes int64    `json:"toleranceBytes,omitempty"` // if not that of the truth
+	SinceBegin     bool     `json:"sinceBegin,omitempty"`     // not of each second that it was watched, but of each since Watch.Since
+	Names          []string `json:"names,omitempty"`          // all of which its title has: the process, the kind of mapping, the file
 }
 
 // Holder is a thing that holds an amount.
@@ -122,7 +147,11 @@ func (t *Truth) cause(code string, bytes int64) *Cause {
 }
 
 // counted notes a cause that only a census tells.
-func (t *Truth) counted(code string, bytes int64) { t.cause(code, bytes).Census = true }
+func (t *Truth) counted(code string, bytes int64) *Cause {
+	c := t.cause(code, bytes)
+	c.Census = true
+	return c
+}
 
 // planted is the sum of what the truth says.
 func (t *Truth) planted() (sum int64) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -108,12 +109,32 @@ func (p *process) end() {
 // roles are what further processes do; their amount is the job's.
 var roles = map[string]func(job) error{}
 
-// assistants are the processes that this one started.
-var assistants []*process
+// assistants are the processes that this one started. What replaces them holds crew.
+var (
+	assistants []*process
+	crew       sync.Mutex
+)
+
+// dismiss ends them, for good.
+func dismiss() {
+	crew.Lock()
+	defer crew.Unlock()
+	for _, p := range assistants {
+		p.end()
+	}
+	assistants = nil
+}
 
 // assistant starts a further process in the cgroup at dir, and returns when it
 // has done its part; it stays until it is ended, or the holder is.
 func (j job) assistant(role, dir string, bytes int64) (*process, error) {
+	crew.Lock()
+	defer crew.Unlock()
+	return j.hire(role, dir, bytes)
+}
+
+// hire is assistant for whoever holds crew.
+func (j job) hire(role, dir string, bytes int64) (*process, error) {
 	j.Role, j.CgroupDir, j.Bytes = role, dir, bytes
 	p, err := startProcess(j)
 	if err != nil {

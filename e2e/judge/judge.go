@@ -6,6 +6,7 @@
 package judge
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -59,7 +60,9 @@ type truth struct {
 	OOMKills                          int
 	Findings                          []string
 	Cause                             *cause
+	Also                              []cause
 	Healthy                           bool
+	Watch                             *watch
 }
 
 type planting struct {
@@ -68,12 +71,18 @@ type planting struct {
 	State  map[string]int64
 	Unseen map[string]string
 	Within []string
+
+	BytesPerSecond int64
 }
 
 type cause struct {
 	Code   string
 	Bytes  int64
 	Census bool
+
+	BytesPerSecond, ToleranceBytes int64
+	SinceBegin                     bool
+	Names                          []string
 }
 
 type finding struct {
@@ -115,8 +124,15 @@ type report struct {
 	Risks struct {
 		Kill, Throttle struct{ Level, Because string }
 	}
-	Findings []finding
+	Findings   []finding
+	Suspicions []suspicion
+	Trend      *trend
+	NotSeen    []notSeen
 }
+
+type notSeen struct{ Source, Why string }
+
+type suspicion struct{ ID, Answer, Because string }
 
 // Compare judges a report by a truth. The error is about the messages themselves;
 // what is wrong with the report is in the verdict. Where the truth says that the
@@ -144,6 +160,8 @@ func Compare(truthJSON, reportJSON []byte) (Verdict, error) {
 		c.risks()
 		c.findings()
 		c.cause()
+		c.also()
+		c.watched()
 	case len(t.Accounts) > 0:
 		c.problem("the truth has accounts of what it says is not here")
 	}
@@ -241,11 +259,12 @@ func (c *comparison) accounts() {
 			c.problem("the report has no account %s, nor any of %q", a.Path, a.Within)
 			continue
 		}
+		bytes := a.Bytes + c.grown(a.BytesPerSecond)
 		if cell := cells[got.Path]; cell != nil {
 			cell.Account += " + " + a.Path
-			cell.Planted += a.Bytes
+			cell.Planted += bytes
 		} else {
-			cells[got.Path] = &Cell{Account: a.Path, Compared: got.Path, Planted: a.Bytes, Reported: got.Bytes}
+			cells[got.Path] = &Cell{Account: a.Path, Compared: got.Path, Planted: bytes, Reported: got.Bytes}
 			order = append(order, got.Path)
 		}
 		for _, name := range keys(a.State) {
@@ -389,12 +408,46 @@ func (c *comparison) cause() {
 	case first.Code != want.Code:
 		c.problem("the first cause is %s (%s), want %s", first.Code, first.Title, want.Code)
 	default:
-		cell := Cell{Account: want.Code, Compared: want.Code, Planted: want.Bytes, Reported: *first.Bytes, Tolerance: c.t.ToleranceBytes}
-		cell.Error = cell.Reported - cell.Planted
-		c.v.Cells = append(c.v.Cells, cell)
-		if !cell.OK() {
-			c.problem("%s", cell)
+		c.amount(want, first)
+	}
+}
+
+// amount checks the bytes of a finding, and what its title names.
+func (c *comparison) amount(want *cause, got *finding) {
+	cell := Cell{Account: want.Code, Compared: want.Code, Planted: c.watchedBytes(want), Reported: *got.Bytes, Tolerance: cmp.Or(want.ToleranceBytes, c.t.ToleranceBytes)}
+	cell.Error = cell.Reported - cell.Planted
+	c.v.Cells = append(c.v.Cells, cell)
+	if !cell.OK() {
+		c.problem("%s", cell)
+	}
+	for _, name := range want.Names {
+		if !strings.Contains(got.Title, name) && !c.unread() {
+			c.problem("%s does not name %q: %s", got.Code, name, got.Title)
 		}
+	}
+}
+
+// unread reports that a process of the target did not let its mappings be read, and
+// that the report says so: then nothing of them can be named.
+func (c *comparison) unread() bool {
+	return slices.ContainsFunc(c.r.NotSeen, func(n notSeen) bool {
+		return strings.Contains(n.Source, "/smaps") && strings.HasPrefix(n.Why, "not asked")
+	})
+}
+
+// also checks the findings that have to be there, wherever.
+func (c *comparison) also() {
+	for i := range c.t.Also {
+		want := &c.t.Also[i]
+		if want.Census && (c.r.Census == nil || !c.r.Census.Complete) {
+			continue
+		}
+		at := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Code == want.Code && f.Bytes != nil })
+		if at < 0 {
+			c.problem("%s is not found", want.Code)
+			continue
+		}
+		c.amount(want, &c.r.Findings[at])
 	}
 }
 
@@ -416,7 +469,8 @@ func (c *comparison) findings() {
 // nothing of.
 func (c *comparison) unwanted(f finding) bool {
 	known := slices.ContainsFunc(planted, func(p string) bool { return strings.HasPrefix(f.Code, p) })
-	wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code || f.ofTheNode()
+	wanted := slices.Contains(c.t.Findings, f.Code) || c.t.Cause != nil && f.Code == c.t.Cause.Code ||
+		slices.ContainsFunc(c.t.Also, func(a cause) bool { return a.Code == f.Code }) || f.ofTheNode()
 	return f.Severity != "info" && !wanted && (known || c.t.Healthy)
 }
 

@@ -111,6 +111,10 @@ func stopAll() {
 	for _, d := range slices.Backward(daemons.all) {
 		d.stop(syscall.SIGTERM)
 	}
+	if systemd { // slices stay when what was in them has gone
+		_ = exec.Command("systemctl", "stop", "kubepods.slice").Run()
+		return
+	}
 	for _, dir := range []string{"docker", "libpod_parent", "kubepods/burstable", "kubepods"} {
 		points, _ := filepath.Glob("/sys/fs/cgroup/*/" + dir)
 		for _, p := range append(points, "/sys/fs/cgroup/"+dir) {
@@ -182,7 +186,7 @@ func dockerd(t testing.TB) *daemon {
 		}
 		start(t, sock("dc"), os.Environ(), "containerd", "-c", conf)
 		d := start(t, sock("d"), os.Environ(), "dockerd", "--containerd", sock("dc"),
-			"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none",
+			"--storage-driver", storage("overlay2", "vfs"), "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none",
 			"-H", "unix://"+sock("d"), "--data-root", filepath.Join(root, "root"), "--exec-root", filepath.Join(root, "exec"),
 			"--pidfile", filepath.Join(work, "d.pid"))
 		cleanup(func() {
@@ -206,8 +210,23 @@ func dockerd(t testing.TB) *daemon {
 	})
 }
 
+// storage is how files of images are kept: a test machine may have no overlay.
+func storage(overlay, plain string) string {
+	if b, _ := os.ReadFile("/proc/filesystems"); bytes.Contains(b, []byte("\toverlay\n")) {
+		return overlay
+	}
+	return plain
+}
+
+func driver() string {
+	if systemd {
+		return "systemd"
+	}
+	return "cgroupfs"
+}
+
 func podmanArgs(args ...string) []string {
-	return append([]string{"--root", filepath.Join(work, "pr"), "--runroot", filepath.Join(work, "pu"), "--cgroup-manager", "cgroupfs"}, args...)
+	return append([]string{"--root", filepath.Join(work, "pr"), "--runroot", filepath.Join(work, "pu"), "--cgroup-manager", driver(), "--storage-driver", storage("overlay", "vfs")}, args...)
 }
 
 // pod is podman with the configuration of these tests: it wants higher limits
@@ -270,9 +289,11 @@ state = "%[1]s/state"
     bin_dir = "%[1]s/cni"
     conf_dir = "%[1]s/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
+    snapshotter = "%[4]s"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = %[3]t
 `
 
 var runtimeService cri.RuntimeServiceClient
@@ -286,7 +307,7 @@ func containerd(t testing.TB) *daemon {
 			t.Fatal(err)
 		}
 		conf := filepath.Join(work, "containerd.toml")
-		if err := os.WriteFile(conf, fmt.Appendf(nil, containerdConf, root, sock("c")), 0o600); err != nil {
+		if err := os.WriteFile(conf, fmt.Appendf(nil, containerdConf, root, sock("c"), systemd, storage("overlayfs", "native")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		d := start(t, sock("c"), os.Environ(), "containerd", "-c", conf)
@@ -321,6 +342,37 @@ type pod struct {
 	config *cri.PodSandboxConfig
 }
 
+// dockerCgroup and podmanCgroup are what paths of their containers begin with.
+func dockerCgroup() string {
+	if systemd {
+		return "/system.slice/docker-"
+	}
+	return "/docker/"
+}
+
+func podmanCgroup() string {
+	if systemd {
+		return "/machine.slice/libpod-"
+	}
+	return "/libpod_parent/libpod-"
+}
+
+// podCgroup is where the cgroup of a pod is.
+func podCgroup(uid string) string {
+	if systemd {
+		return "/kubepods.slice/kubepods-burstable.slice/" + cgroupParent(uid)
+	}
+	return cgroupParent(uid)
+}
+
+// cgroupParent is the same as a kubelet tells it to a runtime.
+func cgroupParent(uid string) string {
+	if systemd {
+		return "kubepods-burstable-pod" + strings.ReplaceAll(uid, "-", "_") + ".slice"
+	}
+	return "/kubepods/burstable/pod" + uid
+}
+
 func newPod(t testing.TB, namespace, name, uid string) *pod {
 	t.Helper()
 	containerd(t)
@@ -329,7 +381,7 @@ func newPod(t testing.TB, namespace, name, uid string) *pod {
 		LogDirectory: filepath.Join(work, "logs", uid),
 		Labels:       map[string]string{"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": namespace, "io.kubernetes.pod.uid": uid, "app": name},
 		Linux: &cri.LinuxPodSandboxConfig{
-			CgroupParent:    "/kubepods/burstable/pod" + uid,
+			CgroupParent:    cgroupParent(uid),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}},
 		},
 	}}

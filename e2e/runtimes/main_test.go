@@ -5,6 +5,8 @@
 // client.
 //
 // It needs root, a memory controller, and the daemons. The binary is $MEMWHY_BIN.
+// Where systemd runs on version 2 the daemons have it make the cgroups, as on a
+// node; elsewhere they make them.
 package runtimes
 
 import (
@@ -17,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,12 +28,22 @@ import (
 var (
 	binary = os.Getenv("MEMWHY_BIN")
 	work   string // a directory on a real disk, with a short name: sockets are in it
+
+	workload string // the program of the images
 )
 
 const (
 	workloadRef = "localhost/workload:e2e"
 	pauseRef    = "localhost/pause:e2e"
 )
+
+// systemd reports who makes the cgroups.
+var systemd = exists("/run/systemd/system") && exists("/sys/fs/cgroup/cgroup.controllers")
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -63,6 +76,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 	}()
 	images()
+	if systemd {
+		fmt.Println("cgroups are systemd's")
+	}
 	return m.Run()
 }
 
@@ -74,16 +90,18 @@ func must(err error) {
 
 func sock(name string) string { return filepath.Join(work, name+".sock") }
 
-// images makes the archives of the two images out of one static program.
+// images makes the archives of the two images out of one static program, which
+// $MEMWHY_WORKLOAD names where there is no Go to build it.
 func images() {
-	program := filepath.Join(work, "workload")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./workload")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	if err != nil {
-		panic(string(out))
+	if workload = os.Getenv("MEMWHY_WORKLOAD"); workload == "" {
+		workload = filepath.Join(work, "workload")
+		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", workload, "./workload")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			panic(string(out))
+		}
 	}
-	b, err := os.ReadFile(program)
+	b, err := os.ReadFile(workload)
 	must(err)
 	must(os.WriteFile(filepath.Join(work, "workload.tar"), archive(workloadRef, "workload", b), 0o600))
 	must(os.WriteFile(filepath.Join(work, "pause.tar"), archive(pauseRef, "pause", b), 0o600))
@@ -133,9 +151,15 @@ type result struct {
 	code     int
 }
 
-// memwhy runs the binary, with time for daemons on a busy machine.
+// memwhy runs the binary, with time for daemons on a busy machine. $MEMWHY_E2E_CENSUS
+// is the census of what these tests explain, which is not about it: where the
+// processor is emulated, loading one takes longer than all else.
 func memwhy(t testing.TB, args ...string) result {
 	t.Helper()
+	census := os.Getenv("MEMWHY_E2E_CENSUS")
+	if census != "" && (args[0] == "explain" || args[0] == "capture") && !slices.Contains(args, "--from") {
+		args = append(args, "--census="+census)
+	}
 	if args[0] != "__complete" {
 		args = append([]string{args[0], "--runtime-timeout=30s", "--timeout=60s"}, args[1:]...)
 	}

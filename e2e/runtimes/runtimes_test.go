@@ -55,6 +55,23 @@ func (r *report) said(t *testing.T, tool, source string) {
 	t.Errorf("%s by %s is not there: %+v", tool, source, r.Says)
 }
 
+// All daemons start at once: it takes each of them long.
+func TestDaemons(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *daemon{"containerd": containerd, "docker": dockerd, "podman": podmand} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			start(t)
+		})
+	}
+	t.Cleanup(func() {
+		for _, r := range memwhy(t, "ps", "-A", "-o", "json").report(t).NotSeen {
+			if strings.HasPrefix(r.Source, work) {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
 func TestDocker(t *testing.T) {
 	dockerd(t)
 	id := command(t, "docker", "run", "-d", "--name", "web", "-m", "128m", "--memory-reservation", "64m", "--network", "none",
@@ -91,7 +108,7 @@ func TestDocker(t *testing.T) {
 		}
 		found := false
 		for _, r := range o.Records {
-			if strings.HasSuffix(r.TaskCgroup, killed) {
+			if strings.Contains(r.TaskCgroup, killed) {
 				found = true
 				if r.TaskName != name || !strings.Contains(r.Summary, name) {
 					t.Errorf("%+v, want the name %q", r, name)
@@ -147,15 +164,19 @@ func TestCRI(t *testing.T) {
 	x := r.Target
 	if x.ID != app || x.Namespace != "payments" || x.Pod != "render-7d9f" || x.Container != "app" || x.Runtime != "containerd" || x.QoS != "burstable" ||
 		x.Image != workloadRef || x.SpecLimitBytes != 128*mib || x.Labels["app"] != "render-7d9f" || x.RestartCount == nil || *x.RestartCount != 1 ||
-		x.LastTermination == nil || x.LastTermination.Reason != "OOMKilled" || *x.LastTermination.ExitCode != 137 {
+		x.LastTermination == nil || *x.LastTermination.ExitCode != 137 {
 		t.Errorf("%+v", x)
+	}
+	// OOMKilled, or where containerd learnt of the kill too late Error.
+	if s, err := runtimeService.ContainerStatus(t.Context(), &cri.ContainerStatusRequest{ContainerId: killed}); err != nil || x.LastTermination == nil || x.LastTermination.Reason != s.Status.Reason {
+		t.Errorf("%+v, %v: containerd says %q", x.LastTermination, err, s.GetStatus().GetReason())
 	}
 	r.said(t, "kubectl, crictl", "ContainerStats")
 	sameTarget(t, "payments/render-7d9f/写-бок", "写-бок", side)
 	sameTarget(t, "shop/render-7d9f/app", other)
 
 	for _, duplicate := range []string{"app", "render-7d9f", "render-7d9f/app"} {
-		memwhy(t, "explain", duplicate).want(t, 2, "payments/render-7d9f", "shop/render-7d9f", "/kubepods/burstable/pod"+uidA)
+		memwhy(t, "explain", duplicate).want(t, 2, "payments/render-7d9f", "shop/render-7d9f", podCgroup(uidA))
 	}
 	if out := memwhy(t, "ps", "-n", "payments", "--sort", "name", "-o", "name").want(t, 0).out; out != "payments/render-7d9f/app\npayments/render-7d9f/写-бок\n" {
 		t.Errorf("%q", out)
@@ -168,6 +189,16 @@ func TestCRI(t *testing.T) {
 	}
 	if out := memwhy(t, "__complete", "explain", "pay").want(t, 0).out; !strings.HasPrefix(out, "payments/render-7d9f/app\n") {
 		t.Errorf("%q", out)
+	}
+	// A bash that sourced the script, as when the key is pressed.
+	const press = `memwhy() { "$0" "$@"; }; source <(memwhy completion bash); compopt() { :; }
+COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9; __start_memwhy; printf '%s\n' "${COMPREPLY[@]}"`
+	for line, offered := range map[string]string{
+		"memwhy explain payments/r": "payments/render-7d9f/app", "memwhy explain shop/": "shop/render-7d9f/app", "memwhy ps --sort w": "working_set",
+	} {
+		if out := command(t, "bash", "--norc", "-c", press, binary, line); out != offered {
+			t.Errorf("%s: %q is offered", line, out)
+		}
 	}
 }
 
@@ -203,6 +234,51 @@ func TestTmpfsOfARestartedContainer(t *testing.T) {
 	memwhy(t, "explain", "shop/cache-0").want(t, 0, "the pod itself shmem 24")
 }
 
+// What a container wrote is still charged to it when it and its cgroup are gone. The
+// kernel knows an id; the name is known to who asked while there was one.
+func TestDyingCgroupKeepsItsName(t *testing.T) {
+	p := newPod(t, "shop", "once", "88888888-2222-3333-4444-555555555555")
+	defer p.remove()
+	dir, state := filepath.Join(work, "left"), filepath.Join(work, "state-dying")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	id := p.run("job", 0, 64, []*cri.Mount{{ContainerPath: "/out", HostPath: dir}}, "-file", "/out/f", "-bytes", "24")
+	eventually(t, "24 MiB of file cache", func() bool { return explain(t, id).Numbers.UsageBytes > 24*mib })
+	memwhy(t, "ps", "--state-dir", state).want(t, 0)
+	p.end(id)
+	for name, r := range map[string]result{
+		"shop/once/job": memwhy(t, "node", "-o", "json", "--state-dir", state),
+		"":              memwhy(t, "node", "-o", "json"),
+	} {
+		var n struct {
+			Dying struct {
+				How    string
+				Groups []struct {
+					ID, Name, Cgroup string
+					Bytes            int64
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(r.want(t, 0).out), &n); err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, g := range n.Dying.Groups {
+			if g.ID == id {
+				found = true
+				if g.Name != name || g.Bytes < 23*mib || g.Bytes > 26*mib || !strings.HasPrefix(g.Cgroup, podCgroup(p.config.Metadata.Uid)+"/") {
+					t.Errorf("%+v, want the name %q", g, name)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s is not listed: %+v", id, n.Dying)
+		}
+	}
+	memwhy(t, "node", "--dying", "--state-dir", state).want(t, 0, "shop/once/job")
+}
+
 // Three runtimes at once; then one hangs, and one dies while it is asked.
 func TestSeveralRuntimes(t *testing.T) {
 	docker, containerd := dockerd(t), containerd(t)
@@ -212,7 +288,7 @@ func TestSeveralRuntimes(t *testing.T) {
 	p := newPod(t, "shop", "same", "44444444-2222-3333-4444-555555555555")
 	defer p.remove()
 	inPod := p.run("same", 0, 64, nil)
-	memwhy(t, "explain", "same").want(t, 2, "/docker/", "/libpod_parent/libpod-", "shop/same/same")
+	memwhy(t, "explain", "same").want(t, 2, dockerCgroup(), podmanCgroup(), "shop/same/same")
 	runtimes := map[string]int{}
 	for _, c := range memwhy(t, "ps", "-o", "json").report(t).Containers {
 		if c.Target.Container == "same" {
@@ -336,7 +412,11 @@ func TestContainersThatEnd(t *testing.T) {
 			p.end(p.run("job", i, 64, nil))
 		}
 	})
-	for range 8 {
+	rounds := 8
+	if systemd { // on an emulated processor
+		rounds = 3
+	}
+	for range rounds {
 		l := memwhy(t, "ps", "-n", "shop", "-o", "json").report(t)
 		if !slices.ContainsFunc(l.Containers, func(c struct {
 			Target  target
@@ -395,7 +475,7 @@ func TestCaptureCarriesNames(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, file string) string {
+func read(t testing.TB, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {

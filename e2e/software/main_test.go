@@ -212,8 +212,18 @@ type truth struct {
 	Accounts       []account `json:"accounts"`
 	Findings       []string  `json:"findings,omitempty"`
 	Cause          *cause    `json:"cause,omitempty"`
+	Also           []cause   `json:"also,omitempty"`
 	Healthy        bool      `json:"healthy,omitempty"`
 	ToleranceBytes int64     `json:"toleranceBytes"`
+	Watch          *watch    `json:"watch,omitempty"`
+}
+
+type watch struct {
+	Seconds int       `json:"seconds"`
+	Since   time.Time `json:"since"`
+	Line    string    `json:"line,omitempty"`
+	Shape   string    `json:"shape,omitempty"`
+	Leak    []string  `json:"leak,omitempty"`
 }
 
 type account struct {
@@ -225,6 +235,10 @@ type cause struct {
 	Code   string `json:"code"`
 	Bytes  int64  `json:"bytes"`
 	Census bool   `json:"census,omitempty"`
+
+	ToleranceBytes int64    `json:"toleranceBytes,omitempty"`
+	BytesPerSecond int64    `json:"bytesPerSecond,omitempty"`
+	Names          []string `json:"names,omitempty"`
 }
 
 // capture records the cgroup and gives the report of the recording.

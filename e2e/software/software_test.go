@@ -42,6 +42,13 @@ var scenarios = []scenario{
 	{"jvm-heap", []string{"java"}, 1024 * mib, jvmHeap},
 	{"node-idle", []string{"node"}, 512 * mib, nodeIdle},
 	{"python-tmpfs", []string{"python3"}, 512 * mib, pythonTmpfs},
+	{"python-workers", []string{"python3"}, 1024 * mib, pythonWorkers},
+	{"redis-saves", []string{"redis-server", "redis-cli"}, 512 * mib, redisSaves},
+	{"jvm-native", []string{"java"}, 1024 * mib, jvmNative},
+	{"nginx-tree", []string{"nginx", "curl"}, 512 * mib, nginxTree},
+	{"images-night", []string{"convert"}, 512 * mib, imagesNight},
+	{"rsync-fills", []string{"rsync"}, 512 * mib, rsyncFills},
+	{"sqlite-idle", []string{"python3"}, 512 * mib, sqliteIdle},
 }
 
 func healthy() truth { return truth{Healthy: true} }
@@ -64,7 +71,11 @@ func TestSoftware(t *testing.T) {
 			if want.Accounts == nil {
 				want.Accounts = []account{}
 			}
-			_, report := b.capture()
+			var how []string
+			if want.Watch != nil {
+				how = []string{fmt.Sprintf("--watch=%ds", want.Watch.Seconds)}
+			}
+			_, report := b.capture(how...)
 			t.Log(verdict(t, report))
 			said := encode(t, want)
 			var tally judge.Tally
@@ -80,8 +91,11 @@ func TestSoftware(t *testing.T) {
 				}
 			}
 			if *update {
-				kept[s.name+".capture"], report = b.capture("--redact")
+				recording, report := b.capture(append(how, "--redact")...)
 				want.Cgroup = cgroup(t, report)
+				small, err := trim(recording, want.Cgroup)
+				must(t, err)
+				kept[s.name+".capture"] = small
 				kept[s.name+".truth.json"] = encode(t, want)
 			}
 		})

@@ -47,8 +47,18 @@ func (m Machine) nodes() int {
 func (m Machine) String() string { return m.Suite + "-" + m.Arch + "-" + m.Cgroup }
 
 // Files are where things are on the host: kernels as scripts/kernels leaves
-// them, and Bin/{memwhy,guest,e2e.test,census.test,actuate.test}-ARCH.
-type Files struct{ Kernels, Bin string }
+// them, Bin/{memwhy,guest,e2e.test,census.test,actuate.test}-ARCH and, for a
+// machine with container runtimes, Root as scripts/root leaves it and
+// Bin/{runtimes.test,workload}-ARCH.
+type Files struct{ Kernels, Bin, Root string }
+
+// programs are those on the disk of a machine.
+func (f Files) programs() []string {
+	if f.Root != "" {
+		return []string{"memwhy", "runtimes.test", "workload"}
+	}
+	return []string{"memwhy", "e2e.test", "census.test", "actuate.test"}
+}
 
 // Release is the kernel's, as uname -r without what Debian appends for the
 // flavour: 6.12.117+deb13.
@@ -82,7 +92,7 @@ func Boot(ctx context.Context, m Machine, f Files, dir string, args ...string) (
 	if err := os.WriteFile(initrd, initramfs(guest), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, emulator(m), append(hardware(m, dir),
+	cmd := exec.CommandContext(ctx, emulator(m), append(hardware(m, f, dir),
 		"-kernel", filepath.Join(f.Kernels, m.Suite+"-"+m.Arch, "vmlinuz"), "-initrd", initrd,
 		"-append", strings.Join(append([]string{consoleOf(m), "quiet panic=-1 swapaccount=1", "memwhy.cgroup=" + m.Cgroup}, args...), " "))...)
 	said, runErr := cmd.CombinedOutput()
@@ -113,7 +123,7 @@ func consoleOf(m Machine) string {
 
 // hardware: two processors, since counters are kept by processor. cx16 is off
 // because qemu 7.2 corrupts flags around cmpxchg16b, which slab uses since 6.x.
-func hardware(m Machine, dir string) []string {
+func hardware(m Machine, f Files, dir string) []string {
 	args := []string{
 		"-m", "2048", "-smp", "2", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "file:" + filepath.Join(dir, "console"),
@@ -127,9 +137,15 @@ func hardware(m Machine, dir string) []string {
 		args = append(args, "-object", "memory-backend-ram,id=near,size=1024M", "-object", "memory-backend-ram,id=far,size=1024M",
 			"-numa", "node,memdev=near,cpus=0", "-numa", "node,memdev=far,cpus=1")
 	}
+	drive := func(name, file string) {
+		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=%s,format=raw,cache=unsafe", file, name),
+			"-device", fmt.Sprintf("nvme,drive=%s,serial=%s", name, name))
+	}
 	for _, d := range []string{"data", "swap", "out"} {
-		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=%s,format=raw,cache=unsafe", filepath.Join(dir, d), d),
-			"-device", fmt.Sprintf("nvme,drive=%s,serial=%s", d, d))
+		drive(d, filepath.Join(dir, d))
+	}
+	if f.Root != "" { // what a machine writes to it is gone with the machine
+		drive("root", f.Root+",snapshot=on")
 	}
 	return args
 }
@@ -141,7 +157,7 @@ func disks(m Machine, f Files, dir string) error {
 	if err := os.MkdirAll(filepath.Join(tree, "tmp"), 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{"memwhy", "e2e.test", "census.test", "actuate.test"} {
+	for _, name := range f.programs() {
 		b, err := os.ReadFile(filepath.Join(f.Bin, name+"-"+m.Arch))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(tree, name), b, 0o755)

@@ -100,6 +100,26 @@ func TestActs(t *testing.T) {
 	}
 }
 
+// TestContainerRuntimes boots the machine with systemd on version 2, where containerd
+// with CRI, docker and podman run as they do on a node, for the tests of e2e/runtimes.
+func TestContainerRuntimes(t *testing.T) {
+	f, columns := matrix(t)
+	f.Root = filepath.Join(filepath.Dir(f.Kernels), "roots", "trixie-amd64.img")
+	i := slices.IndexFunc(columns, func(c *Column) bool { return c.Machine == Machine{"trixie", "amd64", "v2"} })
+	if i < 0 {
+		t.Skipf("its kernel is not KERNEL=%s", os.Getenv("KERNEL"))
+	}
+	// Three hundred containers are for real processors, and what is the same with any
+	// cgroups needs no second time.
+	args := []string{"memwhy.only=runtimes", "memwhy.tests=TestManyContainers|TestRightsAndRoots|TestWatch"}
+	run := boots(t, columns[i].Machine, f, args...)
+	t.Logf("%s%s", run.Files["runtimes"], run.Files["runtimes.failed"])
+	passes(t, columns[i].Machine, f, run, "runtimes", args...)
+	if !strings.Contains(string(run.Files["runtimes"]), "cgroups are systemd's") {
+		t.Error("these were no cgroups of systemd's")
+	}
+}
+
 // matrix is the machines that KERNEL picks.
 func matrix(t *testing.T) (f Files, columns []*Column) {
 	t.Helper()
@@ -171,7 +191,7 @@ func passes(t *testing.T, m Machine, f Files, run *Run, name string, args ...str
 
 func try(t *testing.T, m Machine, f Files, args ...string) (*Run, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 7*time.Minute)
 	defer cancel()
 	run, err := Boot(ctx, m, f, t.TempDir(), args...)
 	if err == nil {

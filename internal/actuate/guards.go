@@ -36,6 +36,7 @@ type watch struct {
 	g      remedy.Guards
 
 	first, mark, now look
+	lately           []snapshot.Reading[int64] // refaults before each of the last two steps of a knob that chooses
 	blind            map[string]Blind
 	order            []string // of blind
 }
@@ -118,6 +119,24 @@ func (w *watch) check() (guard string, why words.Text) {
 		}
 	}
 	return w.neighbours()
+}
+
+// returns looks at what came back of the last two steps: little of it, but at once, is
+// in use.
+func (w *watch) returns() (guard string, why words.Text) {
+	if w.g.Returns <= 0 {
+		return "", why
+	}
+	now := w.now.target.Refaults
+	w.lately = append(w.lately, now)
+	from := w.lately[0]
+	if len(w.lately) > 2 {
+		w.lately = w.lately[1:]
+	}
+	if n, ok := grown(w, ByRefaults, from, now); ok && n > w.g.Returns {
+		return ByRefaults, words.Later("it read %s again as soon as that was taken, more than %s", size.Text(n), size.Text(w.g.Returns))
+	}
+	return "", why
 }
 
 func count(n int64) string { return fmt.Sprint(n) }

@@ -26,6 +26,7 @@ type world struct {
 	node         NodeSample
 	gone         bool
 	orders       []knob.Order
+	due          []time.Time                                   // when 8 MiB are read again
 	reply        func(n int, o knob.Order) (knob.Reply, error) // nil: what was asked goes
 }
 
@@ -43,6 +44,10 @@ func (w *world) Read(g remedy.Group) (Sample, error) {
 	}
 	if g.ID == 2 {
 		return w.near, nil
+	}
+	for len(w.due) > 0 && time.Now().After(w.due[0]) {
+		w.due = w.due[1:]
+		w.target.Refaults.Value += 8 * mib
 	}
 	return w.target, nil
 }
@@ -186,6 +191,31 @@ func TestInterrupted(t *testing.T) {
 	}
 	if r := w.run(ctx, t, plan(4, remedy.Reclaim, remedy.Guards{}), Options{}); r.Stopped != ByInterrupt || len(r.Steps) != 2 || r.Freed != 32*mib {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What is taken and used comes back a moment later: steps by which the kernel chooses
+// wait for that, single files do not.
+func TestPause(t *testing.T) {
+	for by, want := range map[remedy.Knob]string{remedy.Reclaim: ByRefaults, remedy.High: ByRefaults, remedy.FileCache: ""} {
+		w := newWorld()
+		w.reply = func(_ int, o knob.Order) (knob.Reply, error) {
+			w.give(o)
+			w.due = append(w.due, time.Now().Add(10*time.Millisecond))
+			return knob.Reply{}, nil
+		}
+		p := plan(4, by, remedy.Guards{Refaults: 12 * mib, Pause: 50 * time.Millisecond})
+		for i := range p.Steps {
+			if by == remedy.FileCache {
+				p.Steps[i].File = &remedy.File{}
+			}
+		}
+		if by == remedy.Reclaim { // however large the whole plan is
+			p.Guards.Refaults, p.Guards.Returns = 0, 12*mib
+		}
+		if r := w.run(t.Context(), t, p, Options{}); r.Stopped != want || want != "" && len(r.Steps) != 2 {
+			t.Errorf("%s: stopped %q after %d steps", by, r.Stopped, len(r.Steps))
+		}
 	}
 }
 

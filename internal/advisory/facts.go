@@ -38,7 +38,7 @@ func Look(p words.Printer, s *snapshot.Snapshot) *Facts {
 		}
 		f.kernel, f.known = kversion.Parse(r)
 	default:
-		f.noRelease = p.Say("the release of the kernel was not read: %s", s.Host.Kernel.Err)
+		f.noRelease = p.Say("the release of the kernel was not read: %s", p.Of(s.Host.Kernel.Err))
 	}
 	f.dead = f.countDead()
 	f.kmemOn = f.accounting()
@@ -127,7 +127,7 @@ func (f *Facts) countDead() deadOwners {
 	if n, e, ok := f.counted(); ok && f.old() {
 		d.seen = max(0, owners-n)
 		e.Statement = f.Say("%d owners of slab clones and at most %d live cgroups: at least %s", owners, n, f.Count(d.seen, "1 removed cgroup", "%d removed cgroups"))
-		d.evidence = append(d.evidence, e, Evidence{f.Say("the directories could not be compared name by name: %s", cmp.Or(f.s.Kmem.Groups.Err, "not all of them were listed")), source, strconv.Itoa(c.Clones) + " clones"})
+		d.evidence = append(d.evidence, e, Evidence{f.Say("the directories could not be compared name by name: %s", f.Of(cmp.Or(f.s.Kmem.Groups.Err, words.Key("not all of them were listed")))), source, strconv.Itoa(c.Clones) + " clones"})
 		return d
 	}
 	d.known = owners == 0

@@ -158,7 +158,7 @@ func (f *Facts) cgroup() snapshot.Version {
 func (f *Facts) version(a *Advisory) (effect string, e Evidence) {
 	e = Evidence{Source: cmp.Or(f.source, release), Value: f.release}
 	if a.Unmatched != "" {
-		e.Statement = f.Say("not a matter of the kernel's version: %s", a.Unmatched)
+		e.Statement = f.Say("not a matter of the kernel's version: %s", f.Of(a.Unmatched))
 		return unknown, e
 	}
 	if !f.known {
@@ -171,7 +171,7 @@ func (f *Facts) version(a *Advisory) (effect string, e Evidence) {
 				affected: f.Say(", which has it"), mitigated: f.Say(", where it is less"), free: f.Say(", which is without it"), unknown: f.Say(", where it is not known"),
 			}[r.Effect])
 			if r.Because != "" {
-				e.Statement += ": " + r.Because
+				e.Statement = f.Say("%s: %s", e.Statement, f.Of(r.Because))
 			}
 			return r.Effect, e
 		}

@@ -47,7 +47,8 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// The numbers of each kind of line, in their order.
+// The numbers of each kind of line, in their order. Marks are for who looks twice, and
+// not kept.
 
 func stateNumbers(m *snapshot.PageState) []*int64 {
 	return []*int64{
@@ -164,6 +165,7 @@ func (r *censusReader) line(c *snapshot.Census) {
 	case "g":
 		g := snapshot.CensusGroup{ID: r.id(64), Parent: int(r.id(31)) - 1, Dying: r.id(1) == 1}
 		r.amounts(groupNumbers(&g))
+		g.Anon.Marks, g.File.Marks = snapshot.Unknown, snapshot.Unknown
 		g.Path = r.name()
 		c.Groups = append(c.Groups, g)
 	case "e":
@@ -185,7 +187,7 @@ func (r *censusReader) line(c *snapshot.Census) {
 		in.Type, in.Path, _ = strings.Cut(r.name(), "\x00")
 		c.Inodes = append(c.Inodes, in)
 	case "f":
-		f := snapshot.CensusFile{Group: int(r.id(31)), Inode: int(r.id(31)) - 1, PageState: &snapshot.PageState{}}
+		f := snapshot.CensusFile{Group: int(r.id(31)), Inode: int(r.id(31)) - 1, PageState: &snapshot.PageState{Marks: snapshot.Unknown}}
 		r.amounts(stateNumbers(f.PageState))
 		r.name()
 		c.Files = append(c.Files, f)

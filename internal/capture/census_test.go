@@ -22,9 +22,9 @@ func (c counted) Census([]int) snapshot.Reading[*snapshot.Census] { return c.cen
 
 func census() *snapshot.Census {
 	state := func(n int64) *snapshot.PageState {
-		return &snapshot.PageState{Bytes: n, Active: snapshot.Unknown, Dirty: n / 2, Mapped: n, Large: 4096, Huge: 1}
+		return &snapshot.PageState{Bytes: n, Active: snapshot.Unknown, Dirty: n / 2, Mapped: n, Marks: snapshot.Unknown, Large: 4096, Huge: 1}
 	}
-	return &snapshot.Census{
+	c := &snapshot.Census{
 		Engine: snapshot.EngineBPF, Complete: true, Walked: true, Start: time.Unix(7, 0).UTC(), Wall: time.Second, PageSize: 4096, Frames: 9,
 		Doubts: []string{"a \"b\"\n"}, Refused: []snapshot.CensusRefusal{{Engine: snapshot.EngineKcore, State: snapshot.Denied, Why: "no"}},
 		Groups: []snapshot.CensusGroup{
@@ -40,6 +40,10 @@ func census() *snapshot.Census {
 		Files: []snapshot.CensusFile{{Group: 2, Inode: 0, PageState: state(4096)}, {Group: 0, Inode: -1, PageState: state(0)}},
 		Slabs: []snapshot.CensusSlab{{Group: 2, Cache: "dentry", Objects: 3, Bytes: 600, Reclaimable: true}, {Cache: "kmalloc-8"}},
 	}
+	for i := range c.Groups { // marks are not kept
+		c.Groups[i].Anon.Marks, c.Groups[i].File.Marks = snapshot.Unknown, snapshot.Unknown
+	}
+	return c
 }
 
 // recorded is that census as it comes back from an archive.

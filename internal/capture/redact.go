@@ -60,6 +60,7 @@ type preparer struct {
 var (
 	processFile = regexp.MustCompile(`^/proc/(self|[0-9]+)/([a-z_]+)$`)
 	openFile    = regexp.MustCompile(`^/proc/[0-9]+/fd/[0-9]+$`)
+	position    = regexp.MustCompile(`^/proc/[0-9]+/fdinfo/[0-9]+$`)
 	namespace   = regexp.MustCompile(`^/proc/[0-9]+/ns/[a-z]+$`)
 	zram        = regexp.MustCompile(`^/sys/block/zram[0-9]+/mm_stat$`)
 	cgroupFile  = regexp.MustCompile(`^(memory|cgroup|cpu|cpuacct|io|blkio)\.[a-z._]+$`)
@@ -90,6 +91,10 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 	}
 	if k.op == kernel.Stat && openFile.MatchString(k.path) { // keys and numbers
 		a.Err = publicErr(a.Err)
+		return k, a, true
+	}
+	if position.MatchString(k.path) { // the same, but for what is no regular file
+		a.Data, a.Err = onlyLines(a.Data, "pos:", "flags:"), publicErr(a.Err)
 		return k, a, true
 	}
 	if p.r == nil || numeric[k.path] || zram.MatchString(k.path) || k.path == "/proc/self/ns/cgroup" { // a number

@@ -93,7 +93,7 @@ func judge(n *wire.Node, target string, node bool, t check.Thresholds) (check.Re
 		return j, nil
 	}
 	j.About = "node"
-	list, err := n.List(false, explain.Selection{Sort: explain.ByUnreclaimable})
+	list, err := n.List(wire.Want{}, explain.Selection{Sort: explain.ByUnreclaimable})
 	if err != nil {
 		return j, err
 	}

@@ -56,12 +56,14 @@ func (e *coded) Unwrap() error { return e.err }
 
 // app is what every command needs.
 type app struct {
+	typed          []string // the whole command line
 	stdout, stderr io.Writer
 	output         string
 	from, hostRoot string
 	timeout        time.Duration
 	strict, redact bool
 	census         string
+	counter        *wire.Counter // of what is done over and over
 	lang           string
 	watch          time.Duration
 	since          string
@@ -80,7 +82,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(args) > 0 && args[0] == lab.HolderCommand {
 		return lab.Hold(args[1:], stdin, stdout)
 	}
-	a := &app{stdout: stdout, stderr: stderr}
+	a := &app{typed: args, stdout: stdout, stderr: stderr}
 	a.warnPending()
 	cmd := a.root(stdin)
 	cmd.SetArgs(args)
@@ -194,6 +196,7 @@ can be taken back. It only reads, but for memwhy reclaim --yes.
 	root.PersistentFlags().StringVar(&a.lang, "lang", "", "of explanations: "+strings.Join(words.Languages(), "|")+" (default: that of LC_ALL, LC_MESSAGES, LANG)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
 	root.AddCommand(a.explain(), a.check(), a.files(), a.node(), a.ps(), a.oom(stdin), a.advisories(), a.codes(), a.capture(), a.doctor(), a.reclaim(stdin), a.lab(stdin), a.version())
+	completion(root)
 	return root
 }
 
@@ -202,6 +205,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 	f := cmd.Flags()
 	if len(formats) > 0 {
 		f.StringVarP(&a.output, "output", "o", formats[0], strings.Join(formats, "|"))
+		choices(cmd, "output", formats)
 		f.BoolVar(&a.redact, "redact", false, "replace names and path parts by keyed hashes, to show the answer to others")
 		f.BoolVar(&a.strict, "strict", false, "exit 4 when a source refused or failed")
 	}
@@ -215,6 +219,7 @@ func (a *app) reading(cmd *cobra.Command, formats ...string) *cobra.Command {
 // counting adds the flag of commands that want a census.
 func (a *app) counting(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&a.census, "census", wire.CensusAuto, "count pages by file and cgroup: "+strings.Join(wire.CensusModes(), "|"))
+	choices(cmd, "census", wire.CensusModes())
 	return cmd
 }
 
@@ -249,7 +254,7 @@ func (a *app) open(ctx context.Context) (*wire.Node, error) {
 		return nil, err
 	}
 	n, err := wire.Open(ctx, wire.Options{
-		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Words: say, Watch: a.watch, Since: a.since,
+		From: a.from, HostRoot: a.hostRoot, Timeout: a.timeout, Redact: a.redact, Names: whom, Census: a.census, Counter: a.counter, Words: say, Watch: a.watch, Since: a.since,
 		Reader: []string{"/proc/self/exe", readerCommand, a.hostRoot},
 	})
 	if err != nil {

@@ -113,7 +113,7 @@ func (a *app) complete(cmd *cobra.Command, args []string, begun string) ([]strin
 		return nil, cobra.ShellCompDirectiveError
 	}
 	defer n.Close()
-	l, err := n.List(false, explain.Selection{Sort: explain.ByName})
+	l, err := n.List(wire.Want{}, explain.Selection{Sort: explain.ByName})
 	if err != nil || l.Scope != "containers" {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,11 +27,24 @@ const (
 	exitStopped = 7
 )
 
+// longestAnswer is how long a plan holds that somebody is asked about.
+const longestAnswer = 10 * time.Minute
+
+// untilActing is a context that ends with ctx until acting is called. Steps that are
+// under way when somebody interrupts are seen to their end, and looked at.
+func untilActing(ctx context.Context) (until context.Context, acting func(), cancel context.CancelFunc) {
+	until, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return until, func() { stop() }, cancel
+}
+
 // reclaiming is what the flags of reclaim say.
 type reclaiming struct {
 	opt              wire.ReclaimOptions
-	to               string
+	keeps            wire.KeepOptions
+	to, keep         string
 	cold, yes        bool
+	dying            bool
 	history, recover bool
 }
 
@@ -38,7 +52,7 @@ func (a *app) reclaim(stdin io.Reader) *cobra.Command {
 	r := &reclaiming{opt: wire.ReclaimOptions{State: wire.DefaultState, Journal: wire.DefaultJournal}}
 	cmd := a.counting(a.reading(&cobra.Command{
 		ValidArgsFunction: a.complete,
-		Use:               "reclaim TARGET",
+		Use:               "reclaim TARGET | reclaim --dying [TARGET]",
 		Short:             "Give memory back that a container does not use, and only of that container",
 		Long: `Plan how one container gives back page cache that it does not use, show the plan,
 and with --yes, or when asked on a terminal, do it: never by dropping the caches of
@@ -50,10 +64,15 @@ cgroup, the mildest of this kernel; those that may hurt have to be allowed. Guar
 look before and after every step; what a step changes is put back, also when memwhy
 is killed.
 
-The target must be exact. Pods, slices, the runtimes' and memwhy's own cgroup are
-refused without --really.
+Just before a file is dropped it is looked at once more who uses it.
 
-` + targetHelp + `
+With --keep usage is held at an amount for a while, little by little, less when the
+target feels it; an interrupt ends that, with a summary. With --dying the target keeps
+what it has, and removed cgroups below it, or of the whole node, are released.
+
+TARGET is spelled out: a cgroup path, pid:N, self, or the whole id or name of a
+container (namespace/pod/container) or unit. Pods, slices, the runtimes' and memwhy's
+own cgroup are refused without --really.
 
 Exit codes: 0 plan shown or goal met, 2 usage or target not found, 3 not permitted or
 not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a guard.`,
@@ -64,6 +83,9 @@ not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a 
 	f.StringArrayVar(&r.opt.Files, "file", nil, "these files: a path, a directory or a pattern, as the container sees them")
 	f.BoolVar(&r.opt.All, "all-cache", false, "all page cache, used or not")
 	f.StringVar(&r.to, "to", "", "come down to this usage: bytes (200MiB), or per cent of the limit (60%)")
+	f.StringVar(&r.keep, "keep", "", "keep usage at this, as --to, for a while: little by little, and less when the target feels it")
+	f.DurationVar(&r.keeps.Every, "every", 30*time.Second, "--keep: look so often")
+	f.DurationVar(&r.keeps.For, "for", 10*time.Minute, "--keep: for so long; interrupting it ends it too")
 	f.DurationVar(&r.opt.Observe, "observe", 10*time.Second, "watch for so long which files are used; 0 does not watch")
 	f.DurationVar(&r.opt.Verify, "verify", 0, "look again after so long what was read again")
 	f.BoolVar(&r.yes, "yes", false, "do it")
@@ -71,6 +93,8 @@ not supported here, 5 internal error, 6 applied but goal missed, 7 stopped by a 
 	f.BoolVar(&r.opt.IncludeShared, "include-shared", false, "also what others use or are charged for")
 	f.BoolVar(&r.opt.AllowSwap, "allow-swap", false, "the kernel may swap")
 	f.BoolVar(&r.opt.AllowLimit, "allow-limit", false, "v1: lower the limit for moments; a burst meanwhile can be OOM-killed")
+	f.BoolVar(&r.dying, "dying", false, "release removed cgroups that the kernel still keeps: of the node, or below TARGET")
+	f.BoolVar(&r.opt.AllowAncestor, "allow-ancestor", false, "--dying: also by a knob of a cgroup above, though living ones lose by it")
 	f.BoolVar(&r.opt.AllowForceEmpty, "allow-force-empty", false, "v1: memory.force_empty takes hot pages too")
 	f.BoolVar(&r.opt.Really, "really", false, "also a pod, a slice, a runtime")
 	f.BoolVar(&r.history, "history", false, "print what was done before, and stop")
@@ -94,6 +118,9 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	case a.redact:
 		return usageError("reclaim has nothing to redact: it takes no --redact")
 	}
+	if r.dying && len(args) == 0 {
+		args = []string{"/"}
+	}
 	target, err := a.target(args)
 	if err != nil {
 		return err
@@ -102,38 +129,80 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return err
 	}
 	a.timeout += r.opt.Observe + r.opt.Verify + 2*time.Minute // for the steps
+	if !r.yes {
+		a.timeout += longestAnswer
+	}
+	if r.keep != "" {
+		a.timeout += r.keeps.For
+	}
 	r.opt.Root = a.hostRoot
 	r.opt.Guardian = []string{"/proc/self/exe", guardianCommand}
 	r.opt.Writer = []string{"/proc/self/exe", writerCommand}
-	r.opt.Why = "memwhy reclaim " + strings.Join(args, " ")
+	r.opt.Why = "memwhy " + strings.Join(a.typed, " ")
 	r.opt.Progress = func(text string) { fmt.Fprintln(a.stderr, text) }
-	n, err := a.open(cmd.Context())
+	ctx, acting, cancel := untilActing(cmd.Context())
+	defer cancel()
+	n, err := a.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer n.Close()
-	p, err := n.PlanReclaim(target, r.opt)
+	plan, as := n.PlanReclaim, render.Reclaim
+	switch {
+	case r.dying:
+		plan, as = n.PlanRelease, render.Release
+	case r.keep != "":
+		plan = func(target string, opt wire.ReclaimOptions) (*wire.Reclaiming, error) {
+			return n.PlanKeep(target, opt, r.keeps)
+		}
+		as = render.Keep
+	}
+	planned := time.Now()
+	p, err := plan(target, r.opt)
 	if err != nil {
 		return reclaimError(err)
 	}
 	show := func() error {
-		return a.write(p.Report, nil, func() []byte { return render.Reclaim(p.Report, false) }, func() []byte { return render.Reclaim(p.Report, true) })
+		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
-	if p.Empty() {
+	if p.Empty() && r.keep == "" {
 		return show()
 	}
 	if !r.yes {
 		if err := show(); err != nil || !a.asks(stdin, p.Report.Plan.ExpectBytes) {
 			return err
 		}
+		if time.Since(planned) > r.opt.Observe+longestAnswer {
+			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), "plan again"}
+		}
 	}
-	if err := p.Apply(cmd.Context()); err != nil {
+	acting()
+	if r.keep != "" {
+		err = p.Keep(cmd.Context(), r.keeps)
+	} else {
+		err = p.Apply(cmd.Context())
+	}
+	if err != nil {
 		return reclaimError(err)
 	}
 	if err := show(); err != nil {
 		return err
 	}
+	if r.keep != "" {
+		return kept(p)
+	}
 	return outcome(p)
+}
+
+// kept is the exit code of keeping usage at an amount.
+func kept(p *wire.Reclaiming) error {
+	switch k := p.Report.Keep; {
+	case k.Stopped != "":
+		return &coded{exitStopped, fmt.Errorf("ended by a guard: %s", k.Stopped), ""}
+	case !k.Met:
+		return &coded{exitMissed, errors.New("usage is more than was to be kept"), ""}
+	}
+	return nil
 }
 
 // outcome is the exit code of what was done.
@@ -165,18 +234,24 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 // amounts reads the amounts of the flags.
 func (r *reclaiming) amounts() error {
 	one := 0
-	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.cold} {
+	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.keep != "", r.cold} {
 		if is {
 			one++
 		}
 	}
 	switch {
 	case one > 1:
-		return usageError("one of --cold, --file, --all-cache, --to")
+		return usageError("one of --cold, --file, --all-cache, --to, --keep")
+	case r.dying && r.to+r.keep != "":
+		return usageError("--dying releases what is removed: it takes no --to or --keep")
+	case r.keeps.Every < time.Second || r.keeps.Every > time.Hour || r.keeps.For < r.keeps.Every || r.keeps.For > 7*24*time.Hour:
+		return usageError("--every, --for: want 1s to 1h, and up to a week")
+	case r.opt.AllowAncestor && !r.dying:
+		return usageError("--allow-ancestor: of --dying alone")
 	case r.opt.Observe < 0 || r.opt.Observe > time.Hour || r.opt.Verify < 0 || r.opt.Verify > time.Hour:
 		return usageError("--observe, --verify: want up to an hour")
 	}
-	if text := r.to; text != "" {
+	if text := r.to + r.keep; text != "" {
 		to, percent, err := amount(text)
 		if err != nil {
 			return err
@@ -221,7 +296,9 @@ func reclaimError(err error) error {
 	case errors.Is(err, remedy.ErrPattern), errors.Is(err, remedy.ErrAmount), errors.Is(err, remedy.ErrNoMatch), errors.Is(err, wire.ErrNoLimit):
 		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
 	case errors.Is(err, wire.ErrInexact):
-		return &coded{exitUsage, err, "memwhy ps -o wide has whole names"}
+		return &coded{exitUsage, err, ""}
+	case errors.Is(err, wire.ErrNoDying):
+		return &coded{exitNotAllowed, err, "memwhy doctor says what a census needs"}
 	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, wire.ErrPending):

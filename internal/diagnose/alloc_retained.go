@@ -49,7 +49,7 @@ type keeper struct {
 	anon    int64 // its anonymous memory
 	managed int64 // of it, by those who tell
 	idle    int64 // of managed
-	pieces  int64 // free in malloc, in pieces of pages: nobody can give them back
+	pieces  int64 // free between blocks in use: nobody can give them back
 }
 
 // keepers are the processes that hold anonymous memory, the most idle first.
@@ -71,12 +71,8 @@ func (f *facts) keepers() []keeper {
 				continue
 			}
 			k.idle += int64(share * float64(r.Heap.Idle))
-			if r.Name == runtimes.Glibc {
-				k.pieces += int64(share * float64(r.Heap.Committed-r.Heap.Used-r.Heap.Idle))
-				k.managed += int64(share * float64(r.Heap.Committed))
-				continue
-			}
-			k.managed += int64(share * float64(r.Heap.Used+r.Heap.Idle))
+			k.pieces += int64(share * float64(r.Pieces()))
+			k.managed += int64(share * float64(r.Heap.Used+r.Heap.Idle+r.Pieces()))
 		}
 		k.idle, k.managed, k.pieces = min(k.idle, k.anon), min(k.managed, k.anon), max(0, min(k.pieces, k.anon))
 		f.kept = append(f.kept, k)
@@ -114,7 +110,7 @@ func retained(f *facts) []report.Finding {
 				}}
 			}
 			r.Evidence = append(r.Evidence, report.Evidence{
-				Statement: f.processName(k.process) + ": " + m.Sentence(f.Printer), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
+				Statement: f.Say("%s: %s", f.processName(k.process), m.Sentence(f.Printer)), Source: k.process.Heaps.Source, Value: fmt.Sprint(m.Heap.Idle),
 			})
 		}
 	}

@@ -16,7 +16,8 @@ var anonLeak = Rule{
 	Doc: Doc{
 		Means: `Between the first and the last look anonymous memory grew by more than the kernel's counters may be wrong, early in the window and late in it, and each low stands above the one before. ` +
 			`The bytes are the growth within the window. The process and the kind of mappings that grew most are named when they are half of it. ` +
-			`A program that is starting, or filling a cache of its own, looks the same for a while.`,
+			`A program that is starting, or filling a cache of its own, looks the same for a while. ` +
+			`Within less than 10 minutes no growth is told that is less than an eighth of what was allocated and freed meanwhile: the looks may have met it high by chance.`,
 		Grades: "info; seen for 10 minutes or more: notice when the deciding limit is reached within a day at this rate, warning within an hour.",
 		Needs:  []string{"two looks: --watch, or --from with --since", "memory.stat: anon (rss)", "for the process /proc/PID/smaps at both ends"},
 		Verify: []string{"memwhy explain <cgroup> --watch 10m -o wide", "while sleep 10; do grep -E '^(total_)?(anon|rss) ' /sys/fs/cgroup/<cgroup>/memory.stat; done"},
@@ -31,11 +32,11 @@ var anonLeak = Rule{
 }
 
 func leaks(f *facts) []report.Finding {
-	if f.trend == nil {
+	if f.trend == nil || f.trend.Restarted {
 		return nil
 	}
 	l, ok := f.trend.Line(trend.Anon)
-	if !ok || l.Shape() != trend.Rising || l.Change() < fewBytes {
+	if !ok || l.Shape() != trend.Rising || l.Change() < fewBytes || f.blurred(l) {
 		return nil
 	}
 	m, named := f.grower(l.Change())
@@ -52,8 +53,8 @@ func leaks(f *facts) []report.Finding {
 	if named {
 		title += f.Say("; most of it is of %s", f.processName(m.Process))
 		if 2*m.Grew >= m.Anon {
-			title += f.Say(", in %s", m.Part)
-			e = append(e, report.Evidence{Statement: f.Say("%s: growth of %s", f.processName(m.Process), m.Part), Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
+			title += f.Say(", in %s", f.Of(m.Part))
+			e = append(e, report.Evidence{Statement: f.Say("%s: growth of %s", f.processName(m.Process), f.Of(m.Part)), Source: fmt.Sprintf("/proc/%d/smaps", m.Process.PID), Value: fmt.Sprint(m.Grew)})
 		}
 	}
 	r := f.cause(codeLeak, l.Change(), confidence, title+when, e...)

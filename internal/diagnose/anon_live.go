@@ -53,14 +53,11 @@ func liveAnon(f *facts) []report.Finding {
 	r := f.cause(codeAnon, bytes, confidence, f.Say("anonymous memory, which only its processes can give back"), f.counters(f.Say("anonymous memory in the counters"), "anon"))
 	r.PartOf = codeLeak
 	for i, p := range list[:min(len(list), 3)] {
-		what := ""
-		if parts := mapping.Parts(p.process, 1); len(parts) > 0 {
-			what = f.Say(", mostly %s", parts[0].Name)
-		}
+		what := f.mostly(p)
 		if i == 0 && 2*p.bytes > all {
-			r.Title += f.Say("; most of it is held by %s%s", f.processName(p.process), what)
+			r.Title += f.Say("; most of it is held by %s%s", f.processName(p.process), what) + f.native(p)
 			if fits := f.fits(p.process); fits != "" {
-				r.Title += "; " + fits
+				r.Title = f.Say("%s; %s", r.Title, fits)
 			}
 		}
 		r.Evidence = append(r.Evidence, report.Evidence{
@@ -68,12 +65,19 @@ func liveAnon(f *facts) []report.Finding {
 		})
 		r.Evidence = append(r.Evidence, f.managedBy(p.process)...)
 	}
+	if len(list) > 0 && 2*list[0].bytes <= all {
+		r.Title += f.manyAlike(list, all)
+	}
+	forked, e := f.copies()
+	r.Title, r.Evidence = r.Title+forked, append(r.Evidence, e...)
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.typed()), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	if len(list) > 0 {
-		if cure := f.bound(list[0].process); cure != "" {
+		if rt, ok := f.outside(list[0]); ok && rt.Name == runtimes.JVM {
+			r.Remedies[1].Command = f.Say("jcmd PID VM.native_memory, of a JVM that was started with -XX:NativeMemoryTracking=summary; -XX:MaxDirectMemorySize, fewer threads, MALLOC_ARENA_MAX")
+		} else if cure := f.bound(list[0].process); cure != "" {
 			r.Remedies[1].Command = f.Say("a heap profile; %s", cure)
 		}
 	}
@@ -95,7 +99,7 @@ func (f *facts) managedBy(p *snapshot.Process) (list []report.Evidence) {
 	for _, r := range runtimes.Of(f.Printer, p) {
 		switch text := r.Sentence(f.Printer); {
 		case text != "":
-			list = append(list, report.Evidence{Statement: f.processName(p) + ": " + text, Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
+			list = append(list, report.Evidence{Statement: f.Say("%s: %s", f.processName(p), text), Source: p.Heaps.Source, Value: fmt.Sprint(r.Heap.Committed)})
 		case r.Unknown != "":
 			list = append(list, report.Evidence{Statement: f.Say("%s is managed by %s", f.processName(p), r.Title(f.Printer)), Source: p.Heaps.Source, Value: r.Unknown})
 		}

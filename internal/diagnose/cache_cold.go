@@ -41,9 +41,14 @@ func cold(f *facts) []report.Finding {
 		return nil
 	}
 	confidence, seen := f.coldness()
-	r := f.cause(codeCold, d.rest, confidence, f.Say("page cache: files that were read or written, and that nobody is seen to use%s", f.most(codeCold, d.rest)),
+	title := f.Say("page cache: files that were read or written, and that nobody is seen to use%s", f.most(codeCold, d.rest))
+	perhaps, e := f.busy(d.rest)
+	if perhaps != "" {
+		confidence, title = low, perhaps+f.most(codeCold, d.rest)
+	}
+	r := f.cause(codeCold, d.rest, confidence, title,
 		f.counters(seen, "file", "active_file", "inactive_file", "file_mapped", "file_dirty", "file_writeback"))
-	r.Evidence = append(r.Evidence, f.files(codeCold)...)
+	r.Evidence = append(append(r.Evidence, e...), f.files(codeCold)...)
 	r.Remedies = []report.Remedy{
 		f.giveBack(),
 		f.lookAtFiles(""),
@@ -66,13 +71,8 @@ func (f *facts) coldness() (confidence, seen string) {
 	return low, f.Say("some of it is active: touched twice at some time, and nothing makes it inactive without pressure; one look sees no reads")
 }
 
-// most names the file that is most of a part.
-func (f *facts) most(code string, of int64) string {
-	if list := f.divide().parts[code]; len(list) > 0 && 2*list[0].bytes > of {
-		return f.Say("; most of it is %s", list[0].name)
-	}
-	return ""
-}
+// most names the file that is most of a part, or the directory whose files are.
+func (f *facts) most(code string, of int64) string { return f.where(f.divide().parts[code], of) }
 
 // LRU names the page reclaim engine: mglru, classic or unknown. A kernel that does
 // not count refaults of anonymous pages (before 5.9) is older than the

@@ -83,7 +83,9 @@ func (f *facts) census() (c *snapshot.Census, within []bool, ok bool) {
 type share struct {
 	name  string
 	bytes int64
-	inode *snapshot.CensusInode // of a file that a census found
+
+	inode  *snapshot.CensusInode // of a file that a census found; then that has the name
+	cgroup string                // which is charged for it
 }
 
 // largest puts the largest first and says what they are.
@@ -92,7 +94,7 @@ func (f *facts) largest(list []share, what string) report.Evidence {
 	slices.SortStableFunc(list, func(a, b share) int { return cmp.Compare(b.bytes, a.bytes) })
 	var values []string
 	for _, s := range list[:min(len(list), shown)] {
-		values = append(values, fmt.Sprintf("%s %d", s.name, s.bytes))
+		values = append(values, fmt.Sprintf("%s %d", f.nameOf(s), s.bytes))
 	}
 	if more := len(list) - shown; more > 0 {
 		values = append(values, f.Say("and %d more", more))
@@ -106,6 +108,7 @@ const tmpfs = 0x01021994
 // cached is the target's page cache, each byte in one part.
 type cached struct {
 	deleted, dirty, mapped, rest int64
+	used                         int64 // neither of these, and seen to be used while it was watched
 	gone                         int64 // the part of deleted that is dirty
 	counted                      bool  // by a census; without one deleted is not known, mapped is a lower bound
 	parts                        map[string][]share
@@ -132,7 +135,8 @@ func (f *facts) divideOnce() cached {
 		return n
 	}
 	var d cached
-	if sum, ok := f.countFiles(); ok {
+	sum, ok := f.countFiles()
+	if ok {
 		d = sum
 		d.deleted = take(sum.deleted)
 		if n, ok := a.State["dirty"]; ok { // a reader can see it again; deleted files are in it
@@ -144,6 +148,7 @@ func (f *facts) divideOnce() cached {
 		d.dirty = take(a.State["dirty"] + a.State["writeback"])
 		d.mapped = take(a.State["mapped"] - f.account(ledger.Shmem) - a.State["onAnonLists"])
 	}
+	d.used = take(max(sum.used, f.cameBack()))
 	d.rest = left
 	return d
 }
@@ -155,59 +160,54 @@ func (f *facts) countFiles() (d cached, ok bool) {
 		return d, false
 	}
 	d.counted, d.parts = true, map[string][]share{}
-	files := map[int]*snapshot.PageState{}
-	for i := range c.Files {
-		if row := &c.Files[i]; within[row.Group] {
-			if files[row.Inode] == nil {
-				files[row.Inode] = &snapshot.PageState{}
-			}
-			files[row.Inode].Add(*row.PageState)
-		}
+	type sum struct {
+		snapshot.PageState
+		inode, group int
 	}
-	for i, st := range files {
-		if i < 0 {
+	at, sums := map[int]int{}, []sum{}
+	for i := range c.Files {
+		row := &c.Files[i]
+		if !within[row.Group] || row.Inode < 0 {
 			continue
 		}
-		in := &c.Inodes[i]
+		k, seen := at[row.Inode]
+		if !seen {
+			k = len(sums)
+			at[row.Inode], sums = k, append(sums, sum{inode: row.Inode, group: row.Group})
+		}
+		sums[k].Add(*row.PageState)
+	}
+	for i := range sums {
+		st, in, by := &sums[i], &c.Inodes[sums[i].inode], c.Groups[sums[i].group].Path
 		if in.Magic == tmpfs {
 			continue
 		}
 		dirty := min(st.Bytes, max(0, st.Dirty)+max(0, st.Writeback))
 		mapped := min(st.Bytes-dirty, max(0, st.Mapped))
+		used := min(st.Bytes-dirty-mapped, f.usedAgain(in))
 		if in.Deleted {
 			d.deleted += st.Bytes
 			d.gone += dirty
-			d.note(codeDeleted, in, st.Bytes)
+			d.note(codeDeleted, in, by, st.Bytes)
 			continue
 		}
 		d.dirty += dirty
 		d.mapped += mapped
-		d.note(codeDirty, in, dirty)
-		d.note(codeHot, in, mapped)
-		d.note(codeCold, in, st.Bytes-dirty-mapped)
+		d.used += used
+		d.note(codeDirty, in, by, dirty)
+		d.note(codeHot, in, by, mapped+used)
+		d.note(codeCold, in, by, st.Bytes-dirty-mapped-used)
 	}
 	for _, list := range d.parts {
-		slices.SortFunc(list, func(a, b share) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.name, b.name)) })
+		order(list)
 	}
 	return d, true
 }
 
-func (d *cached) note(code string, in *snapshot.CensusInode, bytes int64) {
+func (d *cached) note(code string, in *snapshot.CensusInode, cgroup string, bytes int64) {
 	if bytes > 0 {
-		d.parts[code] = append(d.parts[code], share{fileName(in), bytes, in})
+		d.parts[code] = append(d.parts[code], share{bytes: bytes, inode: in, cgroup: cgroup})
 	}
-}
-
-func fileName(in *snapshot.CensusInode) string {
-	switch {
-	case in.Type == "bdev":
-		return fmt.Sprintf("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
-	case in.Path == "":
-		return fmt.Sprintf("%s inode %d", in.Type, in.Number)
-	case in.Pseudo, strings.HasPrefix(in.Path, "/"):
-		return in.Path
-	}
-	return "/" + in.Path
 }
 
 // files is the evidence of a census for one part, where there is one.
@@ -216,7 +216,7 @@ func (f *facts) files(code string) []report.Evidence {
 	if len(list) == 0 {
 		return nil
 	}
-	return []report.Evidence{f.largest(list, f.Say("files, by their paths in their file systems"))}
+	return []report.Evidence{f.largest(list, f.Say("files, as the container sees them"))}
 }
 
 // lookAtFiles is the next command for everything that is a file.

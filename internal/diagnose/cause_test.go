@@ -128,6 +128,7 @@ func causes() map[string]fixture {
 		codeMisread:  {charged(110, "file", 80, "active_file", 80, "anon", 20), charged(110, "anon", 90, "file", 10, "active_file", 10), high, 80, "cannot be freed: an alert on it is wrong"},
 		codeChurn:    {watched(charged(200, "anon", 90, "file", 10), nil, "pgfault", 30_000, "pgpgin", 30_000), watched(charged(200, "anon", 90, "file", 10), []int{60, 65, 70, 75, 80, 85, 90}, "pgfault", 8_000, "pgpgin", 8_000), high, -1, "freed again"},
 		codeLeak:     {watched(charged(200, "anon", 90, "file", 10), []int{60, 65, 70, 75, 80, 85, 90}), watched(charged(200, "anon", 90, "file", 10), []int{60, 75, 90, 90, 90, 90, 90}), medium, 30, "most of it is of app (pid 7), in heap"},
+		codeFilling:  {growingFile(30), growingFile(0), high, 30, "most of it is /var/log/app.log, which app (pid 7) writes"},
 		codeIdle:     {watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 3), watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 30_000, "pgpgin", 0), high, 90, "did not touch within 6.0 s"},
 
 		codeThrottle:  {atHigh(98, 3), atHigh(200, 3), high, 100, "slows its processes down, 3 times so far"},

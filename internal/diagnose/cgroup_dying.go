@@ -89,10 +89,28 @@ func dying(f *facts) []report.Finding {
 		return nil
 	}
 	r.Code = codeDying
+	if left := f.leftInMemory(); held > 0 && 2*left > held { // deleting the files is the cure
+		r.PartOf = codeTmpfs
+	}
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: "memwhy advisories", Cost: f.Say("none")},
 	}
 	return []report.Finding{r}
+}
+
+// leftInMemory is what of memory files removed cgroups below the target are still
+// charged for.
+func (f *facts) leftInMemory() (bytes int64) {
+	c, within, ok := f.census()
+	if !ok {
+		return 0
+	}
+	for i := range c.Groups {
+		if g := &c.Groups[i]; within[i] && g.Dying && g.Shmem > 0 {
+			bytes = min(bytes+g.Shmem, maxSum)
+		}
+	}
+	return bytes
 }
 
 // dyingBelow is the kernel's count for the target, which version 2 has.

@@ -64,7 +64,7 @@ func ids(f *facts) []report.Finding {
 	case f.node.Old():
 		at := f.Say("at least ")
 		if taken.DeadByIndex > taken.Dead {
-			at = "about "
+			at = f.Say("about ")
 		}
 		r.Title = f.Say("%s%d of %d ids of memory cgroups are taken (%.1f%%)", at, used, advisory.MaxIDs, 100*float64(used)/advisory.MaxIDs)
 		if dead > 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/ledger"
+	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -54,6 +55,7 @@ const (
 	codeCold      = "cache.cold"
 	codeDeleted   = "cache.deleted-open"
 	codeDirty     = "cache.dirty"
+	codeFilling   = "cache.filling"
 	codeHot       = "cache.hot"
 	codeIdle      = "cache.idle-held"
 	codeDying     = "cgroup.dying"
@@ -103,7 +105,7 @@ var (
 func Rules() []Rule {
 	return []Rule{
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
-		cacheCold, cacheDeletedOpen, cacheDirty, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
 		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
@@ -134,6 +136,8 @@ type facts struct {
 	within  []bool   // of the census's groups, see census
 	kept    []keeper // see keepers, once asked for
 	trend   *trend.Trend
+	moves   map[snapshot.FileID]*trend.FileMove // see moved, once asked for
+	places  *mounts.Names                       // see fileName, once asked for
 }
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }

@@ -67,7 +67,7 @@ func (f *facts) known(j advisory.Judgement) report.Finding {
 		r.Confidence = medium
 	}
 	if len(j.Evidence) > 1 { // the first is the version
-		r.Title += ": " + j.Evidence[1].Statement
+		r.Title = f.Say("%s: %s", r.Title, j.Evidence[1].Statement)
 	}
 	switch j.ID {
 	case slabLeak:

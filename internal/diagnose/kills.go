@@ -202,8 +202,9 @@ func (f *facts) shorten(t report.OOMRecord, more string) string {
 			s = strings.Replace(s, aside, "", 1)
 		}
 	}
-	if head, tail, ok := strings.Cut(s, ": "); ok && more != "" {
-		return head + more + ": " + tail
+	colon := f.Say("%s: %s", "", "")
+	if head, tail, ok := strings.Cut(s, colon); ok && more != "" {
+		return head + more + colon + tail
 	}
 	return s
 }

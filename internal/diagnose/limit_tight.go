@@ -52,7 +52,7 @@ func tight(f *facts) []report.Finding {
 	}
 	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {
 		if cure := f.bound(list[0].process); cure != "" {
-			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: f.processName(list[0].process) + ": " + cure, Cost: f.Say("more work for a garbage collector")})
+			r.Remedies = append(r.Remedies, report.Remedy{Kind: "app", Command: f.Say("%s: %s", f.processName(list[0].process), cure), Cost: f.Say("more work for a garbage collector")})
 		}
 	}
 	return []report.Finding{r}

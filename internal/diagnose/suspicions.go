@@ -88,17 +88,20 @@ func (f *facts) allocator(found []report.Finding) report.Suspicion {
 	}
 	// What the accounts of runtimes cover, and whose do not.
 	var managed, idle, pieces int64
-	silent := ""
+	silent, fragmented, most := "", "", int64(0)
 	for _, k := range f.keepers() {
 		managed, idle, pieces = min(managed+k.managed, maxSum), min(idle+k.idle, maxSum), min(pieces+k.pieces, maxSum)
 		for _, r := range k.all {
+			if r.Pieces() > most {
+				fragmented, most = f.Say("%s in %s", r.Title(f.Printer), f.processName(k.process)), r.Pieces()
+			}
 			if silent == "" && r.Heap.Idle < 0 && r.Unknown != "" && 4*k.anon >= anon {
-				silent = f.processName(k.process) + ": " + r.Unknown
+				silent = f.Say("%s: %s", f.processName(k.process), r.Unknown)
 			}
 		}
 	}
 	if anon > 0 && 4*pieces >= anon && f.matters(pieces) {
-		return report.Suspicion{ID: id, Answer: likely, Because: f.Say("%s of malloc is free in pieces smaller than a page, between blocks in use: fragmented, and nothing can give it back", size.Text(pieces))}
+		return report.Suspicion{ID: id, Answer: likely, Because: f.Say("%s is free in pieces between blocks in use, most of it by %s: fragmented, and nothing can give it back", size.Text(pieces), fragmented)}
 	}
 	because := f.Say("of %s that runtimes and allocators account for, %s is free and kept", size.Text(managed), size.Text(idle))
 	switch {

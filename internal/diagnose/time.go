@@ -42,6 +42,12 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 		}
 		return report.Suspicion{ID: id, Answer: answer, Because: r.Title}, true
 	}
+	if f.trend.Restarted {
+		return report.Suspicion{ID: id, Answer: cannotTell, Because: f.restarted()}, true
+	}
+	if because := f.cacheGrew(); because != "" {
+		return report.Suspicion{ID: id, Answer: unlikely, Because: because}, true
+	}
 	told := map[trend.Shape]string{
 		trend.Plateau:   words.Key("it rose and stopped: %s by %s within %s"),
 		trend.Sawtooth:  words.Key("it goes up and down, as with a garbage collector: %s, by %s within %s"),
@@ -52,8 +58,11 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 	for _, shape := range []trend.Shape{trend.Rising, trend.Unsettled, trend.Plateau, trend.Sawtooth, trend.Falling} {
 		for _, path := range []string{trend.Anon, trend.Shmem, trend.Kernel, trend.Sock} {
 			l, ok := f.trend.Line(path)
-			if !ok || l.Shape() != shape {
+			if !ok || l.Shape() != shape || shape == trend.Unsettled && 100*l.Span() < f.w.Usage {
 				continue
+			}
+			if path == trend.Anon && f.blurred(l) {
+				return report.Suspicion{ID: id, Answer: cannotTell, Because: f.blur(l)}, true
 			}
 			answer := map[trend.Shape]string{trend.Rising: likely, trend.Unsettled: cannotTell}[shape]
 			if answer == "" {
@@ -101,6 +110,9 @@ func (f *facts) churning(found []report.Finding) (report.Suspicion, bool) {
 	bytes, _, known := f.turnover()
 	if !known {
 		return report.Suspicion{}, false
+	}
+	if l, ok := f.trend.Line(trend.Anon); ok && bytes <= l.Noise {
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("hardly a page fault within %s: nothing was allocated", f.window())}, true
 	}
 	return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
 }
@@ -185,4 +197,40 @@ func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
 		Statement: f.Say("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
 		Source:    source, Value: fmt.Sprintf("first %d, last %d, median slope %d bytes/s", l.Bytes[0], l.Bytes[len(l.Bytes)-1], int64(l.Slope())),
 	}
+}
+
+// cacheGrew says that what grew is what the kernel takes back.
+func (f *facts) cacheGrew() string {
+	file, ok := f.trend.Line(trend.File)
+	if !ok || file.Change() < fewBytes || file.Change() <= file.Noise {
+		return ""
+	}
+	for _, path := range []string{trend.Anon, trend.Shmem, trend.Kernel, trend.Sock} {
+		if l, ok := f.trend.Line(path); ok && 4*l.Change() > file.Change() {
+			return ""
+		}
+	}
+	return f.Say("what grew within %s is page cache, by %s: that does not leak, the kernel takes it back", f.window(), size.Text(file.Change()))
+}
+
+// blurred reports a rise that is small beside what came and went meanwhile: few looks
+// within a short window meet it high or low by chance.
+func (f *facts) blurred(l *trend.Line) bool {
+	bytes, _, known := f.turnover()
+	return known && l.Shape() == trend.Rising && f.trend.Window < longWatch && bytes/8 > l.Change()
+}
+
+func (f *facts) blur(l *trend.Line) string {
+	bytes, _, _ := f.turnover()
+	return f.Say("anonymous memory is %s more after %s, while page faults brought %s: a watch of 10 minutes or more tells one from the other", size.Text(l.Change()), f.window(), size.Text(bytes))
+}
+
+// restarted says why no slope goes through the window.
+func (f *facts) restarted() string {
+	l, ok := f.trend.Line(trend.Anon)
+	if !ok || len(l.Bytes) == 0 {
+		return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; a new watch tells, from here on", f.window())
+	}
+	return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; anonymous memory was %s and is %s; a new watch tells, from here on",
+		f.window(), size.Text(l.Bytes[0]), size.Text(l.Bytes[len(l.Bytes)-1]))
 }

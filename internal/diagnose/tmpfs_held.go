@@ -1,12 +1,13 @@
 package diagnose
 
 import (
-	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -44,19 +45,65 @@ func held(f *facts) []report.Finding {
 	list := f.memoryFileList()
 	what := ""
 	if len(list) > 0 {
-		e = append(e, f.largest(list, f.Say("memory files, by their paths in their file systems or the kernel's labels")))
-		what = ": " + f.kinds(list)
-		if 2*list[0].bytes > bytes {
-			what += f.Say("; most of it is %s", list[0].name)
+		e = append(e, f.largest(list, f.Say("memory files, as the container sees them, or the kernel's labels")))
+		what = f.Say(": %s", f.kinds(list))
+		if first := list[0].inode; !first.Pseudo || strings.HasPrefix(first.Path, "memfd:") || 2*list[0].bytes <= bytes { // else the kind says it all
+			what += f.where(list, bytes)
 		}
 	}
+	if left := f.leftInMemory(); 2*left > bytes {
+		what += f.Say("; removed cgroups wrote %s of it, and it stays without them", size.Text(left))
+	}
+	who, seen := f.attached(bytes)
+	what, e = what+who, append(e, seen...)
 	r := f.cause(codeTmpfs, bytes, confidence, f.Say("memory files, which only deleting or swap gives back%s", what), e...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
 		{Kind: "app", Command: f.Say("delete the files, close the memfd, detach and remove the segment"), ExpectBytes: ptr(bytes), Cost: f.Say("the contents are gone")},
 		{Kind: "limit", Command: f.Say("emptyDir with medium Memory: set sizeLimit below the container's limit"), Cost: f.Say("writes beyond it fail")},
 	}
+	if len(list) > 0 && list[0].inode.Pseudo && 2*list[0].bytes > bytes && !strings.HasPrefix(list[0].inode.Path, "memfd:") {
+		r.Remedies[1].Command, r.Remedies[2] = f.Say("the setting that sizes it (shared_buffers and the like), lower; a segment that nobody is attached to: ipcrm"), report.Remedy{
+			Kind: "limit", Command: f.Say("a limit that holds it beside everything else"), Cost: f.Say("none"),
+		}
+	}
 	return []report.Finding{r}
+}
+
+// attached are the processes that have shared memory mapped: most of it, whether they
+// used it or not, or much that they used.
+func (f *facts) attached(bytes int64) (text string, e []report.Evidence) {
+	var who *snapshot.Process
+	var most, count int64
+	for i := range f.s.Processes {
+		p := &f.s.Processes[i]
+		used, _ := p.Status.Value.Fields.Get("RssShmem")
+		if 2*used < bytes && 2*sharedSpace(p) < bytes {
+			continue
+		}
+		if count++; who == nil || used > most {
+			most, who = used, p
+		}
+	}
+	if who == nil {
+		return "", nil
+	}
+	text = f.Say(", which %s has mapped", f.processName(who))
+	if count > 1 {
+		text = f.Say(", which %s and %s have mapped", f.processName(who), f.Count(count-1, "1 more", "%d more"))
+	}
+	return text, []report.Evidence{{Statement: f.Say("shared memory that %s has used", f.processName(who)), Source: fmt.Sprintf("/proc/%d/status", who.PID), Value: fmt.Sprintf("RssShmem %d", most)}}
+}
+
+// sharedSpace is the largest shared mapping of memory without a disk behind it.
+func sharedSpace(p *snapshot.Process) (most int64) {
+	for i := range p.Smaps.Value.Maps {
+		m := &p.Smaps.Value.Maps[i]
+		if n := m.End - m.Start; m.Perms[3] == 's' && n < maxSum && (strings.HasPrefix(m.Name, "/dev/zero") || strings.HasPrefix(m.Name, "/SYSV") || strings.HasPrefix(m.Name, "/memfd:") || strings.HasPrefix(m.Name, "/dev/shm/")) {
+			most = max(most, int64(n))
+		}
+	}
+	return most
 }
 
 // memoryFiles is the kernel's counter, or on kernels without one what a census
@@ -80,19 +127,20 @@ func (f *facts) memoryFileList() []share {
 	if !ok {
 		return nil
 	}
-	sums := map[int]int64{}
+	sums, by := map[int]int64{}, map[int]string{}
 	for i := range c.Files {
 		if row := &c.Files[i]; within[row.Group] && row.Inode >= 0 && c.Inodes[row.Inode].Magic == tmpfs {
 			sums[row.Inode] += row.Bytes
+			by[row.Inode] = c.Groups[row.Group].Path
 		}
 	}
 	var list []share
 	for i, n := range sums {
 		if n > 0 {
-			list = append(list, share{fileName(&c.Inodes[i]), n, &c.Inodes[i]})
+			list = append(list, share{bytes: n, inode: &c.Inodes[i], cgroup: by[i]})
 		}
 	}
-	slices.SortFunc(list, func(a, b share) int { return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.name, b.name)) })
+	order(list)
 	return list
 }
 
@@ -100,7 +148,14 @@ func (f *facts) memoryFileList() []share {
 // without a name.
 func (f *facts) kinds(list []share) string {
 	var parts []string
+	var all int64
 	for _, s := range list {
+		all += s.bytes
+	}
+	for _, s := range list { // the largest first
+		if 20*s.bytes < all && len(parts) > 0 {
+			break
+		}
 		kind := f.Say("files on tmpfs")
 		switch in := s.inode; {
 		case !in.Pseudo:

@@ -89,7 +89,7 @@ type doctor struct {
 
 func (d *doctor) source(t snapshot.Trial, shows string) {
 	s := report.DoctorSource{ID: t.ID, State: "ok", Shows: d.Of(shows), How: []string{}}
-	s.Why, _ = name(d.Of(cmp.Or(t.Err, t.Note)))
+	s.Why, _ = name(cmp.Or(d.Of(t.Err), strings.Join(told(d.Printer, t.Notes), "; ")))
 	switch t.State {
 	case snapshot.Denied:
 		s.State = "refused"
@@ -258,7 +258,7 @@ func (d *doctor) facts() {
 		ns, ok := n.r.Get()
 		switch {
 		case !ok:
-			fact(n.id, d.Say("unknown: %s", n.r.Err), "")
+			fact(n.id, d.Say("unknown: %s", d.Of(n.r.Err)), "")
 		case ns == n.first:
 			fact(n.id, d.Say("the node's own"), "")
 		default:
@@ -273,7 +273,7 @@ func (d *doctor) facts() {
 	}
 	switch b, ok := d.a.Lockdown.Get(); {
 	case !ok:
-		fact("lockdown", d.Say("none: %s", d.a.Lockdown.Err), "")
+		fact("lockdown", d.Say("none: %s", d.Of(d.a.Lockdown.Err)), "")
 	case strings.Contains(string(b), "[confidentiality]"):
 		fact("lockdown", "confidentiality", d.Say("no kernel memory may be read: no page census by BPF"))
 	default:

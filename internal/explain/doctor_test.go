@@ -92,7 +92,7 @@ func TestDoctor(t *testing.T) {
 		}, "run it in the node's own user namespace.", snapshot.TryKmsg, "--userns=host"},
 		"a pid namespace": {func(a *snapshot.Access) { a.PID.Value = "pid:[1]" }, "Nothing refuses, but a namespace hides a part of the node: see below.", "", ""},
 		"a part": {func(a *snapshot.Access) {
-			change(a, snapshot.TryProcesses, snapshot.Trial{State: snapshot.Present, Part: true, Note: "1 of 9"})
+			change(a, snapshot.TryProcesses, snapshot.Trial{State: snapshot.Present, Part: true, Notes: []words.Text{words.Later("1 of 9")}})
 		}, "Nothing refuses as a whole, but something does in part: see below.", "", ""},
 		"no device": {func(a *snapshot.Access) {
 			change(a, snapshot.TryKmsg, snapshot.Trial{State: snapshot.Absent, Err: "/dev/kmsg"})

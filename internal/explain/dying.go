@@ -31,31 +31,14 @@ func countedDying(d *report.Dying, s *snapshot.Snapshot) {
 		if g.Dying {
 			list = append(list, i)
 		}
-		if g.Inherited > 0 && !g.Dying {
-			row := report.Charge{Bytes: g.Inherited}
-			row.Cgroup, _ = name(g.Path)
-			d.Inherited = append(d.Inherited, row)
-		}
 	}
 	if known {
 		d.IDs.Taken, d.IDs.Live, d.IDs.Dead, d.IDs.How = &taken, ptr(taken-dead), &dead, "census"
 	}
-	slices.SortStableFunc(d.Inherited, func(a, b report.Charge) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	d.Inherited = d.Inherited[:min(len(d.Inherited), report.MaxDying)]
-	slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(ledger.Held(&c.Groups[b]), ledger.Held(&c.Groups[a])) })
-	d.Count, d.Bytes, d.How = ptr(int64(len(list))), new(int64), "census"
-	pins := &pinned{c: c, names: mounts.New(s.Mounts)}
-	pins.index(list[:min(len(list), report.MaxDying)])
-	for n, i := range list {
-		held := ledger.Held(&c.Groups[i])
-		*d.Bytes += held
-		if n >= report.MaxDying {
-			d.Omitted.Count++
-			d.Omitted.Bytes += held
-			continue
-		}
-		d.Groups = append(d.Groups, dyingGroup(&c.Groups[i], pins.of(i), s.Names))
-	}
+	var held int64
+	d.Groups, d.Omitted, held = dyingRows(s, list)
+	d.Count, d.Bytes, d.How = ptr(int64(len(list))), &held, "census"
+	d.Inherited = inherited(c, nil)
 }
 
 func dyingGroup(g *snapshot.CensusGroup, pins []report.Pin, names *snapshot.Names) report.DyingGroup {

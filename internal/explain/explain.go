@@ -67,7 +67,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	r.Advisories = advisories(p, judged)
 	r.Findings = diagnose.Find(p, s, w, node, judged)
 	over := trend.Of(s, w.Bound)
-	r.Trend = trendOf(over)
+	r.Trend = trendOf(p, s, over)
 	if s.Watch != nil {
 		for _, d := range s.Watch.Doubts {
 			r.Doubts = append(r.Doubts, p.Of(d))

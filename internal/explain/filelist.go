@@ -300,7 +300,7 @@ func filesNotSeen(p words.Printer, s *snapshot.Snapshot, r *report.Files) []repo
 		}
 	}
 	if n := refused[snapshot.Denied] + refused[snapshot.Failed]; n > 0 {
-		l.add("", example.Source, example.State, l.Say("%s (%d processes)", example.Err, n), l.Say("whether they use the files"))
+		l.add("", example.Source, example.State, l.Say("%s (%s)", l.Of(example.Err), l.Count(int64(n), "1 process", "%d processes")), l.Say("whether they use the files"))
 	}
 	for i := range s.Mounts {
 		if m := &s.Mounts[i]; m.Mounts.State == snapshot.Denied || m.Mounts.State == snapshot.Failed {

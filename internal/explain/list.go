@@ -118,22 +118,28 @@ func List(p words.Printer, base *snapshot.Snapshot, snaps []*snapshot.Snapshot, 
 	if !complete {
 		missing.add("", "the cgroup tree", snapshot.Failed, p.Say("not all of its directories could be listed"), p.Say("the other cgroups"))
 	}
-	containers := false
+	missing.census(base)
+	cold := coldness(base)
+	containers, above := false, ledger.Shared{}
 	for _, s := range snaps {
 		t := target(s)
 		if containers = containers || isContainer(t); !sel.wants(&t) {
 			continue
 		}
-		w, err := ledger.Explain(s)
+		w, err := above.Explain(s)
 		if err != nil {
 			missing.add("containers", s.Target().Usage.Source, s.Target().Usage.State, err.Error(), p.Say("cgroup %s", s.Target().Path))
 			continue
 		}
 		c := largest(w.Ledger)
-		l.Containers = append(l.Containers, report.Listed{
+		row := report.Listed{
 			Target: t, Numbers: numbers(s, w), Risk: risk(p, w, true),
 			Largest: report.Largest{Account: c.name, Bytes: c.bytes}, ColdMaxBytes: coldMax(w.Ledger),
-		})
+		}
+		if b, ok := cold[s.Target().Path]; ok {
+			row.ColdMinBytes, row.ColdMaxBytes = &b.Least, &b.Most
+		}
+		l.Containers = append(l.Containers, row)
 	}
 	slices.SortStableFunc(l.Containers, func(a, b report.Listed) int {
 		byName := cmp.Or(cmp.Compare(called(a.Target), called(b.Target)), cmp.Compare(a.Target.Cgroup, b.Target.Cgroup))
@@ -147,6 +153,14 @@ func List(p words.Printer, base *snapshot.Snapshot, snaps []*snapshot.Snapshot, 
 	missing.names(base, containers || sel.Namespace != "" || len(sel.Labels) > 0)
 	l.NotSeen = missing.rows
 	return l
+}
+
+// coldness is what a census tells of each cgroup; nothing where there is none.
+func coldness(base *snapshot.Snapshot) map[string]ledger.Bounds {
+	if c, ok := base.Census.Get(); ok && c != nil {
+		return ledger.Cold(c)
+	}
+	return nil
 }
 
 // coldMax bounds the file cache that is inactive, clean and not mapped: memory.stat

@@ -131,6 +131,13 @@ func source[T any](l *missingList, r snapshot.Reading[T], wouldShow string) {
 	}
 }
 
+// census says why there is none, when somebody wanted one.
+func (l *missingList) census(s *snapshot.Snapshot) {
+	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
+		l.add("", c.Source, c.State, c.Err, l.Of(snapshot.CensusGain))
+	}
+}
+
 func (l *missingList) sources(s *snapshot.Snapshot) {
 	t := s.Target()
 	source(l, t.Procs, l.Say("its processes"))
@@ -145,9 +152,7 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	if diagnose.LRU(s) == "unknown" {
 		source(l, s.Host.MGLRU, l.Say("which page reclaim engine is in charge"))
 	}
-	if c := s.Census; c.State != snapshot.Present && c.Err != snapshot.CensusOff && c.Source != "" {
-		l.add("", c.Source, c.State, c.Err, l.Of(snapshot.CensusGain))
-	}
+	l.census(s)
 	if c, ok := s.Census.Get(); ok && c != nil {
 		for _, r := range c.Refused {
 			l.add("", snapshot.CensusSource+" ("+string(r.Engine)+")", r.State, r.Why, l.Of(snapshot.CensusGain))

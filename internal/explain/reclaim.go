@@ -40,12 +40,8 @@ func Situation(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situa
 	if !ok {
 		return nil, fmt.Errorf("%w: %s: %s", ledger.ErrNoUsage, t.Usage.Source, t.Usage.Err)
 	}
-	si := &remedy.Situation{
-		Printer: w,
-		Target:  remedy.Group{Path: t.Path, Dir: t.Dir, Version: t.Version, ID: o.ID},
-		Usage:   usage, Cache: snapshot.Unknown, PageSize: max(s.Host.PageSize, 4096), CPUs: max(s.Host.CPUs.Value, 1),
-		Window: o.Window, MGLRU: diagnose.LRU(s) == "mglru", HasReclaim: o.HasReclaim, Swap: swaps(s),
-	}
+	si := common(w, s, &o)
+	si.Usage = usage
 	keys := ledger.KeysOf(t)
 	active, ok1 := keys.Get("active_file")
 	inactive, ok2 := keys.Get("inactive_file")
@@ -58,14 +54,32 @@ func Situation(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situa
 	if n, ok := t.Swappiness.Get(); ok {
 		si.Swappiness0 = n == 0
 	}
+	if hasFiles(s) == nil {
+		c := s.Census.Value
+		alone := !t.Hierarchical()
+		v := &visit{s: s, si: si, o: &o, inside: func(cgroup string) bool { return below(cgroup, t.Path) }}
+		if o.Before != nil {
+			v.before = earlier(o.Before, ledger.Within(o.Before, t.Path, alone))
+		}
+		v.files(ledger.Within(c, t.Path, alone), nil)
+	}
+	return si, nil
+}
+
+// common is what is known of the kernel and of whose knobs are turned.
+func common(w words.Printer, s *snapshot.Snapshot, o *Observed) *remedy.Situation {
+	t := s.Target()
+	si := &remedy.Situation{
+		Printer: w,
+		Target:  remedy.Group{Path: t.Path, Dir: t.Dir, Version: t.Version, ID: o.ID}, Cache: snapshot.Unknown,
+		PageSize: max(s.Host.PageSize, 4096), CPUs: max(s.Host.CPUs.Value, 1),
+		Window: o.Window, MGLRU: diagnose.LRU(s) == "mglru", HasReclaim: o.HasReclaim, Swap: swaps(s),
+	}
 	if release, ok := s.Release(); ok {
 		v, _ := kversion.Parse(release)
 		si.Since = v.Base
 	}
-	if hasFiles(s) == nil {
-		candidates(s, si, o)
-	}
-	return si, nil
+	return si
 }
 
 // swaps reports whether memory of the target can be swapped; what is not known counts
@@ -79,16 +93,12 @@ func swaps(s *snapshot.Snapshot) bool {
 	return !ok || limit != 0
 }
 
-// earlier is what the target was charged of each file at the earlier look.
-func earlier(c *snapshot.Census, cgroup string, alone bool) map[snapshot.FileID]*snapshot.PageState {
-	if c == nil {
-		return nil
-	}
-	within := ledger.Within(c, cgroup, alone)
+// earlier is what groups were charged of each file at the earlier look; nil: all groups.
+func earlier(c *snapshot.Census, within []bool) map[snapshot.FileID]*snapshot.PageState {
 	at := map[snapshot.FileID]*snapshot.PageState{}
 	for i := range c.Files {
 		f := &c.Files[i]
-		if f.Inode < 0 || !within[f.Group] {
+		if f.Inode < 0 || within != nil && !within[f.Group] {
 			continue
 		}
 		id := c.Inodes[f.Inode].ID()
@@ -100,14 +110,23 @@ func earlier(c *snapshot.Census, cgroup string, alone bool) map[snapshot.FileID]
 	return at
 }
 
-// candidates lists the files that the target is charged for, and who shares them.
-func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
+// visit lists the files that some groups are charged for, and who shares them.
+type visit struct {
+	s      *snapshot.Snapshot
+	si     *remedy.Situation
+	o      *Observed
+	before map[snapshot.FileID]*snapshot.PageState
+	inside func(cgroup string) bool // whose use of a file is their own
+	dead   bool                     // they are removed: whoever has a layer or a volume is another one
+}
+
+// files lists the candidates; also is told of each, with what is cached of it.
+func (v *visit) files(within []bool, also func(*remedy.Candidate, *cached)) {
+	s, si, t := v.s, v.si, v.s.Target()
 	c := s.Census.Value
-	t := s.Target()
-	n := &namer{c: c, names: mounts.New(s.Mounts), within: ledger.Within(c, t.Path, !t.Hierarchical()), all: true}
+	n := &namer{c: c, names: mounts.New(s.Mounts), within: within, all: true}
 	files := cachedFiles(c, n.within)
 	users := n.users(s, files)
-	before := earlier(o.Before, t.Path, !t.Hierarchical())
 	near := map[string]bool{}
 	for i := range c.Groups {
 		if g := &c.Groups[i]; si.Target.ID == 0 && g.Path == t.Path && !g.Dying {
@@ -120,11 +139,8 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 			continue
 		}
 		p := n.place(f)
-		cand := remedy.Candidate{Kind: string(p.Kind), State: f.sum, Before: before[f.in.ID()], Sharers: p.Shared}
+		cand := remedy.Candidate{ID: f.in.ID(), Kind: string(p.Kind), State: f.sum, Before: v.before[f.in.ID()], Sharers: v.sharers(f, p)}
 		cand.Path, _ = shown(f, p)
-		if p.Kind == mounts.Volume {
-			cand.Sharers = sharers(s, f.in, t.Path)
-		}
 		for _, ch := range f.charges {
 			if !n.within[ch.group] {
 				cand.Others += ch.bytes
@@ -133,22 +149,11 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 				}
 			}
 		}
-		for _, u := range users[f.in] {
-			who := fmt.Sprintf("pid %d", u.PID)
-			switch fd, open := strings.CutPrefix(u.How, "fd "); {
-			case !below(u.Cgroup, t.Path):
-				cand.Outside = append(cand.Outside, strings.TrimSpace(who+" of "+u.Cgroup))
-				if u.Cgroup != "" {
-					near[u.Cgroup] = true
-				}
-			case open:
-				cand.Opened = append(cand.Opened, who+" "+u.How)
-				if o.Moved[snapshot.Descriptor{PID: u.PID, FD: fd}] {
-					cand.Moved = who
-				}
-			}
+		v.users(&cand, users[f.in], near)
+		cand.Open, cand.Cannot = opened(si.Printer, f, p, v.o.Opens)
+		if also != nil {
+			also(&cand, f)
 		}
-		cand.Open, cand.Cannot = opened(si.Printer, f, p, o.Opens)
 		si.Candidates = append(si.Candidates, cand)
 	}
 	for _, cgroup := range slices.Sorted(maps.Keys(near)) {
@@ -156,6 +161,50 @@ func candidates(s *snapshot.Snapshot, si *remedy.Situation, o Observed) {
 			si.Neighbours = append(si.Neighbours, g)
 		}
 	}
+}
+
+// users tells of those who have a file open or mapped.
+func (v *visit) users(cand *remedy.Candidate, list []report.User, near map[string]bool) {
+	for _, u := range list {
+		who := fmt.Sprintf("pid %d", u.PID)
+		switch fd, open := strings.CutPrefix(u.How, "fd "); {
+		case !v.inside(u.Cgroup):
+			cand.Outside = append(cand.Outside, strings.TrimSpace(who+" of "+u.Cgroup))
+			if u.Cgroup != "" {
+				near[u.Cgroup] = true
+			}
+		case open:
+			cand.Opened = append(cand.Opened, who+" "+u.How)
+			if v.o.Moved[snapshot.Descriptor{PID: u.PID, FD: fd}] {
+				cand.Moved = who
+			}
+		}
+	}
+}
+
+// sharers counts the containers that have the layer, or mount the volume, that a file is
+// in.
+func (v *visit) sharers(f *cached, p mounts.Place) int {
+	n := p.Shared
+	if v.dead && n > 0 {
+		n++
+	}
+	if p.Kind != mounts.Volume {
+		return n
+	}
+	n = 1 // themselves
+	for i := range v.s.Mounts {
+		m := &v.s.Mounts[i]
+		if m.Host || v.inside(m.Cgroup) {
+			continue
+		}
+		if slices.ContainsFunc(m.Mounts.Value, func(at snapshot.Mount) bool {
+			return at.Device == f.in.Device && at.Root != "/" && below(f.in.Path, at.Root)
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // below reports whether a cgroup is the other one or below it.
@@ -174,24 +223,6 @@ func neighbour(c *snapshot.Census, t *snapshot.Cgroup, cgroup string) (remedy.Gr
 		return remedy.Group{}, false
 	}
 	return remedy.Group{Path: cgroup, Dir: path.Join(root, cgroup), Version: t.Version, ID: c.Groups[i].ID}, true
-}
-
-// sharers counts the mount namespaces of the target, and of others but the node's own,
-// that mount the directory of a volume.
-func sharers(s *snapshot.Snapshot, in *snapshot.CensusInode, target string) int {
-	others := 0
-	for i := range s.Mounts {
-		m := &s.Mounts[i]
-		if m.Host || below(m.Cgroup, target) {
-			continue
-		}
-		if slices.ContainsFunc(m.Mounts.Value, func(v snapshot.Mount) bool {
-			return v.Device == in.Device && v.Root != "/" && below(in.Path, v.Root)
-		}) {
-			others++
-		}
-	}
-	return 1 + others
 }
 
 // opened is how a file can be opened to drop its cache, or why it cannot.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/trend"
@@ -25,7 +26,7 @@ func works(t *trend.Trend) []struct {
 	}{{"cpu", t.CPU}, {"disk-read", t.Read}, {"disk-written", t.Written}, {"calls", t.Calls}}
 }
 
-func trendOf(t *trend.Trend) *report.Trend {
+func trendOf(p words.Printer, s *snapshot.Snapshot, t *trend.Trend) *report.Trend {
 	if t == nil {
 		return nil
 	}
@@ -61,13 +62,41 @@ func trendOf(t *trend.Trend) *report.Trend {
 	for _, m := range movers[:min(len(movers), report.MaxMovers)] {
 		row := report.Mover{PID: m.Process.PID, AnonBytes: m.Anon, PartBytes: m.Grew}
 		row.Name, _ = name(m.Process.Status.Value.Name)
-		row.Part, _ = name(m.Part)
+		row.Part, _ = name(p.Of(m.Part))
 		if m.Calls >= 0 {
 			row.ReadBytes = ptr(m.Calls)
 		}
 		r.Movers = append(r.Movers, row)
 	}
+	r.Restarted = t.Restarted
+	names := mounts.New(s.Mounts)
+	for i := range t.Files[:min(len(t.Files), report.MaxMovers)] {
+		r.Files = append(r.Files, fileMove(&t.Files[i], names))
+	}
 	return r
+}
+
+func fileMove(m *trend.FileMove, names *mounts.Names) report.FileMove {
+	const most = 4
+	row := report.FileMove{BeforeBytes: m.Before, AfterBytes: m.After, UsedBytes: m.Used}
+	f := &cached{in: m.Inode}
+	p := names.Locate(m.Inode, m.Cgroup)
+	file, _ := shown(f, p)
+	row.Path, row.PathBytes = name(file)
+	row.Name, _ = name(label(f, p, file))
+	guessed := []*snapshot.Process{}
+	if m.Guess != nil {
+		guessed = append(guessed, m.Guess)
+	}
+	for _, x := range []struct {
+		how string
+		ps  []*snapshot.Process
+	}{{"writes", m.Writers}, {"reads", m.Readers}, {"io", guessed}} {
+		for _, p := range x.ps[:min(len(x.ps), most-len(row.By))] {
+			row.By = append(row.By, report.User{PID: p.PID, How: x.how})
+		}
+	}
+	return row
 }
 
 // activity says why an amount of a trend is null.

@@ -88,7 +88,7 @@ func tryCgroup(src kernel.Source, h cgroupfs.Hierarchy) snapshot.Trial {
 		lack(c.Pressure.State, c.Pressure.Source)
 	}
 	if len(lacks) > 0 {
-		t.Note = "this kernel has no " + strings.Join(lacks, ", ")
+		t.Notes = []words.Text{words.Later("this kernel has no %s", strings.Join(lacks, ", "))}
 	}
 	return t
 }
@@ -138,14 +138,14 @@ func tryProcesses(src kernel.Source, pids []int) snapshot.Trial {
 			tried, denied, source = tried+1, denied+1, file
 		}
 	}
-	refuse := fmt.Sprintf("%d of %d processes may not be looked into (%s)", denied, tried, source)
+	refuse := words.Later("%d of %d processes may not be looked into (%s)", denied, tried, source)
 	switch {
 	case 2*denied > tried:
-		t.State, t.Err = snapshot.Denied, refuse
+		t.State, t.Err = snapshot.Denied, refuse.String()
 	case denied > 0:
-		t.Note, t.Part = refuse, true
+		t.Notes, t.Part = []words.Text{refuse}, true
 	case src.Ask(kernel.Question{Op: kernel.Read, Path: "/proc/self/smaps_rollup", Max: maxFile}).State == snapshot.Absent:
-		t.Note = words.Key("this kernel has no smaps_rollup, smaps itself is read")
+		t.Notes = []words.Text{words.Later("this kernel has no smaps_rollup, smaps itself is read")}
 	}
 	return t
 }
@@ -210,7 +210,7 @@ func tryFiles(src kernel.Source) snapshot.Trial {
 	c, err := kernel.ParseCached(a.Data)
 	switch {
 	case a.State == snapshot.Denied:
-		t.State, t.Err = snapshot.Denied, "what is cached of a file is told to those who own it or may write to it"
+		t.State, t.Err = snapshot.Denied, words.Key("what is cached of a file is told to those who own it or may write to it")
 		return t
 	case a.State != snapshot.Present:
 		t.State, t.Err = a.State, f.Name+": "+a.Err
@@ -219,13 +219,13 @@ func tryFiles(src kernel.Source) snapshot.Trial {
 		t.Err = err.Error()
 		return t
 	}
-	var notes []string
+	var notes []words.Text
 	if c.Mincore > 0 {
-		notes = append(notes, words.Key("no cachestat: mincore does not tell dirty pages"))
+		notes = append(notes, words.Later("no cachestat: mincore does not tell dirty pages"))
 	}
 	if mapped.State == snapshot.Denied {
-		notes = append(notes, "mapped files that were deleted cannot be opened")
+		notes = append(notes, words.Later("mapped files that were deleted cannot be opened"))
 	}
-	t.State, t.Note, t.Part = snapshot.Present, strings.Join(notes, "; "), mapped.State == snapshot.Denied
+	t.State, t.Notes, t.Part = snapshot.Present, notes, mapped.State == snapshot.Denied
 	return t
 }

@@ -58,7 +58,7 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 		c := cgroupfs.Read(src, h, p)
 		if i == 0 {
 			if err := readable(src, &c); err != nil {
-				return nil, err
+				return nil, vanished(err, target, identity.Of(cgroup, s.Names))
 			}
 		}
 		c.Slabs = slabs(src, &c, src.Origin().PageSize)

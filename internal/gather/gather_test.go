@@ -212,7 +212,7 @@ func TestPartOfAHierarchy(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	l, err := List(fake(), Options{}, true)
+	l, err := List(fake(), Options{}, Want{All: true})
 	if err != nil || len(l.Snapshots) != 2 || !l.Complete {
 		t.Fatalf("%+v, %v", l, err)
 	}

@@ -23,9 +23,15 @@ type Listed struct {
 	All       bool // every cgroup with processes of its own; else containers with what is below them
 }
 
+// Want says what a list is to have.
+type Want struct {
+	All    bool // every cgroup with processes of its own
+	Census bool // of all, taken before
+}
+
 // List reads the containers, without the sandboxes of pods. Where there is none,
-// or with all, it reads every cgroup that has processes.
-func List(src kernel.Source, opt Options, all bool) (*Listed, error) {
+// or when all are wanted, it reads every cgroup that has processes.
+func List(src kernel.Source, opt Options, want Want) (*Listed, error) {
 	h, err := find(src, opt)
 	if err != nil {
 		return nil, err
@@ -38,17 +44,21 @@ func List(src kernel.Source, opt Options, all bool) (*Listed, error) {
 	base := &snapshot.Snapshot{Host: host(src, h), Generated: o.Generated, Replayed: o.Replay}
 	base.Node.Meminfo = kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo)
 	base.Node.Vmstat = kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat)
+	base.Census = snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, Err: snapshot.CensusOff}
+	if want.Census {
+		base.Census = kernel.Census(src, nil) // first: it takes long
+	}
 	base.Names = Names(src)
 	t := &tree{src: src, h: h, base: base, read: map[string]snapshot.Cgroup{}}
-	l := &Listed{Base: base, Complete: complete, All: all}
-	if !all {
+	l := &Listed{Base: base, Complete: complete, All: want.All}
+	if !want.All {
 		l.Snapshots = t.snapshots(t.containers(paths))
 		l.All = len(l.Snapshots) == 0
 	}
 	if l.All {
 		list := make([]wanted, len(paths))
 		for i, p := range paths {
-			list[i] = wanted{p, []string{p}}
+			list[i] = wanted{p, []string{p}, false}
 		}
 		l.Snapshots = t.snapshots(list)
 	}
@@ -65,8 +75,9 @@ type tree struct {
 
 // wanted is one cgroup of a list, and those whose processes are its own.
 type wanted struct {
-	path   string
-	within []string
+	path      string
+	within    []string
+	container bool
 }
 
 // containers finds every container, with what is below it.
@@ -83,7 +94,7 @@ func (t *tree) containers(paths []string) []wanted {
 			continue
 		}
 		if w := identity.Of(p, t.base.Names); w.Kind == identity.Container && w.Dir == p && !w.Sandbox() {
-			list = append(list, wanted{p, within[p]})
+			list = append(list, wanted{p, within[p], true})
 		}
 	}
 	return list
@@ -120,26 +131,33 @@ func (t *tree) snapshots(list []wanted) []*snapshot.Snapshot {
 // snapshot reads one; nil when it is empty or gone.
 func (t *tree) snapshot(w wanted) *snapshot.Snapshot {
 	s := *t.base
-	var own snapshot.Reading[[]int]
+	s.Census = snapshot.Reading[*snapshot.Census]{} // it is of all: looked through once, not for each
+	c, known := t.read[w.path]
+	if !known && w.container { // hardly one is empty
+		c, known = cgroupfs.ReadCoreProcs(t.src, t.h, w.path), true
+	}
 	for _, p := range w.within {
-		dir, _ := t.h.Dir(p)
-		procs := cgroupfs.ReadProcs(t.src, dir)
+		procs := c.Procs
+		if p != w.path || procs.Source == "" {
+			dir, _ := t.h.Dir(p)
+			procs = cgroupfs.ReadProcs(t.src, dir)
+		}
 		if p == w.path {
-			own = procs
+			c.Procs = procs
 		}
 		s.PIDs = append(s.PIDs, procs.Value...)
 	}
 	if len(s.PIDs) == 0 {
 		return nil
 	}
-	c, ok := t.read[w.path]
-	if !ok {
+	if !known {
+		procs := c.Procs
 		c = cgroupfs.ReadCore(t.src, t.h, w.path)
+		c.Procs = procs
 	}
 	if c.Usage.State == snapshot.Absent && !c.Root() {
 		return nil
 	}
-	c.Procs = own
 	s.Path = append(make([]snapshot.Cgroup, 0, 8), c)
 	for _, up := range t.h.Ancestors(w.path)[1:] {
 		s.Path = append(s.Path, t.read[up])

@@ -1,7 +1,9 @@
 package gather
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -118,7 +120,29 @@ func resolveName(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 	if rel := "/" + strings.Trim(target, "/"); slices.Contains(all, rel) {
 		return rel, nil
 	}
-	return resolveGone(src, h, n, target)
+	path, err := resolveGone(src, h, n, target)
+	var e *TargetError
+	if errors.As(err, &e) && e.Kind == NotFound && len(e.Candidates) == 0 {
+		if e.Candidates = near(list, target); len(e.Candidates) > 0 {
+			e.Hint = "a name has to be whole; these have in theirs what was typed"
+		}
+	}
+	return path, err
+}
+
+// near are those who have in their names what was typed, as the name of a deployment
+// is in those of its pods.
+func near(list []found, target string) (candidates []string) {
+	if len(target) < 3 {
+		return nil
+	}
+	for _, f := range list {
+		has := slices.ContainsFunc(f.who.Calls(), func(name string) bool { return strings.Contains(name, target) })
+		if has && f.who.Named != nil && f.who.Kind == identity.Container && !f.who.Sandbox() && len(candidates) < maxCandidates {
+			candidates = append(candidates, printable.Text(f.who.Title)+"  "+f.path)
+		}
+	}
+	return candidates
 }
 
 func ambiguous(target string, hits []found) error {
@@ -150,6 +174,16 @@ func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 		}
 	}
 	return "", notFound("no container, pod or unit %q%s", target, silence(n))
+}
+
+// vanished says of a container that was found, not by its path, and that is gone
+// when it is read, that it ended meanwhile.
+func vanished(err error, target string, w identity.Who) error {
+	var e *TargetError
+	if !errors.As(err, &e) || e.Kind != NotFound || strings.HasPrefix(target, "/") || target == "" || w.Kind == identity.Other {
+		return err
+	}
+	return notFound("%s ended while it was looked up: its cgroup %s is gone", cmp.Or(w.Title, target), w.Dir)
 }
 
 // silence says who did not say names, which may be why one is unknown.

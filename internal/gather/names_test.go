@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/memwhy/memwhy/internal/identity"
@@ -92,7 +93,10 @@ func TestTargetsByName(t *testing.T) {
 		"gone":        {NotFound, "exited, OOMKilled", 0},
 		"lost":        {NotFound, "no memory cgroup here: it is running", 0},
 		"nobody":      {NotFound, "no container, pod or unit", 0},
-		"payments/":   {NotFound, "no container", 0},
+		"rend":        {NotFound, "no container, pod or unit", 2},
+		"nts/ren":     {NotFound, "no container, pod or unit", 1},
+		"re":          {NotFound, "no container, pod or unit", 0},
+		"payments/":   {NotFound, "no container", 1},
 		"//render":    {NotFound, "", 0},
 		"\x00\xff":    {NotFound, "", 0},
 		"-":           {NotFound, "", 0},
@@ -107,6 +111,46 @@ func TestTargetsByName(t *testing.T) {
 		if c.candidates > 0 && !strings.Contains(e.Candidates[0], "payments/render") {
 			t.Errorf("%q: %q", target, e.Candidates)
 		}
+	}
+}
+
+// dying is a node whose cgroups are gone when they have been listed.
+type dying struct {
+	*fakeNode
+	mu     sync.Mutex
+	listed map[string]bool
+}
+
+func (n *dying) Ask(q kernel.Question) kernel.Answer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	gone := kernel.Answer{State: snapshot.Absent, Err: "no such file"}
+	switch {
+	case !strings.HasPrefix(q.Path, top+"/"):
+	case q.Op != kernel.List || n.listed[q.Path]:
+		return gone
+	default:
+		n.listed[q.Path] = true
+	}
+	return n.fakeNode.Ask(q)
+}
+
+// Who ends between the list and the reading is told as what it was asked for.
+func TestTargetThatEnds(t *testing.T) {
+	for target, says := range map[string]string{
+		"shop/render/app": "shop/render/app ended while it was looked up",
+		"cccc":            "shop/render/app ended while it was looked up",
+		"nginx.service":   "nginx.service ended while it was looked up",
+	} {
+		var e *TargetError
+		_, err := Explain(&dying{fakeNode: cluster(t), listed: map[string]bool{}}, target, Options{})
+		if !errors.As(err, &e) || e.Kind != NotFound || !strings.Contains(e.Error(), says) {
+			t.Errorf("%q: %v", target, err)
+		}
+	}
+	l, err := List(&dying{fakeNode: cluster(t), listed: map[string]bool{}}, Options{}, Want{})
+	if err != nil || len(l.Snapshots) != 0 {
+		t.Errorf("%v, %d rows", err, len(l.Snapshots))
 	}
 }
 
@@ -139,7 +183,7 @@ func TestDetail(t *testing.T) {
 // all it has every cgroup with processes.
 func TestListOfContainers(t *testing.T) {
 	n := cluster(t)
-	l, err := List(n, Options{}, false)
+	l, err := List(n, Options{}, Want{})
 	if err != nil || l.All {
 		t.Fatal(l, err)
 	}
@@ -157,7 +201,7 @@ func TestListOfContainers(t *testing.T) {
 			t.Errorf("%v: the processes below it belong to it", s.PIDs)
 		}
 	}
-	all, err := List(n, Options{}, true)
+	all, err := List(n, Options{}, Want{All: true})
 	if err != nil || !all.All || len(all.Snapshots) != len(want)+3 {
 		t.Errorf("%d cgroups, %v", len(all.Snapshots), err)
 	}
@@ -169,7 +213,7 @@ func TestListOfContainers(t *testing.T) {
 	}
 	none.files[top+"/system.slice/a.service/cgroup.procs"] = "7\n"
 	none.files[top+"/system.slice/a.service/memory.usage_in_bytes"] = "4096\n"
-	if l, err := List(none, Options{}, false); err != nil || !l.All || len(l.Snapshots) != 1 {
+	if l, err := List(none, Options{}, Want{}); err != nil || !l.All || len(l.Snapshots) != 1 {
 		t.Errorf("no container: %+v, %v", l, err)
 	}
 }
@@ -202,7 +246,7 @@ func TestNamesWithTheSystemdDriver(t *testing.T) {
 			t.Errorf("%d children", len(s.Children.Value))
 		}
 	}
-	l, err := List(n, Options{}, false)
+	l, err := List(n, Options{}, Want{})
 	if err != nil || len(l.Snapshots) != 1 || !slices.Equal(l.Snapshots[0].PIDs, []int{101}) {
 		t.Errorf("%+v, %v", l, err)
 	}

@@ -113,7 +113,7 @@ func (r *reach) doubt(format string, args ...any) {
 func unknownState() snapshot.PageState {
 	const no = snapshot.Unknown
 	return snapshot.PageState{
-		Bytes: no, Active: no, Inactive: no, Unevictable: no, Isolated: no, Dirty: no, Writeback: no, Mapped: no, Referenced: no, Large: no, Huge: no,
+		Bytes: no, Active: no, Inactive: no, Unevictable: no, Isolated: no, Dirty: no, Writeback: no, Mapped: no, Referenced: no, Marks: no, Large: no, Huge: no,
 	}
 }
 

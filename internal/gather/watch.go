@@ -41,7 +41,7 @@ func watch(src kernel.Source, h cgroupfs.Hierarchy, cgroup string, opt Options) 
 			if c.Usage.State != snapshot.Present && c.Stat.State != snapshot.Present {
 				return nil, noFirst(at, &c, w.Since)
 			}
-			activity = activityOf(at, h, &c, opt)
+			activity = activityOf(at, &c, opt)
 		}
 		w.Looks = append(w.Looks, counters(at, c, activity))
 		if n == 0 {
@@ -71,16 +71,16 @@ func counters(src kernel.Source, c snapshot.Cgroup, activity cgroupfs.Activity) 
 	if l.At.IsZero() {
 		l.At = c.Usage.At
 	}
-	l.CPU, l.IO = activity.Read(src)
+	l.CPU, l.IO = activity.CPU(src), activity.IO(src)
 	return l
 }
 
-func activityOf(src kernel.Source, h cgroupfs.Hierarchy, c *snapshot.Cgroup, opt Options) cgroupfs.Activity {
+func activityOf(src kernel.Source, c *snapshot.Cgroup, opt Options) cgroupfs.Activity {
 	member := 0
 	if procs := cgroupfs.ReadProcs(src, c.Dir); len(procs.Value) > 0 {
 		member = procs.Value[0]
 	}
-	return cgroupfs.FindActivity(src, h, c.Path, opt.ForeignRoot, member)
+	return cgroupfs.FindActivity(src, c.Version, c.Dir, c.Path, opt.ForeignRoot, member)
 }
 
 // first is the first look in full.
@@ -98,18 +98,16 @@ func first(src kernel.Source, h cgroupfs.Hierarchy, cgroup string) *snapshot.Sna
 // last closes a watch with what the snapshot itself says.
 func last(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, opt Options) error {
 	w, t := s.Watch, s.Target()
-	w.Looks = append(w.Looks, counters(src, *t, activityOf(src, h, t, opt)))
+	w.Looks = append(w.Looks, counters(src, *t, activityOf(src, t, opt)))
 	times(src, s)
 	return comparable(s)
 }
 
 // Activity asks what the tasks of the target did so far.
 func Activity(src kernel.Source, s *snapshot.Snapshot, opt Options) {
-	h, err := find(src, opt)
-	if err != nil {
-		return
-	}
-	activityOf(src, h, s.Target(), opt).Read(src)
+	a := activityOf(src, s.Target(), opt)
+	a.CPU(src)
+	a.IO(src)
 	times(src, s)
 }
 
@@ -138,7 +136,7 @@ func comparable(s *snapshot.Snapshot) error {
 	inode2, ok2 := s.Target().Inode.Get()
 	switch {
 	case ok1 && ok2 && inode1 != inode2:
-		return differ("cgroup %q was removed and made anew between the captures: these are two containers", s.Target().Path)
+		w.Remade = true
 	case !ok1 || !ok2:
 		w.Doubts = append(w.Doubts, words.Key("whether both captures are of the same cgroup, not of one made anew under its name, they do not say"))
 	}
@@ -159,6 +157,7 @@ func times(src kernel.Source, s *snapshot.Snapshot) {
 	for i, a := range kernel.AskAll(src, qs) {
 		some[i].IO = kernel.Parsed(a, qs[i].Path, procfs.ParseIO)
 	}
+	positions(src, some)
 }
 
 // inode is the number of a directory.

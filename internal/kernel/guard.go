@@ -93,10 +93,10 @@ func (g *Guard) together(qs []Question) []Answer {
 	answers := make([]Answer, len(qs))
 	var ready atomic.Int64 // the answers before this one may be read
 	last := g.bounded(func() Answer {
-		for i, q := range qs {
-			answers[i] = g.src.Ask(q)
+		inTurn(g.src, qs, func(i int, a Answer) {
+			answers[i] = a
 			ready.Store(int64(i) + 1)
-		}
+		})
 		return Answer{State: snapshot.Present}
 	}, 0)
 	if last.State == snapshot.Present {
@@ -107,6 +107,19 @@ func (g *Guard) together(qs []Question) []Answer {
 		given = append(given, last)
 	}
 	return given
+}
+
+// inTurn asks one question after the other, the way that src likes best.
+func inTurn(src Source, qs []Question, given func(i int, a Answer)) {
+	if s, ok := src.(interface {
+		InTurn(qs []Question, given func(int, Answer))
+	}); ok {
+		s.InTurn(qs, given)
+		return
+	}
+	for i, q := range qs {
+		given(i, src.Ask(q))
+	}
 }
 
 func (g *Guard) alone(q Question) Answer {

@@ -63,10 +63,24 @@ type Whole struct {
 }
 
 // Explain balances the target and every ancestor.
-func Explain(s *snapshot.Snapshot) (*Whole, error) {
+func Explain(s *snapshot.Snapshot) (*Whole, error) { return Shared{}.Explain(s) }
+
+// Shared are the ledgers of the ancestors of many targets that were read at one time,
+// by path: each is balanced once. Nobody may change them.
+type Shared map[string]*Ledger
+
+// Explain is Explain for one of many targets.
+func (known Shared) Explain(s *snapshot.Snapshot) (*Whole, error) {
 	w := &Whole{target: s.Target().Path}
 	for i := range s.Path {
-		l, err := Balance(&s.Path[i], envOf(s, i))
+		l, ok := known[s.Path[i].Path]
+		var err error
+		if i == 0 || !ok {
+			l, err = Balance(&s.Path[i], envOf(s, i))
+		}
+		if i > 0 {
+			known[s.Path[i].Path] = l
+		}
 		if i == 0 {
 			if err != nil {
 				return nil, err

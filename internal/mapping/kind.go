@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // kind is what the name of a mapping says.
@@ -14,18 +15,18 @@ func kind(m *snapshot.Mapping) Part {
 	case m.Name == "[heap]":
 		return Part{Kind: Heap, Name: "heap"}
 	case m.Name == "[stack]":
-		return Part{Kind: Stack, Name: "main thread"}
+		return Part{Kind: Stack, Name: words.Key("main thread")}
 	case strings.HasPrefix(m.Name, "[stack:"), // up to 4.4
 		strings.HasPrefix(name, "glibc: pthread stack:"): // glibc.mem.decorate_maps=1
 		return Part{Kind: Stack, Name: "threads"}
 	case name == "Go: heap":
-		return Part{Kind: GoHeap, Name: "Go heap"}
+		return Part{Kind: GoHeap, Name: words.Key("Go heap")}
 	case isAnon:
 		return Part{Kind: Named, Name: name}
 	case isShmem:
 		return Part{Kind: Named, Name: shmem}
 	case m.Name == "":
-		return Part{Kind: Anonymous, Name: "mappings without a name"}
+		return Part{Kind: Anonymous, Name: words.Key("mappings without a name")}
 	case m.Inode == 0 && m.Name[0] == '[':
 		return Part{Kind: Named, Name: m.Name}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The files that Anon and PSS may rest on, the most precise first.
@@ -139,9 +140,9 @@ func Parts(p *snapshot.Process, max int) []Part {
 		part := kind(m)
 		switch {
 		case stacks[i]:
-			part = Part{Kind: Stack, Name: "threads", How: "behind a guard page, and not more of them than threads"}
+			part = Part{Kind: Stack, Name: words.Key("threads"), How: words.Key("behind a guard page, and not more of them than threads")}
 		case heap[i]:
-			part = Part{Kind: GoHeap, Name: "Go heap, " + p.GoVersion.Value, How: "Go build information, and whole 64 MiB arenas"}
+			part = Part{Kind: GoHeap, Name: "Go heap, " + p.GoVersion.Value, How: words.Key("Go build information, and whole 64 MiB arenas")}
 		}
 		k, ok := at[[2]string{part.Kind, part.Name}]
 		if !ok {

@@ -17,12 +17,12 @@ func sentence(p words.Printer, r *report.OOMRecord, l *snapshot.LogRecord) strin
 	case snapshot.LogMkdir:
 		return p.Say("The cgroup %s could not be made: %s", r.Path, r.Error)
 	}
-	s := where(p, r) + ": " + who(p, r)
+	s := p.Say("%s: %s", where(p, r), who(p, r))
 	if r.TaskName != "" {
 		s += p.Say(" of %s", r.TaskName)
 	}
 	if what := why(p, r); what != "" {
-		s += "; " + what
+		s = p.Say("%s; %s", s, what)
 	}
 	return s
 }

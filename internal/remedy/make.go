@@ -16,6 +16,7 @@ import (
 
 // Candidate is a file that the target is charged for.
 type Candidate struct {
+	ID     snapshot.FileID
 	Path   string // as the container sees it, or a label
 	Kind   string // of mounts.Kind
 	Open   *File  // how it is opened; nil when it cannot be
@@ -28,6 +29,7 @@ type Candidate struct {
 	Opened  []string // who of the target has it open: "pid 12 fd 3"
 	Moved   string   // whose position in it moved between the looks
 	Sharers int      // containers that have the image layer, or mount the volume, that it is in
+	Graves  []Grave  // of a file of removed cgroups: what each is charged for of it
 }
 
 // Situation is what a plan is made of.
@@ -61,12 +63,14 @@ type Selection struct {
 	AllowLimit      bool
 	AllowForceEmpty bool
 	AllowSwap       bool
+	AllowAncestor   bool // of removed cgroups: also by a knob that living ones lose by
 }
 
 // Pick is a candidate with what was decided of it.
 type Pick struct {
 	*Candidate
 	Why    string
+	cold   bool // picked because nobody uses it, not because somebody wants it back
 	reason string
 }
 
@@ -87,6 +91,8 @@ type Decision struct {
 	Knobs   []KnobUse
 	Picked  []Pick
 	Spared  []Pick
+	Goes    []uint64 // removed cgroups that hold nothing besides what the steps give back
+	Losers  []Loser  // living cgroups that may lose by it, when removed ones are released
 	Offers  []string // what else could be done, and by which flag
 	Doubts  []string
 	Reaches int64 // the lowest usage that any of this can come down to, roughly: without file cache and known slab
@@ -111,9 +117,11 @@ var (
 const (
 	maxSteps   = 20000 // files
 	squeeze    = 16 << 20
-	large      = 64 << 20 // one write of memory.reclaim where the kernel does not overshoot
 	maxBytes   = 1 << 56
-	leastGuard = 32 << 20
+	grain      = 64 << 10 // two counts of one file may differ by so much
+	leastGuard = squeeze
+	pause      = 100 * time.Millisecond // between two steps of a knob by which the kernel chooses
+	pauses     = time.Minute            // of a plan, in all
 )
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
@@ -138,7 +146,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if rest > 0 && len(sel.Files) == 0 {
 		d.byKnob(s, sel, rest)
 	}
-	d.Error = max(d.Expect/50, int64(max(s.CPUs, 1))*64*s.PageSize)
+	d.Error = max(d.Expect/50, s.drift())
 	d.guard(s)
 	d.doubt(s, sel)
 	return d, nil
@@ -178,7 +186,7 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 		if len(sel.Files) > 0 && !matches(sel.Files, c.Path) {
 			continue
 		}
-		spare := func(why reason) { d.Spared = append(d.Spared, Pick{c, why.text, why.kind}) }
+		spare := func(why reason) { d.Spared = append(d.Spared, Pick{Candidate: c, Why: why.text, reason: why.kind}) }
 		use, why := c.use(s)
 		wanted := len(sel.Files) > 0 || sel.All
 		switch blocked := c.blocked(s.Printer, sel); {
@@ -201,7 +209,7 @@ func (d *Decision) pick(s *Situation, sel Selection) (rest int64) {
 			if wanted && use.text != "" {
 				why = s.Say("asked for, though: %s", use.text)
 			}
-			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why})
+			d.Picked = append(d.Picked, Pick{Candidate: c, Why: why, cold: !wanted})
 			left -= clean(c, sel)
 		}
 	}
@@ -242,12 +250,24 @@ func (c *Candidate) use(s *Situation) (use reason, why string) {
 	switch {
 	case a.Bytes > b.Bytes:
 		return reason{text: s.Say("its cache grew during the window of %s", window)}, ""
-	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced):
+	case more(b.Active, a.Active) || more(b.Referenced, a.Referenced) || more(b.Marks, a.Marks):
 		return reason{text: s.Say("its pages were used during the window of %s", window)}, ""
-	case 2*min(a.Referenced, a.Active) > a.Bytes && !s.MGLRU, 2*a.Referenced > a.Bytes && s.MGLRU:
+	case s.saturated(a):
 		return reason{text: s.Say("undecided: most of its pages are marked as used already, so that use would not show (--file, --all-cache)")}, ""
 	}
 	return reason{}, s.Say("no page of it was marked as used during %s", window)
+}
+
+// saturated reports whether most pages bear all the marks of use that they can: one more
+// use would not show.
+func (s *Situation) saturated(m *snapshot.PageState) bool {
+	switch {
+	case !s.MGLRU:
+		return 2*min(m.Referenced, m.Active) > m.Bytes
+	case m.Marks == snapshot.Unknown:
+		return 2*m.Referenced > m.Bytes
+	}
+	return 2*m.Marks > snapshot.MaxMarks*m.Bytes
 }
 
 func more(before, after int64) bool {
@@ -278,9 +298,14 @@ func (d *Decision) files(sel Selection) {
 		Knob: FileCache, Why: d.Say("file by file: only these files lose their cache, whoever else is charged for nothing of them"),
 		Undo: d.Say("nothing is changed that has to be put back; reading a file again brings it back"),
 	}
-	for _, p := range d.Picked {
+	for i := range d.Picked {
+		p := &d.Picked[i]
 		n := clean(p.Candidate, sel)
-		d.Steps = append(d.Steps, Step{Knob: FileCache, Group: d.Target, Bytes: n, File: p.Open, Sync: sel.Sync && p.State.Dirty > 0})
+		open := *p.Open
+		if p.cold && p.Others == 0 {
+			open.Most = p.State.Bytes + max(p.State.Bytes/100, grain)
+		}
+		d.Steps = append(d.Steps, Step{Knob: FileCache, Group: d.Target, Bytes: n, File: &open, Sync: sel.Sync && p.State.Dirty > 0})
 		u.Steps, u.Bytes = u.Steps+1, u.Bytes+n
 	}
 	d.Expect += u.Bytes
@@ -293,12 +318,7 @@ func (d *Decision) offer(text string) { d.Offers = append(d.Offers, text) }
 
 // byKnob asks the cgroup's own knob for what files alone do not give.
 func (d *Decision) byKnob(s *Situation, sel Selection, rest int64) {
-	var shared int64
-	for i := range s.Candidates {
-		if c := &s.Candidates[i]; c.Others > 0 || len(c.Outside) > 0 || c.Sharers > 1 {
-			shared += c.State.Bytes
-		}
-	}
+	shared := s.Shared()
 	there := rest
 	if s.Cache != snapshot.Unknown {
 		there = min(rest, max(0, s.Cache+s.Slab-d.Expect))
@@ -331,14 +351,13 @@ func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: High, Why: d.Say("this kernel has no memory.reclaim (since 5.19); memory.high is lowered in small steps and put back, tasks that allocate meanwhile are throttled"),
 			Undo: d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.high"),
-		}, Step{Knob: High, Group: d.Target}, there, squeeze)
+		}, Step{Knob: High, Group: s.Target}, there, squeeze)
 		return
 	}
-	step, at := Step{Knob: Reclaim, Group: d.Target}, int64(squeeze)
+	step := Step{Knob: Reclaim, Group: s.Target}
 	why := d.Say("memory.reclaim: the kernel takes the coldest of its lists")
 	switch {
 	case since(s, 6, 11):
-		at = large
 		if !sel.AllowSwap {
 			zero := 0
 			step.Swappiness, why = &zero, why+d.Say(", file pages only (swappiness=0)")
@@ -346,15 +365,15 @@ func (d *Decision) v2(s *Situation, sel Selection, there int64) {
 	case s.Swap && !sel.AllowSwap:
 		step.KeepSwap, why = true, why+d.Say("; memory.swap.max is held at what is swapped already, for this kernel takes no swappiness")
 	}
-	if min(there, at) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
-		d.offer(d.Say("less than one step of %s is on the lists: nothing is asked for", size.Text(at)))
+	if min(there, squeeze) > s.Cache+s.Slab && s.Cache != snapshot.Unknown {
+		d.offer(d.Say("less than one step of %s is on the lists: nothing is asked for", size.Text(squeeze)))
 		return
 	}
 	undo := d.Say("nothing is changed that has to be put back")
 	if step.KeepSwap {
 		undo = d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.swap.max")
 	}
-	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, at)
+	d.steps(KnobUse{Knob: Reclaim, Why: why, Undo: undo}, step, there, squeeze)
 }
 
 func (d *Decision) v1(s *Situation, sel Selection, there int64) {
@@ -366,7 +385,7 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: Limit, Why: d.Say("memory.limit_in_bytes is lowered by at most 16 MiB below usage and put back, step by step: cgroup v1 has no memory.reclaim. A burst inside of a step can be OOM-killed"),
 			Undo: d.Say("%s is put back after every step, by a guardian when memwhy dies", "memory.limit_in_bytes"),
-		}, Step{Knob: Limit, Group: d.Target}, there, squeeze)
+		}, Step{Knob: Limit, Group: s.Target}, there, squeeze)
 	case sel.AllowForceEmpty:
 		all := there
 		if s.Cache != snapshot.Unknown {
@@ -375,7 +394,7 @@ func (d *Decision) v1(s *Situation, sel Selection, there int64) {
 		d.steps(KnobUse{
 			Knob: ForceEmpty, Why: d.Say("memory.force_empty: all page cache goes, hot and mapped too"),
 			Undo: d.Say("nothing is changed that has to be put back; what is used faults back from disk"),
-		}, Step{Knob: ForceEmpty, Group: d.Target}, all, all)
+		}, Step{Knob: ForceEmpty, Group: s.Target}, all, all)
 	default:
 		d.offer(d.Say("%s more by lowering the limit for moments: a burst meanwhile can be OOM-killed (--allow-limit)", size.Text(there)))
 		d.offer(d.Say("all page cache, hot and mapped too, by memory.force_empty (--allow-force-empty)"))
@@ -393,15 +412,25 @@ func (d *Decision) steps(u KnobUse, step Step, bytes, each int64) {
 	d.Knobs = append(d.Knobs, u)
 }
 
-// guard bounds what the steps may cost.
+// guard bounds what the steps may cost. The kernel takes what is used when nothing else
+// is left: between its steps there is time for that to come back, and to show.
 func (d *Decision) guard(s *Situation) {
 	cost := max(leastGuard, d.Expect/8)
 	d.Guards = Guards{
 		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
-		Refaults: cost, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: squeeze,
+		Refaults: cost, Returns: squeeze / 8, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
 		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
 	}
+	for _, u := range d.Knobs {
+		if u.Knob.Chooses() && u.Steps > 1 {
+			d.Guards.Pause = min(pause, pauses/time.Duration(u.Steps))
+			d.Guards.Time += d.Guards.Pause * time.Duration(u.Steps)
+		}
+	}
 }
+
+// drift is by how much usage is off for what processors keep charged in advance.
+func (s *Situation) drift() int64 { return int64(max(s.CPUs, 1)) * 64 * s.PageSize }
 
 func (d *Decision) doubt(s *Situation, sel Selection) {
 	doubt := func(text string) { d.Doubts = append(d.Doubts, text) }

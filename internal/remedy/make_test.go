@@ -74,6 +74,27 @@ func TestWhatIsCold(t *testing.T) {
 	}
 }
 
+// The multi-generation LRU moves nothing on use, and counts it on the page.
+func TestColdByMarks(t *testing.T) {
+	marked := func(path string, before, after int64) Candidate {
+		c := file(path, state(10, 0, 10)) // one use sets the mark that the classic lists have
+		c.State.Marks, c.Before.Marks = after*mib, before*mib
+		return c
+	}
+	s := situation(snapshot.V2, marked("/once", 10, 10), marked("/used", 10, 11), marked("/often", 40, 40), marked("/blind", snapshot.Unknown, snapshot.Unknown))
+	s.Candidates[3].State.Marks, s.Candidates[3].Before.Marks = snapshot.Unknown, snapshot.Unknown
+	s.MGLRU = true
+	d := plan(t, s, Selection{})
+	if len(d.Picked) != 1 || d.Picked[0].Path != "/once" {
+		t.Errorf("%+v", d.Picked)
+	}
+	for i, why := range []string{"were used", "undecided", "undecided"} {
+		if !strings.Contains(d.Spared[i].Why, why) {
+			t.Errorf("%s: %s, want %s", d.Spared[i].Path, d.Spared[i].Why, why)
+		}
+	}
+}
+
 func TestOthersAreSpared(t *testing.T) {
 	charged, open, layer, volume := file("/c", state(10, 0, 0)), file("/o", state(10, 0, 0)), file("/l", state(10, 0, 0)), file("/v", state(10, 0, 0))
 	charged.Others, open.Outside = 4096, []string{"pid 9 of /n"}
@@ -116,8 +137,8 @@ func TestKnobs(t *testing.T) {
 		check  func(Step) bool
 		offer  string
 	}{
-		"6.12":                 {func(*Situation, *Selection) {}, Reclaim, 4, func(s Step) bool { return s.Swappiness != nil && *s.Swappiness == 0 && s.Bytes <= 64*mib }, ""},
-		"6.12, swap allowed":   {func(s *Situation, l *Selection) { s.Swap, l.AllowSwap = true, true }, Reclaim, 4, func(s Step) bool { return s.Swappiness == nil }, ""},
+		"6.12":                 {func(*Situation, *Selection) {}, Reclaim, 13, func(s Step) bool { return s.Swappiness != nil && *s.Swappiness == 0 && s.Bytes <= 16*mib }, ""},
+		"6.12, swap allowed":   {func(s *Situation, l *Selection) { s.Swap, l.AllowSwap = true, true }, Reclaim, 13, func(s Step) bool { return s.Swappiness == nil }, ""},
 		"6.1":                  {func(s *Situation, _ *Selection) { s.Since, s.Swap = [3]int{6, 1, 0}, true }, Reclaim, 13, func(s Step) bool { return s.KeepSwap && s.Bytes <= 16*mib }, ""},
 		"5.10":                 {func(s *Situation, _ *Selection) { s.HasReclaim = snapshot.Absent }, High, 13, func(s Step) bool { return s.Bytes <= 16*mib }, ""},
 		"5.10 with swap":       {func(s *Situation, _ *Selection) { s.HasReclaim, s.Swap = snapshot.Absent, true }, "", 0, nil, "--allow-swap"},
@@ -144,6 +165,9 @@ func TestKnobs(t *testing.T) {
 		}
 		if len(d.Steps) > 0 && (d.Guards.Floor < 0 || d.Guards.Floor > to) {
 			t.Errorf("%s: floor %d", name, d.Guards.Floor)
+		}
+		if paced := d.Guards.Pause > 0; paced != c.knob.Chooses() || d.Guards.Pause*time.Duration(len(d.Steps)) > time.Minute {
+			t.Errorf("%s: a pause of %s after each of %d steps", name, d.Guards.Pause, len(d.Steps))
 		}
 	}
 }

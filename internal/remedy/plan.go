@@ -42,6 +42,7 @@ type File struct {
 	Generation uint32
 	Bytes      int64 // of it in memory, all charged to the group
 	Dirty      int64
+	Most       int64 // of it in memory when it is dropped: more was read since it was looked at; 0: any amount
 }
 
 // Step is one write, or one file.
@@ -60,6 +61,9 @@ type Step struct {
 // Restores reports whether the step changes a setting that has to be put back.
 func (s Step) Restores() bool { return s.Knob == High || s.Knob == Limit || s.KeepSwap }
 
+// Chooses reports whether the kernel chooses the pages, a bounded number in each step.
+func (k Knob) Chooses() bool { return k == Reclaim || k == High || k == Limit }
+
 // Guards stop a plan between two steps. Zero switches a guard off, but for Floor.
 type Guards struct {
 	Floor         int64         // never below this usage
@@ -67,9 +71,11 @@ type Guards struct {
 	StepTime      time.Duration // for one write, which is given up then
 	Stall         float64       // percent of a step's time that the target, or the node, stalls on memory (PSI some)
 	Refaults      int64         // bytes of the target read again after it was evicted, in all
+	Returns       int64         // of them, within two steps of a knob that Chooses, with their pauses
 	MajorFaults   int64         // count, of the target, in all
 	ReadBytes     int64         // read from disks by the target, in all
-	Growth        int64         // that usage may grow during a step that lowers a limit
+	Growth        int64         // that usage may grow during a step that lowers a limit, and during Pause
+	Pause         time.Duration // before each further step of a knob that Chooses: what was in use comes back, and shows
 	Neighbours    []Group       // who share files with the target, or could
 	NeighbourLoss int64         // of file cache, that any of them may lose in all
 }
@@ -77,10 +83,10 @@ type Guards struct {
 // Plan is what would be done.
 type Plan struct {
 	Target Group
-	Usage  int64 // when it was made
-	Want   int64 // to be given back
-	Expect int64 // what the steps should give
-	Error  int64 // Expect is right within this
-	Steps  []Step
+	Usage  int64  // when it was made
+	Want   int64  // to be given back
+	Expect int64  // what the steps should give
+	Error  int64  // Expect is right within this
+	Steps  []Step // of a Decision, those of its Picked first, in that order
 	Guards Guards
 }

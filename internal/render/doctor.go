@@ -54,7 +54,7 @@ func (p *page) doctor(d *report.Doctor, wide bool, most int) {
 	}
 	for _, f := range d.Facts {
 		if wide || f.Means != "" {
-			p.fold("  ", most, "- "+f.ID+": "+strings.TrimSuffix(f.Value+"; "+f.Means, "; "))
+			p.fold("  ", most, "- "+f.ID+": "+f.Value+p.also(f.Means))
 		}
 	}
 }
@@ -86,6 +86,14 @@ func (p *page) screen(d *report.Doctor) []byte {
 		p.line("memwhy doctor -o wide says what each would show, and every way to have it")
 	}
 	return p.Bytes()
+}
+
+// also is more of the same sentence.
+func (p *page) also(text string) string {
+	if text == "" {
+		return ""
+	}
+	return p.Say("; %s", text)
 }
 
 func (p *page) looker(u report.DoctorUser) string {

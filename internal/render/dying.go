@@ -25,31 +25,7 @@ func Dying(r *report.Node, wide bool) []byte {
 	}
 	d := &r.Dying
 	p.fold("  ", 3, p.dyingAnswer(d))
-	const row = "%10s %7s %7s %7s %6s  %s"
-	if len(d.Groups) > 0 {
-		p.line(row, "HOLDS", "FILE", "SHMEM", "KERNEL", "ID", p.Say("REMOVED CGROUP, and what holds it"))
-	}
-	rest, empty := d.Omitted.Count, 0
-	for i := range d.Groups {
-		g := &d.Groups[i]
-		switch {
-		case wide:
-		case g.Bytes == 0:
-			empty++
-			continue
-		case i >= screenDying:
-			rest++
-			continue
-		}
-		p.line(row, size.Text(g.Bytes), states(g.Accounts, "file"), states(g.Accounts, "shmem"), kernelOf(g), memoryID(g), removed(g, wide))
-		pins(p, g, wide)
-	}
-	if rest > 0 {
-		p.line("and %d more: see -o wide", rest)
-	}
-	if empty > 0 {
-		p.line("and %d without a page of their own: see -o wide", empty)
-	}
+	dyingTable(p, d.Groups, d.Omitted.Count, wide)
 	for _, c := range d.Inherited {
 		p.line("%8s  inherited from removed children by %s", size.MiBs(c.Bytes), printable.Text(c.Cgroup))
 	}
@@ -72,6 +48,35 @@ func Dying(r *report.Node, wide bool) []byte {
 		p.line("Counted by %s in %.0f ms.", c.Engine, c.WallMs)
 	}
 	return p.Bytes()
+}
+
+// dyingTable lists removed cgroups with what holds each: on a screen the largest.
+func dyingTable(p *page, groups []report.DyingGroup, omitted int, wide bool) {
+	const row = "%10s %7s %7s %7s %6s  %s"
+	if len(groups) > 0 {
+		p.line(row, "HOLDS", "FILE", "SHMEM", "KERNEL", "ID", p.Say("REMOVED CGROUP, and what holds it"))
+	}
+	rest, empty := omitted, 0
+	for i := range groups {
+		g := &groups[i]
+		switch {
+		case wide:
+		case g.Bytes == 0:
+			empty++
+			continue
+		case i >= screenDying:
+			rest++
+			continue
+		}
+		p.line(row, size.Text(g.Bytes), states(g.Accounts, "file"), states(g.Accounts, "shmem"), kernelOf(g), memoryID(g), removed(g, wide))
+		pins(p, g, wide)
+	}
+	if rest > 0 {
+		p.line("and %d more: see -o wide", rest)
+	}
+	if empty > 0 {
+		p.line("and %d without a page of their own: see -o wide", empty)
+	}
 }
 
 func (p *page) dyingAnswer(d *report.Dying) string {

@@ -61,7 +61,7 @@ func allFindings(p *page, r *report.Report) {
 	for _, f := range r.Findings {
 		about := p.Say("%s confidence", f.Confidence)
 		if f.Bytes != nil {
-			about += ", " + size.Text(*f.Bytes)
+			about = p.Join([]string{about, size.Text(*f.Bytes)})
 		}
 		if f.PartOf != "" {
 			about += p.Say(", part of %s", f.PartOf)

@@ -2,6 +2,7 @@ package render
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -18,9 +19,15 @@ func List(l *report.List, wide bool) []byte {
 		p.width = Width
 	}
 	const row = "%8s %8s %9s %5s %8s %-7s %s"
+	counted := slices.ContainsFunc(l.Containers, func(c report.Listed) bool { return c.ColdMinBytes != nil })
 	heading := p.Say("NAME, sizes in MiB")
-	if wide {
+	switch {
+	case wide && counted:
+		heading = "  COLD>= KILL     " + heading
+	case wide:
 		heading = "  COLD<= KILL     " + heading
+	case counted:
+		heading = "  COLD>= " + heading
 	}
 	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
 	for _, c := range l.Containers {
@@ -32,9 +39,12 @@ func List(l *report.List, wide bool) []byte {
 				share = size.Percent(*n.LimitBytes-*c.Risk.MarginBytes, *n.LimitBytes)
 			}
 		}
-		who := listed(c.Target)
-		if wide {
-			who = layout("%8s %-8s %s", mib(c.ColdMaxBytes, p.Say("unknown")), c.Risk.Level, p.listedWide(c.Target))
+		who := listed(c.Target, maxListed)
+		switch {
+		case wide:
+			who = layout("%8s %-8s %s", p.cold(&c, counted), c.Risk.Level, p.listedWide(c.Target))
+		case counted:
+			who = layout("%8s %s", p.cold(&c, true), listed(c.Target, maxListed-9))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, p.Say("unknown")), cannot, share,
 			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, who)
@@ -43,11 +53,23 @@ func List(l *report.List, wide bool) []byte {
 		p.line("nothing of what was asked for holds a process")
 	}
 	for _, m := range l.NotSeen {
-		if m.State != "absent" || m.Key == "containers" {
-			p.line("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why)
+		if m.State != "absent" || m.Key == "containers" || m.Key == "" && len(l.Containers) == 0 {
+			p.fold("  ", 3, p.Say("not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 		}
 	}
 	return p.Bytes()
+}
+
+// cold is what a row has under COLD<=, or under COLD>= where a census counted.
+func (p *page) cold(c *report.Listed, counted bool) string {
+	switch most := mib(c.ColdMaxBytes, p.Say("unknown")); {
+	case counted && c.ColdMinBytes != nil:
+		return size.MiBs(*c.ColdMinBytes)
+	case counted && c.ColdMaxBytes != nil: // it came after the census
+		return "<=" + most
+	default:
+		return most
+	}
 }
 
 // ListNames renders what memwhy explain takes as a target, one a line.
@@ -75,15 +97,18 @@ func mib(n *int64, none string) string {
 	return size.MiBs(*n)
 }
 
+// maxListed is the width of the last column.
+const maxListed = 28
+
 // listed is a name for one column; the end of a path tells siblings apart.
-func listed(t report.Target) string {
+func listed(t report.Target, width int) string {
 	if t.Name != "" {
-		return printable.Fit(printable.Text(t.Name), 28)
+		return printable.Fit(printable.Text(t.Name), width)
 	}
 	if t.ID != "" {
 		return strings.TrimSpace(t.Runtime + " " + short(t.ID))
 	}
-	return tail(printable.Text(t.Cgroup), 28)
+	return tail(printable.Text(t.Cgroup), width)
 }
 
 func (p *page) listedWide(t report.Target) string {

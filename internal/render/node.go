@@ -296,7 +296,7 @@ func (p *page) nodeDoubts(r *report.Node) []string {
 func NodeWide(r *report.Node) []byte {
 	p := &page{Printer: words.In(r.Lang)}
 	p.line("%s", p.nodeAnswer(r))
-	p.line("%s, %s", p.nodeHost(r), p.orUnknown(r.Host.Distro))
+	p.line("%s", p.Join([]string{p.nodeHost(r), p.orUnknown(r.Host.Distro)}))
 	n := &r.Ledger
 	p.line("BY OWNER, in bytes")
 	for _, o := range n.Owners {

@@ -31,13 +31,27 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	if r.Result != nil {
 		reclaimResult(p, r.Result)
 	}
+	reclaimKnobs(p, plan, wide)
+	reclaimFiles(p, plan, wide)
+	reclaimSpared(p, plan, wide)
+	if r.Result == nil && len(plan.Knobs) > 0 {
+		p.fold("  ", 4, p.guardsText(&plan.Guards))
+	}
+	reclaimNotes(p, r)
+	return p.Bytes()
+}
+
+// reclaimKnobs says by what, and why by that.
+func reclaimKnobs(p *page, plan *report.ReclaimPlan, wide bool) {
 	for _, k := range plan.Knobs {
 		p.fold("    ", 4, p.Say("BY %s, %s in %s: %s", k.Knob, size.Text(k.Bytes), p.steps(k.Steps), k.Because))
 		if wide || k.Knob != "fadvise" {
 			p.fold("    ", 3, p.Say("   undo: %s", k.Undo))
 		}
 	}
-	reclaimFiles(p, plan, wide)
+}
+
+func reclaimSpared(p *page, plan *report.ReclaimPlan, wide bool) {
 	for _, s := range plan.Spared {
 		line := p.Say("left alone %9s in %s: %s", size.Text(s.Bytes), p.fileCount(s.Files), s.Because)
 		if wide {
@@ -45,26 +59,35 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 		}
 		p.fold("    ", 2, line)
 	}
-	if r.Result == nil && len(plan.Knobs) > 0 {
-		p.fold("  ", 4, p.guardsText(&plan.Guards))
-	}
-	for _, o := range plan.Offers {
+}
+
+// reclaimNotes are what else could be done, and what is not certain.
+func reclaimNotes(p *page, r *report.Reclaim) {
+	for _, o := range r.Plan.Offers {
 		p.fold("  ", 3, "> "+o)
 	}
-	for _, d := range plan.Doubts {
+	for _, d := range r.Plan.Doubts {
 		p.fold("  ", 2, "- "+d)
 	}
 	for _, m := range r.NotSeen {
 		p.fold("  ", 2, p.Say("- not seen: %s (%s: %s)", m.WouldShow, m.Source, m.Why))
 	}
-	return p.Bytes()
 }
+
+func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 func (p *page) steps(n int) string { return p.Count(int64(n), "1 step", "%d steps") }
 
 func (p *page) reclaimAnswer(r *report.Reclaim) string {
 	plan, res := &r.Plan, r.Result
+	keep := r.Keep
 	switch {
+	case keep != nil && plan.ExpectBytes == 0:
+		return p.Say("Would keep usage at %s for %s, looking every %s; now nothing is to be given back. Nothing was changed: --yes does it.",
+			size.Text(keep.KeepBytes), milliseconds(keep.ForMs), milliseconds(keep.EveryMs))
+	case keep != nil:
+		return p.Say("Would keep usage at %s for %s, looking every %s, and give back up to %s of %s little by little. Nothing was changed: --yes does it.",
+			size.Text(keep.KeepBytes), milliseconds(keep.ForMs), milliseconds(keep.EveryMs), size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
 	case res == nil && plan.ExpectBytes == 0 && plan.WantBytes == 0:
 		return p.Say("Nothing to give back.")
 	case res == nil && plan.ExpectBytes == 0:
@@ -105,6 +128,9 @@ func reclaimResult(p *page, res *report.ReclaimResult) {
 	}
 	for _, f := range res.Failures {
 		line := p.Say("failed %s, %s: %s", p.steps(f.Steps), size.Text(f.Bytes), f.Because)
+		if f.Skipped {
+			line = p.Join([]string{p.steps(f.Steps), size.Text(f.Bytes), f.Because})
+		}
 		if f.Example != "" {
 			line += p.Say(", such as %s", f.Example)
 		}

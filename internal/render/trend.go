@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/report"
@@ -39,6 +40,12 @@ func overTime(p *page, r *report.Report) {
 			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), m.Part, signed(m.PartBytes))
 		}
 	}
+	for _, f := range t.Files {
+		p.line("  %s: cache %s to %s%s", f.Path, signed(f.AfterBytes-f.BeforeBytes), size.Text(f.AfterBytes), fileUse(p, &f))
+	}
+	if t.Restarted {
+		p.line("  restarted: all of its processes ended, and others began")
+	}
 	if t.Started+t.Ended > 0 {
 		p.line("  processes: %d began, %d ended", t.Started, t.Ended)
 	}
@@ -49,4 +56,15 @@ func signed(n int64) string {
 		return "+" + size.Text(n)
 	}
 	return size.Text(n)
+}
+
+// fileUse says how much of a file was used again, and who goes on in it.
+func fileUse(p *page, f *report.FileMove) (text string) {
+	if f.UsedBytes > 0 {
+		text = p.Say(", read again: %s", size.Text(f.UsedBytes))
+	}
+	for _, u := range f.By {
+		text += fmt.Sprintf(", pid %d %s", u.PID, u.How)
+	}
+	return text
 }

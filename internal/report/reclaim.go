@@ -14,7 +14,50 @@ type Reclaim struct {
 	Target    Target         `json:"target"`
 	Plan      ReclaimPlan    `json:"plan"`
 	Result    *ReclaimResult `json:"result" jsonschema:"nullable"` // null: nothing was done
+	Dying     *ReclaimDying  `json:"dying,omitempty"`              // when removed cgroups below the target are released; usage is what they hold then
+	Keep      *ReclaimKeep   `json:"keep,omitempty"`               // when usage is kept for a while; the plan is what it begins with
 	NotSeen   []NotSeen      `json:"notSeen"`
+}
+
+// MaxTurns bounds ReclaimKeep.Turns.
+const MaxTurns = 100
+
+// ReclaimKeep is what became of keeping usage at an amount. A counter that nothing tells
+// is left out.
+type ReclaimKeep struct {
+	KeepBytes       int64          `json:"keepBytes"`
+	EveryMs         int64          `json:"everyMs"`
+	ForMs           int64          `json:"forMs"`
+	TookMs          int64          `json:"tookMs"`
+	UsageFirstBytes int64          `json:"usageFirstBytes"`
+	UsageLastBytes  int64          `json:"usageLastBytes"`
+	FreedBytes      int64          `json:"freedBytes"`            // by how much usage fell in turns, in all
+	SavedBytes      int64          `json:"savedBytes"`            // of that, less what was read again, on average over the time
+	RereadBytes     *int64         `json:"rereadBytes,omitempty"` // of files that were given back, in memory again
+	RefaultBytes    *int64         `json:"refaultBytes,omitempty"`
+	MajorFaults     *int64         `json:"majorFaults,omitempty"`
+	ReadBytes       *int64         `json:"readBytes,omitempty"` // from devices, for whatever reason
+	StallMs         *int64         `json:"stallMs,omitempty"`
+	TurnCount       int            `json:"turnCount"`
+	Acted           int            `json:"acted"`    // turns that gave something back
+	Backoffs        int            `json:"backoffs"` // turns that did nothing because the target felt it
+	Turns           []KeepTurn     `json:"turns"`    // the last, at most 100
+	Met             bool           `json:"met"`      // usage is what it was to be
+	Restored        bool           `json:"restored"`
+	Interrupted     bool           `json:"interrupted,omitempty"`
+	Stopped         string         `json:"stopped,omitempty"` // the guard that ended it
+	Because         string         `json:"because,omitempty"`
+	Blind           []ReclaimBlind `json:"blind"`
+}
+
+// KeepTurn is one look, and what was done then.
+type KeepTurn struct {
+	AfterMs    int64  `json:"afterMs"`
+	UsageBytes int64  `json:"usageBytes"`
+	AskedBytes int64  `json:"askedBytes"`
+	FreedBytes int64  `json:"freedBytes"`
+	Stopped    string `json:"stopped,omitempty"` // by this guard
+	Because    string `json:"because,omitempty"`
 }
 
 // ReclaimPlan says what would be done.
@@ -98,12 +141,33 @@ type ReclaimResult struct {
 	RecordError      string           `json:"recordError,omitempty"`
 }
 
-// ReclaimFailure counts steps that failed for one reason.
+// ReclaimDying is about removed cgroups that the kernel keeps.
+type ReclaimDying struct {
+	Count     int            `json:"count"` // before
+	Bytes     int64          `json:"bytes"` // that they are charged for
+	Releases  int            `json:"releases"`
+	Went      *int           `json:"went,omitempty"`      // of them, as counted afterwards
+	BytesLeft *int64         `json:"bytesLeft,omitempty"` // that those of them which are left are charged for
+	Losers    []ReclaimLoser `json:"losers"`              // living cgroups that the kernel may take from as well
+	Rest      []DyingGroup   `json:"rest"`                // those that stay, the largest first
+	Omitted   Omitted        `json:"omitted"`
+	Inherited []Charge       `json:"inherited"` // by living cgroups, on kernels that hand memory on (7.1)
+}
+
+// ReclaimLoser is a living cgroup that may lose by a plan.
+type ReclaimLoser struct {
+	Cgroup      string `json:"cgroup"`
+	MostBytes   int64  `json:"mostBytes"`
+	ExpectBytes int64  `json:"expectBytes"`
+}
+
+// ReclaimFailure counts steps that failed, or were not tried, for one reason.
 type ReclaimFailure struct {
 	Because string `json:"because"`
 	Steps   int    `json:"steps"`
 	Bytes   int64  `json:"bytes"`
 	Example string `json:"example,omitempty"`
+	Skipped bool   `json:"skipped,omitempty"` // not tried: a last look spoke against it
 }
 
 // ReclaimBlind is a guard without its signal.

@@ -241,7 +241,7 @@ type Runtime struct {
 	How      string            `json:"how"`               // it was recognised
 	Settings map[string]string `json:"settings"`          // about memory: from the environment and the command line, or as they are in force
 	Heap     map[string]int64  `json:"heap"`              // reservedBytes, committedBytes, usedBytes, idleBytes, limitBytes, metaspaceBytes: those that the runtime tells
-	Arenas   int               `json:"arenas,omitempty"`  // of malloc
+	Arenas   int               `json:"arenas,omitempty"`  // of malloc or of Python
 	AtLeast  bool              `json:"atLeast,omitempty"` // idleBytes is a lower bound
 	Unknown  string            `json:"unknown,omitempty"` // why idleBytes is not there
 	Cure     string            `json:"cure,omitempty"`    // what gives idle memory back, or bounds the heap
@@ -345,6 +345,8 @@ type Listed struct {
 	Risk    Risk    `json:"risk"` // of being killed
 	// file cache that may be cold, at most: inactive, clean, not mapped; with MGLRU also what is read again and again
 	ColdMaxBytes *int64 `json:"coldMaxBytes" jsonschema:"nullable"`
+	// the same, at least: with a census, which tells of each file how much of it is in which state
+	ColdMinBytes *int64 `json:"coldMinBytes,omitempty"`
 }
 
 // Largest is the largest class of a row.

@@ -20,6 +20,20 @@ type Trend struct {
 	Movers   []Mover   `json:"movers"`  // processes that were there at both ends, that whose anonymous memory changed most first; at most 10
 	Started  int       `json:"started"` // processes of the last look that were not there at the first
 	Ended    int       `json:"ended"`
+
+	Restarted bool       `json:"restarted,omitempty"` // none of the processes of the first look is left, and others began
+	Files     []FileMove `json:"files,omitempty"`     // whose cache changed or was used, by two censuses; what grew most first; at most 10
+}
+
+// FileMove is what became of the cache of one file.
+type FileMove struct {
+	Name        string `json:"name"`
+	Path        string `json:"path,omitempty"`      // as the container sees it, or in its file system
+	PathBytes   string `json:"pathBytes,omitempty"` // base64, when path is not UTF-8
+	BeforeBytes int64  `json:"beforeBytes"`
+	AfterBytes  int64  `json:"afterBytes"`
+	UsedBytes   int64  `json:"usedBytes,omitempty"` // at least so much of it was read again
+	By          []User `json:"by,omitempty"`        // at most 4; how: reads, writes, or io: it alone read or wrote enough
 }
 
 // Line is an amount over time. A change within noiseBytes is none.

@@ -10,6 +10,7 @@
 package runtimes
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -54,7 +55,7 @@ type Heap struct {
 	Idle      int64 // of Committed: free, resident, and not given back
 	Limit     int64 // a soft limit that it was told
 	Classes   int64 // beside Committed: metaspace of a JVM
-	Arenas    int   // of malloc, 0 where there are none
+	Arenas    int   // of malloc or of Python, 0 where there are none
 	AtLeast   bool  // Idle is a lower bound
 }
 
@@ -93,7 +94,7 @@ func Of(w words.Printer, p *snapshot.Process) []Runtime {
 	for i := range all {
 		r := &all[i]
 		if r.Heap.Idle < 0 && !seen && p.Heaps.Err != "" {
-			r.Unknown = p.Heaps.Err
+			r.Unknown = w.Of(p.Heaps.Err)
 		}
 	}
 	return all
@@ -114,10 +115,10 @@ var (
 )
 
 // why is the reason that a heap could not be read.
-func why(h *snapshot.Heaps, runtime string) string {
+func why(w words.Printer, h *snapshot.Heaps, runtime string) string {
 	for _, u := range h.Unknown {
 		if u.Runtime == runtime {
-			return u.Why
+			return w.Of(u.Why)
 		}
 	}
 	return ""
@@ -126,7 +127,7 @@ func why(h *snapshot.Heaps, runtime string) string {
 func goRuntime(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, version string) Runtime {
 	r := Runtime{
 		Name: Go, Version: strings.TrimPrefix(version, "go"), How: w.Say("Go build information in the executable"),
-		Settings: variables(p, "GOGC", "GOMEMLIMIT", "GODEBUG"), Heap: none, Unknown: why(h, snapshot.RuntimeGo),
+		Settings: variables(p, "GOGC", "GOMEMLIMIT", "GODEBUG"), Heap: none, Unknown: why(w, h, snapshot.RuntimeGo),
 		Cure: w.Say("GOMEMLIMIT somewhat below the limit of the container: the runtime then gives free memory back before it reaches that"),
 	}
 	g := h.Go
@@ -171,7 +172,7 @@ func (r *Runtime) inForce(name, value string) {
 
 func jvm(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, _ string) Runtime {
 	r := Runtime{
-		Name: JVM, How: w.Say("%s is mapped", "libjvm.so"), Heap: none, Unknown: why(h, snapshot.RuntimeJVM),
+		Name: JVM, How: w.Say("%s is mapped", "libjvm.so"), Heap: none, Unknown: why(w, h, snapshot.RuntimeJVM),
 		Settings: append(flags(p, javaFlag), variables(p, "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS")...),
 		Cure:     w.Say("-Xms and -Xmx, or -XX:MaxRAMPercentage, lower; a smaller -XX:MaxHeapFreeRatio, with G1 -XX:G1PeriodicGCInterval too: the JVM then gives free heap back"),
 	}
@@ -230,12 +231,17 @@ func (r *Runtime) told(flag *regexp.Regexp, unit int64) int64 {
 }
 
 func python(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
-	return Runtime{
+	r := Runtime{
 		Name: Python, Version: pythonFile.FindStringSubmatch(file)[2], How: w.Say("%s is mapped", file), Heap: none,
-		Settings: variables(p, "PYTHONMALLOC"),
-		Unknown:  w.Say("the arenas of small objects tell nobody outside what of them is free: sys._debugmallocstats() within does"),
-		Cure:     w.Say("work that needs much memory in a process of its own, which ends; PYTHONMALLOC=malloc lets malloc manage small objects too"),
+		Settings: variables(p, "PYTHONMALLOC"), Unknown: cmp.Or(why(w, h, snapshot.RuntimePython), w.Say("the arenas of small objects were not looked at")),
+		Cure: w.Say("work that needs much memory in a process of its own, which ends; PYTHONMALLOC=malloc lets malloc manage small objects too"),
 	}
+	if a := h.Python; a != nil {
+		r.Unknown = ""
+		r.Heap.Committed, r.Heap.Used, r.Heap.Idle = a.System, a.Used, a.Idle
+		r.Heap.Arenas, r.Heap.AtLeast = a.Arenas, a.AtLeast
+	}
+	return r
 }
 
 func jemalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
@@ -256,7 +262,7 @@ func tcmalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file stri
 
 func glibc(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
 	r := Runtime{
-		Name: Glibc, How: w.Say("%s is mapped", file), Heap: none, Unknown: why(h, snapshot.RuntimeGlibc),
+		Name: Glibc, How: w.Say("%s is mapped", file), Heap: none, Unknown: why(w, h, snapshot.RuntimeGlibc),
 		Settings: variables(p, "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"),
 		Cure:     w.Say("malloc_trim(0) after the load, MALLOC_TRIM_THRESHOLD_=131072 with MALLOC_MMAP_THRESHOLD_=131072, or jemalloc"),
 	}
@@ -331,6 +337,9 @@ func (r *Runtime) Sentence(w words.Printer) string {
 		}
 		return w.Say("JVM heap: %s committed of at most %s, %s used by objects, %s free and resident", size.Text(h.Committed), size.Text(h.Reserved), size.Text(h.Used), size.Text(h.Idle))
 	}
+	if r.Name == Python {
+		return w.Say("Python's small objects: %s in arenas (%d), %s used, %s in pools without an object", size.Text(h.Committed), h.Arenas, size.Text(h.Used), size.Text(h.Idle))
+	}
 	if h.AtLeast {
 		return w.Say("malloc: %s in arenas (%d), at least %s of it free, %s in whole pages", size.Text(h.Committed), h.Arenas, size.Text(h.Committed-h.Used), size.Text(h.Idle))
 	}
@@ -355,6 +364,14 @@ func (r *Runtime) Lazy(w words.Printer) string {
 // 1.21.0 to 1.21.3 (go issue 64332).
 func (r *Runtime) Holes() bool {
 	return r.Name == Go && slices.Contains([]string{"1.21", "1.21.0", "1.21.1", "1.21.2", "1.21.3"}, r.Version)
+}
+
+// Pieces is what is free between blocks in use, in pieces that nobody can give back.
+func (r *Runtime) Pieces() int64 {
+	if h := r.Heap; h.Idle >= 0 && (r.Name == Glibc || r.Name == Python) {
+		return max(0, h.Committed-h.Used-h.Idle)
+	}
+	return 0
 }
 
 // Title is its name for people.

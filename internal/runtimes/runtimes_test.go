@@ -61,6 +61,11 @@ func TestOf(t *testing.T) {
 			{Name: Jemalloc, Heap: none},
 			{Name: Tcmalloc, Heap: none},
 		}},
+		"arenas of Python": {process("", nil, []string{"PYTHONMALLOC=pymalloc"}, snapshot.Heaps{
+			Libraries: []string{"python3.13"}, Python: &snapshot.PythonHeap{Arenas: 9, System: 9 * mib, Used: 4 * mib, Idle: 2 * mib},
+		}), []Runtime{
+			{Name: Python, Version: "3.13", Settings: []Setting{{"PYTHONMALLOC", "pymalloc"}}, Heap: Heap{-1, 9 * mib, 4 * mib, 2 * mib, -1, -1, 9, false}},
+		}},
 	} {
 		got := Of(words.Printer{}, c.p)
 		for i := range got {

@@ -1,5 +1,7 @@
 package snapshot
 
+import "github.com/memwhy/memwhy/internal/words"
+
 // Access is what this process may see of the node: who it is, where it runs, and
 // what became of trying each source.
 type Access struct {
@@ -31,9 +33,9 @@ type Credentials struct {
 type Trial struct {
 	ID    string
 	State State
-	Err   string // why State is not Present
-	Note  string // what else there is to say
-	Part  bool   // it tells a part of what it could, and Note says which
+	Err   string       // why State is not Present
+	Notes []words.Text // what else there is to say
+	Part  bool         // it tells a part of what it could, and Notes say which
 }
 
 // The sources that are tried.

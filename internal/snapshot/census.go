@@ -132,9 +132,14 @@ type PageState struct {
 	Writeback                     int64 // being written
 	Mapped                        int64 // of folios with any page in a page table
 	Referenced                    int64
+	Marks                         int64 // each page as often as the multi-generation LRU remembers use of it, up to MaxMarks times; Unknown without
 	Large                         int64 // in folios of more than one page
 	Huge                          int64 // in folios of a page middle directory's size or more (2 MiB on x86-64)
 }
+
+// MaxMarks is how much use of a page the multi-generation LRU remembers at most: then
+// one more does not show.
+const MaxMarks = 5
 
 // CensusInode is a file that has cache.
 type CensusInode struct {
@@ -217,6 +222,7 @@ func (m *PageState) Add(o PageState) {
 	m.Writeback = known(m.Writeback, o.Writeback)
 	m.Mapped = known(m.Mapped, o.Mapped)
 	m.Referenced = known(m.Referenced, o.Referenced)
+	m.Marks = known(m.Marks, o.Marks)
 	m.Large = known(m.Large, o.Large)
 	m.Huge = known(m.Huge, o.Huge)
 }

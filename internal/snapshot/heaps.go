@@ -9,6 +9,7 @@ type Heaps struct {
 	Glibc     *GlibcHeap    `json:"glibc,omitempty"`
 	Go        *GoHeap       `json:"go,omitempty"`
 	JVM       *JVMHeap      `json:"jvm,omitempty"`
+	Python    *PythonHeap   `json:"python,omitempty"`
 	Unknown   []HeapUnknown `json:"unknown,omitempty"`
 }
 
@@ -20,9 +21,10 @@ type HeapUnknown struct {
 
 // The runtimes of HeapUnknown.
 const (
-	RuntimeGo    = "go"
-	RuntimeJVM   = "jvm"
-	RuntimeGlibc = "glibc"
+	RuntimeGo     = "go"
+	RuntimeJVM    = "jvm"
+	RuntimeGlibc  = "glibc"
+	RuntimePython = "python"
 )
 
 // GlibcHeap is the sum over the arenas of glibc's malloc, but for what it maps
@@ -33,6 +35,16 @@ type GlibcHeap struct {
 	Free    int64 `json:"free"`    // of System, freed by the program; without caches of threads and fast bins
 	Idle    int64 `json:"idle"`    // of Free, whole pages that are resident: what malloc_trim(3) gives back
 	AtLeast bool  `json:"atLeast"` // there are more free blocks than were looked at
+}
+
+// PythonHeap is the sum over the arenas of small objects of CPython. Larger ones are
+// in malloc.
+type PythonHeap struct {
+	Arenas  int   `json:"arenas"`
+	System  int64 `json:"system"`  // had from the kernel
+	Used    int64 `json:"used"`    // of System, by objects; from a sample of the pools where they are many
+	Idle    int64 `json:"idle"`    // of System, in pools without an object, resident
+	AtLeast bool  `json:"atLeast"` // Idle is a lower bound: not every arena was looked at
 }
 
 // GoHeap is how the Go runtime accounts for its heap.
@@ -65,6 +77,9 @@ func (h *Heaps) Check() error {
 	}
 	if g := h.Go; g != nil {
 		all = append(all, g.Percent+1, g.Limit, g.InUse, g.Free, g.Released)
+	}
+	if p := h.Python; p != nil {
+		all = append(all, int64(p.Arenas), p.System, p.Used, p.Idle, p.System-p.Used-p.Idle)
 	}
 	if j := h.JVM; j != nil {
 		all = append(all, j.Reserved, j.Committed, j.Used, j.Metaspace, j.Resident, j.Committed-j.Used, j.Reserved-j.Committed)

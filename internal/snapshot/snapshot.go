@@ -246,6 +246,8 @@ type Process struct {
 	// Read when the target is watched.
 	Times Reading[Times]
 	IO    Reading[Stat] // /proc/PID/io
+
+	Positions Reading[[]Position] // bounded, and of the first processes alone
 }
 
 // Status is /proc/PID/status.

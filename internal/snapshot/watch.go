@@ -7,6 +7,7 @@ type Watch struct {
 	First  *Snapshot // the first look in full, but of the target alone: Path[0], Processes, Census
 	Looks  []Look    // oldest first; the last is that of the snapshot itself
 	Since  bool      // of two captures, with nothing between them
+	Remade bool      // the cgroup of the first look was removed and made anew under its name
 	Doubts []string  // why the looks may not be comparable
 }
 
@@ -35,3 +36,12 @@ const (
 	DiskRead  = "read_bytes"  // what it made block devices read
 	DiskWrite = "write_bytes" // of pages that it made dirty
 )
+
+// Position is how far a process is in a regular file that it has open.
+type Position struct {
+	FD            int
+	Path          string // as its link in /proc/PID/fd reads
+	Device, Inode int64  // as stat tells them
+	Offset        int64
+	Writes        bool // it was opened to be written alone
+}

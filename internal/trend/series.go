@@ -18,7 +18,7 @@ const (
 	Unsettled Shape = "unsettled" // moved, and these samples do not tell more
 )
 
-// Few samples have no shape but flat, up or down.
+// Few samples have no shape but flat, up, up and then flat, or down.
 const fewSamples = 5
 
 // Line is an amount over time.
@@ -91,6 +91,9 @@ func (l *Line) Shape() Shape {
 	case span <= l.Noise:
 		return Flat
 	case len(l.Bytes) < fewSamples && change > l.Noise:
+		if len(l.Bytes) > 2 && l.stopped(span) {
+			return Plateau
+		}
 		return Rising
 	case len(l.Bytes) < fewSamples && -change > l.Noise:
 		return Falling
@@ -124,6 +127,12 @@ func (l *Line) rise(span, change int64) Shape {
 		return Rising
 	}
 	return Unsettled
+}
+
+// stopped reports that it did not grow in the last third of the window.
+func (l *Line) stopped(span int64) bool {
+	end := l.At[len(l.At)-1]
+	return l.near(end)-l.near(l.At[0]+(end-l.At[0])*2/3) < max(l.Noise/4, span/10)
 }
 
 // near is the amount at a time: that of the nearest sample.

@@ -40,6 +40,10 @@ type Trend struct {
 	Movers   []Mover
 	Ended    []*snapshot.Process // of the first look, not there any more
 	Started  []*snapshot.Process
+
+	Restarted bool       // none of the processes of the first look is left, and others began
+	Compared  bool       // the censuses of the first look and the last one were; else Files is empty
+	Files     []FileMove // those that changed or were used; what grew most first
 }
 
 // Amount is by how much something went on; what is not Known has a Why.
@@ -69,7 +73,7 @@ type Mover struct {
 
 // counted are the counters of memory.stat that tell how much was done.
 var counted = []string{
-	"pgfault", "pgmajfault", "pgpgin", "pgpgout", "workingset_refault_file", "workingset_refault", "workingset_refault_anon", "pgscan", "pgsteal", "pgactivate",
+	"pgfault", "pgmajfault", "pgpgin", "pgpgout", "workingset_refault_file", "workingset_refault", "workingset_refault_anon", "workingset_activate_file", "workingset_activate", "pgscan", "pgsteal", "pgactivate",
 }
 
 // Of is the trend of a snapshot's target, nil when it was looked at once. noise is
@@ -94,6 +98,9 @@ func Of(s *snapshot.Snapshot, noise int64) *Trend {
 	}
 	k1, k2 := ledger.KeysOf(&a.Cgroup), ledger.KeysOf(&b.Cgroup)
 	for _, key := range counted {
+		if w.Remade { // its counters began anew
+			break
+		}
 		n1, ok1 := k1.Get(key)
 		n2, ok2 := k2.Get(key)
 		if ok1 && ok2 && n1 >= 0 && n2 >= n1 {
@@ -102,6 +109,7 @@ func Of(s *snapshot.Snapshot, noise int64) *Trend {
 	}
 	t.processes(s)
 	t.activity(s, a, b)
+	t.moves(s)
 	return t
 }
 
@@ -171,6 +179,11 @@ func amount(c *snapshot.Cgroup, path string) (n int64, ok bool) {
 // activity prefers what the kernel counted for the cgroup to the sum of its
 // processes, which misses those that ended.
 func (t *Trend) activity(s *snapshot.Snapshot, a, b *snapshot.Look) {
+	if s.Watch.Remade {
+		anew := Amount{Source: b.CPU.Source, Why: words.Key("its cgroup was made anew between the looks")}
+		t.CPU, t.Read, t.Written, t.Calls = anew, anew, anew, anew
+		return
+	}
 	cpu1, ok1 := a.CPU.Get()
 	cpu2, ok2 := b.CPU.Get()
 	t.CPU = Amount{Source: b.CPU.Source, Why: b.CPU.Err}
@@ -280,6 +293,8 @@ func (t *Trend) processes(s *snapshot.Snapshot) {
 			t.Ended = append(t.Ended, p)
 		}
 	}
+	all := len(s.PIDs) <= len(s.Processes) && s.Outside == 0
+	t.Restarted = s.Watch.Remade || all && len(t.Movers) == 0 && len(t.Ended) > 0 && len(t.Started) > 0
 }
 
 // maxParts is beyond what a process has of kinds and names.

@@ -45,7 +45,7 @@ var engines = []engine{
 	{snapshot.EngineFiles, true, byFiles},
 }
 
-func byBPF(n *counting, _ []int) (*snapshot.Census, error) { return n.kept.scan(n.ctx) }
+func byBPF(n *counting, _ []int) (*snapshot.Census, error) { return n.keep.scan(n.ctx) }
 
 func byKcore(n *counting, _ []int) (*snapshot.Census, error) { return census.Kcore(n.ctx) }
 
@@ -57,63 +57,68 @@ func byFiles(n *counting, pids []int) (*snapshot.Census, error) {
 	return gather.Reachable(n.ctx, n.named, pids, n.opt)
 }
 
-// kept is what is kept from one census to the next, where there is to be one: the
-// loaded program, and the names of files.
-type kept struct {
-	mu     sync.Mutex
-	again  bool // another census is to follow the next
-	engine *census.Engine
-	last   *snapshot.Census
+// Counter keeps what counts pages from one census to the next, and from one node to
+// the next: to load it takes as long as to count.
+type Counter struct {
+	mu sync.Mutex
+	e  *census.Engine
+
+	own   bool             // it is one node's
+	again bool             // another census of this node is to follow the next
+	last  *snapshot.Census // of this node, for what files were called
 }
 
-// expect says whether another census is to follow the next.
-func (k *kept) expect(again bool) {
+// Close frees what is kept.
+func (k *Counter) Close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.drop()
+}
+
+func (k *Counter) drop() error {
+	if k.e == nil {
+		return nil
+	}
+	e := k.e
+	k.e = nil
+	return e.Close()
+}
+
+// expect says whether another census of this node is to follow the next. One that
+// is kept for other nodes stays anyway.
+func (k *Counter) expect(again bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.again = again
 }
 
-func (k *kept) scan(ctx context.Context) (c *snapshot.Census, err error) {
+// scan opens an engine where there is none. One that failed is not kept.
+func (k *Counter) scan(ctx context.Context) (c *snapshot.Census, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.engine == nil {
-		if k.engine, err = census.Open(ctx); err != nil {
-			k.engine = nil
+	if k.e == nil {
+		if k.e, err = census.Open(ctx); err != nil {
+			k.e = nil
 			return nil, err
 		}
 	}
-	if c, err = k.engine.Scan(ctx); err != nil || !k.again {
+	if c, err = k.e.Scan(ctx); err != nil || k.own && !k.again {
 		err = errors.Join(err, k.drop())
 	}
 	return c, err
 }
 
-// names recalls what files were called.
-func (k *kept) names(c *snapshot.Census) {
+// names recalls what files were called in the census before.
+func (k *Counter) names(c *snapshot.Census) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.last != nil {
 		c.Recall(k.last)
 	}
 	k.last = nil
-	if k.again {
+	if k.own && k.again {
 		k.last = c
 	}
-}
-
-func (k *kept) drop() error {
-	if k.engine == nil {
-		return nil
-	}
-	e := k.engine
-	k.engine = nil
-	return e.Close()
-}
-
-func (k *kept) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_ = k.drop()
 }
 
 // counting is a running node whose pages can be counted.
@@ -122,7 +127,7 @@ type counting struct {
 	ctx  context.Context
 	opt  gather.Options
 	mode string
-	kept *kept
+	keep *Counter
 
 	began time.Time // of a watch
 
@@ -138,7 +143,7 @@ func (n *counting) Census(pids []int) snapshot.Reading[*snapshot.Census] {
 
 // anew is the same node, whose pages are counted once more.
 func (n *counting) anew() *counting {
-	return &counting{named: n.named, ctx: n.ctx, opt: n.opt, mode: n.mode, kept: n.kept}
+	return &counting{named: n.named, ctx: n.ctx, opt: n.opt, mode: n.mode, keep: n.keep}
 }
 
 func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
@@ -151,7 +156,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		c, err := e.take(n, pids)
 		if err == nil {
 			c.Refused = refused
-			n.kept.names(c)
+			n.keep.names(c)
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
 		}
 		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: strings.TrimSuffix(err.Error(), "; it would show "+census.Gain)})

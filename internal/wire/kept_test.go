@@ -12,7 +12,7 @@ func TestNamesAreKept(t *testing.T) {
 	look := func(path string) *snapshot.Census {
 		return &snapshot.Census{Inodes: []snapshot.CensusInode{{Device: 8, Number: 12, Generation: 3, Path: path}}}
 	}
-	k := &kept{again: true}
+	k := &Counter{own: true, again: true}
 	first, second, last := look("/data"), look(""), look("")
 	k.names(first)
 	k.names(second)
@@ -33,14 +33,14 @@ func TestTheEngineIsKept(t *testing.T) {
 		t.Skip(err)
 	}
 	e.Close()
-	k := &kept{again: true}
-	defer k.close()
+	k := &Counter{own: true, again: true}
+	defer k.Close()
 	scan := func() *census.Engine {
 		t.Helper()
 		if c, err := k.scan(context.Background()); err != nil || len(c.Files) == 0 {
 			t.Fatal(err)
 		}
-		return k.engine
+		return k.e
 	}
 	if e = scan(); e == nil || scan() != e {
 		t.Error("loaded anew")
@@ -56,7 +56,7 @@ func TestTheEngineIsKept(t *testing.T) {
 	scan()
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := k.scan(ended); err == nil || k.engine != nil {
-		t.Errorf("%v, %v", err, k.engine)
+	if _, err := k.scan(ended); err == nil || k.e != nil {
+		t.Errorf("%v, %v", err, k.e)
 	}
 }

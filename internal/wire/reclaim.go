@@ -28,6 +28,7 @@ type ReclaimOptions struct {
 	Observe   time.Duration // between two looks; 0: one look
 	Verify    time.Duration // after which to look what was read again
 	Really    bool          // also what should not be touched
+	Dying     bool          // not the target, but removed cgroups below it
 	Guardian  []string      // commands that run ServeGuardian and ServeWriter
 	Writer    []string
 	Root      string // of the node
@@ -39,7 +40,6 @@ type ReclaimOptions struct {
 
 // Errors of planning.
 var (
-	ErrInexact  = errors.New("giving back needs a target that is spelled out")
 	ErrGuarded  = errors.New("this cgroup is not touched without --really")
 	ErrNoLimit  = errors.New("there is no limit that a percentage could be of")
 	ErrReplayed = errors.New("a capture cannot be acted on")
@@ -50,37 +50,37 @@ type Reclaiming struct {
 	Report   *report.Reclaim
 	node     *Node
 	opt      ReclaimOptions
+	sel      remedy.Selection
 	decision *remedy.Decision
-	pids     []int // of the target
+	seen     *seen
+	plan     planner
 }
+
+// seen is a look at a target, or two, before a plan is made.
+type seen struct {
+	*gather.Reclaimable
+	explain.Observed
+	src     kernel.Source // its census is that of the last look
+	counted time.Time     // when that was taken
+}
+
+// planner makes a situation of a look: of what a target is charged for, or of what
+// removed cgroups below it are.
+type planner func(words.Printer, *snapshot.Snapshot, explain.Observed) (*remedy.Situation, error)
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
 func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, error) {
-	n.askNames()
-	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
-		c.kept.expect(true)
-	}
-	first, err := gather.ForReclaim(n.Source, target, n.opt)
+	at, err := n.see(target, opt)
 	if err != nil {
-		return nil, n.late(err)
-	}
-	if err := refused(target, first, opt.Really); err != nil {
 		return nil, err
 	}
-	seen := explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable}
-	last := first
-	if opt.Observe > 0 && first.Census.State == snapshot.Present {
-		if last, err = n.observe(first, opt, &seen); err != nil {
-			return nil, n.late(err)
-		}
-	}
-	situation, err := explain.Situation(n.words, last.Snapshot, seen)
+	situation, err := explain.Situation(n.words, at.Snapshot, at.Observed)
 	if err != nil {
 		return nil, err
 	}
 	sel := opt.Selection
 	if opt.ToPercent > 0 {
-		limit, ok := last.Target().Limit.Get()
+		limit, ok := at.Target().Limit.Get()
 		if !ok || limit <= 0 || limit >= 1<<56 {
 			return nil, ErrNoLimit
 		}
@@ -92,12 +92,39 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(n.words, last.Snapshot, d, seen.Window), node: n, opt: opt, decision: d, pids: last.PIDs,
+		Report: explain.Reclaim(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: explain.Situation,
 	}, nil
 }
 
-// observe looks again after a while.
-func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *explain.Observed) (*gather.Reclaimable, error) {
+// see looks at a target that may be acted on, and again after opt.Observe.
+func (n *Node) see(target string, opt ReclaimOptions) (*seen, error) {
+	n.askNames()
+	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
+		c.keep.expect(true)
+	}
+	first, err := gather.ForReclaim(n.Source, target, n.opt)
+	if err != nil {
+		return nil, n.late(err)
+	}
+	if err := refused(target, first, opt); err != nil {
+		return nil, err
+	}
+	at := &seen{
+		Reclaimable: first, src: n.Source, counted: time.Now(),
+		Observed: explain.Observed{ID: first.ID, HasReclaim: first.HasReclaim, Opens: knob.Droppable},
+	}
+	if opt.Observe > 0 && first.Census.State == snapshot.Present {
+		at.src = n.recount()
+		if at.Reclaimable, err = n.observe(at.src, first, opt, &at.Observed); err != nil {
+			return nil, n.late(err)
+		}
+		at.counted = time.Now()
+	}
+	return at, nil
+}
+
+// observe looks again after a while, at src.
+func (n *Node) observe(src kernel.Source, first *gather.Reclaimable, opt ReclaimOptions, seen *explain.Observed) (*gather.Reclaimable, error) {
 	descriptors := explain.Descriptors(first.Snapshot)
 	before := gather.Positions(n.Source, descriptors)
 	start := time.Now()
@@ -109,7 +136,7 @@ func (n *Node) observe(first *gather.Reclaimable, opt ReclaimOptions, seen *expl
 		return nil, n.ctx.Err()
 	case <-time.After(opt.Observe):
 	}
-	last, err := gather.ForReclaim(n.recount(), first.Target().Path, n.opt)
+	last, err := gather.ForReclaim(src, first.Target().Path, n.opt)
 	if err != nil {
 		return nil, err
 	}
@@ -140,37 +167,39 @@ var runtimes = []string{
 }
 
 // refused says why a target is not touched.
-func refused(typed string, r *gather.Reclaimable, really bool) error {
+func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 	if r.Replayed {
 		return ErrReplayed
 	}
 	t := r.Target()
 	who := identity.Of(t.Path, r.Names)
-	for _, id := range []string{who.ID, who.PodUID} {
-		if id != "" && typed != id && strings.HasPrefix(id, typed) {
-			return fmt.Errorf("%w: %s is only the beginning of %s", ErrInexact, typed, id)
-		}
+	if err := spelledOut(typed, t.Path, r.Names, r.PIDs); err != nil {
+		return err
 	}
-	if really {
-		return nil
-	}
-	base := path.Base(t.Path)
-	guarded := func(why string) error { return fmt.Errorf("%w: %s", ErrGuarded, why) }
-	switch {
-	case t.Root():
-		return guarded("the root is the whole node")
-	case who.Kind == identity.Pod:
-		return guarded("a pod: its containers are targets of their own")
-	case strings.HasPrefix(base, "kubepods"):
-		return guarded("all pods of a class are in it")
-	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
-		return guarded("the services of the node are in it")
-	case slices.Contains(runtimes, base):
-		return guarded("a container runtime, or the kubelet")
-	case r.Own != "" && (r.Own == t.Path || strings.HasPrefix(r.Own, strings.TrimSuffix(t.Path, "/")+"/")):
-		return guarded("memwhy itself runs in it")
+	if why := guarded(r, t.Path, who.Kind); why != "" && !opt.Really && !opt.Dying {
+		return fmt.Errorf("%w: %s", ErrGuarded, why)
 	}
 	return nil
+}
+
+// guarded says why the knobs of a cgroup are not turned by mistake.
+func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
+	base := path.Base(cgroup)
+	switch {
+	case cgroup == "/":
+		return "the root is the whole node"
+	case kind == identity.Pod:
+		return "a pod: its containers are targets of their own"
+	case strings.HasPrefix(base, "kubepods"):
+		return "all pods of a class are in it"
+	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
+		return "the services of the node are in it"
+	case slices.Contains(runtimes, base):
+		return "a container runtime, or the kubelet"
+	case r.Own != "" && (r.Own == cgroup || strings.HasPrefix(r.Own, strings.TrimSuffix(cgroup, "/")+"/")):
+		return "memwhy itself runs in it"
+	}
+	return ""
 }
 
 // Empty reports a plan without steps.
@@ -179,18 +208,27 @@ func (r *Reclaiming) Empty() bool { return len(r.decision.Steps) == 0 }
 // Apply does what was planned, and looks again after opt.Verify.
 func (r *Reclaiming) Apply(ctx context.Context) error {
 	opt := r.opt
-	res, err := actuate.Run(ctx, &r.decision.Plan, actuate.Options{
-		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
-		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why,
-	})
+	res, err := r.run(ctx)
 	if err != nil {
 		return err
 	}
 	r.Report.Result = r.result(res)
+	if opt.Dying {
+		r.released(ctx)
+	}
 	if opt.Verify > 0 && res.Stopped == "" {
 		r.verify(ctx)
 	}
 	return nil
+}
+
+// run runs the steps.
+func (r *Reclaiming) run(ctx context.Context) (*actuate.Result, error) {
+	opt := &r.opt
+	return actuate.Run(ctx, &r.decision.Plan, actuate.Options{
+		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
+		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
+	})
 }
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
@@ -214,11 +252,11 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 		d := &res.Steps[i]
 		out.DroppedBytes += d.Dropped.Value
 		if d.Err != nil {
-			fail(out, d)
+			r.fail(out, d)
 		}
 	}
 	for _, b := range res.Blind {
-		out.Blind = append(out.Blind, report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: b.State.String(), Why: b.Err})
+		out.Blind = append(out.Blind, blindOf(b))
 	}
 	if res.RecordErr != nil {
 		out.RecordError = res.RecordErr.Error()
@@ -229,13 +267,21 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	return out
 }
 
+func blindOf(b actuate.Blind) report.ReclaimBlind {
+	return report.ReclaimBlind{Guard: b.Guard, Source: b.Source, State: b.State.String(), Why: b.Err}
+}
+
 // fail counts a step that failed.
-func fail(out *report.ReclaimResult, d *actuate.Done) {
+func (r *Reclaiming) fail(out *report.ReclaimResult, d *actuate.Done) {
 	why := d.Err.Error()
+	var not notNow
+	if errors.As(d.Err, &not) {
+		why = r.node.words.Say("left alone at the last look: %s", string(not))
+	}
 	i := slices.IndexFunc(out.Failures, func(f report.ReclaimFailure) bool { return f.Because == why })
 	if i < 0 {
 		i = len(out.Failures)
-		f := report.ReclaimFailure{Because: why}
+		f := report.ReclaimFailure{Because: why, Skipped: not != "" || errors.Is(d.Err, knob.ErrGrown)}
 		if d.Step.File != nil {
 			f.Example = strings.ToValidUTF8(d.Step.File.Path, "\ufffd")
 		}
@@ -255,19 +301,14 @@ func (r *Reclaiming) verify(ctx context.Context) {
 		return
 	case <-time.After(r.opt.Verify):
 	}
-	c, ok := kernel.Census(r.node.recount(), r.pids).Get()
+	c, ok := kernel.Census(r.node.recount(), r.seen.PIDs).Get()
 	if !ok {
 		return
 	}
-	now := map[snapshot.FileID]int64{}
-	for i := range c.Files {
-		if in := c.Files[i].Inode; in >= 0 {
-			now[c.Inodes[in].ID()] += c.Files[i].Bytes
-		}
-	}
+	now := cachedOf(c)
 	var sum int64
 	for i, p := range r.decision.Picked {
-		n := now[snapshot.FileID{Device: p.Open.Device, Number: p.Open.Inode, Generation: p.Open.Generation}]
+		n := now[p.ID]
 		sum += n
 		if i < len(r.Report.Plan.Files) {
 			r.Report.Plan.Files[i].RereadBytes = &n

@@ -286,7 +286,7 @@ func TestGoldens(t *testing.T) {
 		}
 		text := render.Text(r)
 		checkScreen(t, file, text)
-		l, err := n.List(false, explain.Selection{Sort: explain.ByUnreclaimable})
+		l, err := n.List(Want{}, explain.Selection{Sort: explain.ByUnreclaimable})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ func (n *counting) Look(i int, after time.Duration) (kernel.Source, bool) {
 		return nil, false
 	}
 	if i == kernel.Last {
-		n.kept.expect(false)
+		n.keep.expect(false)
 		return n, true
 	}
 	return n.anew(), true

@@ -30,6 +30,7 @@ type Options struct {
 	Reader   []string      // the command that runs ServeReads, see kernel.NewGuard
 	Redact   bool          // hide names in reports, as a redacted capture does
 	Census   string        // one of CensusModes; empty is CensusOff
+	Counter  *Counter      // what is kept for further censuses; nil: nothing
 	Words    words.Printer // the language of explanations
 	Names    names.Options // whom to ask what containers are called
 
@@ -75,13 +76,18 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
-	k := &kept{again: opt.Watch > 0}
+	keep := opt.Counter
+	if keep == nil {
+		keep = &Counter{own: true, again: opt.Watch > 0}
+	}
 	return &Node{
-		Source: &counting{kept: k, named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: keep}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
-			k.close()
+			if keep.own {
+				_ = keep.Close()
+			}
 			asker.Close()
 			guard.Close()
 			live.Close()
@@ -120,13 +126,16 @@ func (n *Node) Explain(target string) (*report.Report, error) {
 	return r, n.late(err)
 }
 
-// List ranks the containers; where there is none, or with all, the memory cgroups
-// that hold processes.
-func (n *Node) List(all bool, sel explain.Selection) (*report.List, error) {
+// Want says what a list is to have.
+type Want = gather.Want
+
+// List ranks the containers; where there is none, or when all are wanted, the memory
+// cgroups that hold processes.
+func (n *Node) List(want Want, sel explain.Selection) (*report.List, error) {
 	n.askNames()
 	var l *gather.Listed
 	_, err := n.read("", func(src kernel.Source, _ string) (_ *snapshot.Snapshot, err error) {
-		if l, err = gather.List(src, n.opt, all); err != nil {
+		if l, err = gather.List(src, n.opt, want); err != nil {
 			return nil, err
 		}
 		return l.Base, nil
@@ -245,7 +254,7 @@ func (n *Node) Capture(target string, opt CaptureOptions) (*capture.Archive, err
 	if _, err := explain.Report(n.words, s); err != nil {
 		return nil, n.late(err)
 	}
-	if _, err := gather.List(rec, n.opt, true); err != nil {
+	if _, err := gather.List(rec, n.opt, gather.Want{All: true}); err != nil {
 		return nil, n.late(err)
 	}
 	gather.Whole(rec, n.opt)

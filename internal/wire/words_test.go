@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
 
 	"github.com/memwhy/memwhy/internal/diagnose"
+	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/words"
@@ -100,4 +102,81 @@ func bare(r *report.Report) (all []string) {
 		all = append(all, n.Key, n.Source, n.State)
 	}
 	return append(all, r.Verdict.Code, r.Verdict.Account, r.Verdict.Reclaim, r.Risks.Kill.Level, r.Risks.Throttle.Level)
+}
+
+// On every recorded node the screens keep to their size in Chinese too, where a
+// character takes two columns, and no sentence of them is left in English.
+func TestChineseScreensFit(t *testing.T) {
+	everyNode(t, func(t *testing.T, file string, n *Node) {
+		n.words = words.In(words.Chinese)
+		r, err := n.Explain("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, err := n.Whole()
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := n.List(Want{All: true}, explain.Selection{Sort: explain.ByUsage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, screen := range map[string][]byte{"explain": render.Text(r), "node": render.Node(node)} {
+			if lines := bytes.Count(screen, []byte("\n")); lines > render.Height {
+				t.Errorf("%s %s: %d lines", file, name, lines)
+			}
+		}
+		for name, screen := range map[string][]byte{"explain": render.Text(r), "node": render.Node(node), "dying": render.Dying(node, false), "ps": render.List(list, false)} {
+			for line := range strings.Lines(string(screen)) {
+				width := -1
+				for _, c := range line {
+					if width++; c >= 0x2e80 {
+						width++
+					}
+				}
+				if width > render.Width {
+					t.Errorf("%s %s: %d columns: %q", file, name, width, line)
+				}
+			}
+		}
+		for _, text := range sentences(r) {
+			// Commands are the same, and what the census doubts a capture has in English.
+			if english.MatchString(text) && !strings.HasPrefix(text, "memwhy ") && !strings.HasPrefix(text, "逐页统计：") {
+				t.Errorf("%s: %q", file, text)
+			}
+		}
+	})
+}
+
+// english are four words in a row, as no name and no command has them.
+var english = regexp.MustCompile(`\b[a-z]+ [a-z]+ [a-z]+ [a-z]+\b`)
+
+// sentences are what a report says of its own.
+func sentences(r *report.Report) []string {
+	all := append([]string{r.Verdict.Text, r.Risks.Kill.Because, r.Risks.Evict.Because, r.Risks.Throttle.Because}, r.Doubts...)
+	for _, f := range r.Findings {
+		all = append(all, f.Title)
+		for _, e := range f.Evidence {
+			all = append(all, e.Statement)
+		}
+		for _, d := range f.Remedies {
+			all = append(all, d.Command, d.Cost)
+		}
+	}
+	for _, s := range r.Suspicions {
+		all = append(all, s.Because)
+	}
+	for _, s := range r.Says {
+		all = append(all, s.Note)
+	}
+	for _, n := range r.NotSeen {
+		all = append(all, n.WouldShow)
+	}
+	for _, a := range r.Advisories {
+		all = append(all, a.Title)
+		for _, e := range a.Evidence {
+			all = append(all, e.Statement)
+		}
+	}
+	return all
 }

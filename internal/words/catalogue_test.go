@@ -58,7 +58,7 @@ func sources(t *testing.T) (keys []key) {
 			case !is:
 			case !literal:
 				t.Errorf("%s: what is said is no literal", set.Position(n.Pos()))
-			case strings.ContainsFunc(verb.ReplaceAllString(text, ""), unicode.IsLetter):
+			case strings.ContainsFunc(verb.ReplaceAllString(text, ""), worth(n)):
 				keys = append(keys, key{text, filepath.Dir(path)[len("../"):]})
 			}
 			return true
@@ -71,6 +71,7 @@ func sources(t *testing.T) (keys []key) {
 	for _, text := range []string{
 		snapshot.CensusGain, snapshot.CensusOff, snapshot.NoCommand, snapshot.Vanished,
 		fs.ErrPermission.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.ENOENT.Error(), "no such file",
+		"the recording does not hold it", "not in this capture", "not in this tree",
 	} {
 		keys = append(keys, key{text, "readers: why not"})
 	}
@@ -79,8 +80,14 @@ func sources(t *testing.T) (keys []key) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, text := range append([]string{a.Title}, a.Fix...) {
-			keys = append(keys, key{text, "advisory: titles and fixes"})
+		texts := append([]string{a.Title, a.Unmatched}, a.Fix...)
+		for _, r := range a.Ranges {
+			texts = append(texts, r.Because)
+		}
+		for _, text := range texts {
+			if text != "" {
+				keys = append(keys, key{text, "advisory: titles, fixes and reasons"})
+			}
 		}
 	}
 	for _, r := range diagnose.Rules() {
@@ -93,6 +100,15 @@ func sources(t *testing.T) (keys []key) {
 		}
 	}
 	return keys
+}
+
+// worth tells what makes a text one to translate: a letter, and in a sentence its
+// punctuation too. Lines of a table have layouts of signs.
+func worth(call ast.Node) func(rune) bool {
+	if f, ok := call.(*ast.CallExpr).Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "line" {
+		return unicode.IsLetter
+	}
+	return func(r rune) bool { return unicode.IsLetter(r) || unicode.IsPunct(r) }
 }
 
 // commented are the commands with words beside them.
@@ -181,6 +197,24 @@ func TestComplete(t *testing.T) {
 		}
 	}
 	t.Logf("%d texts, %d missing", len(known), missing)
+}
+
+// stays is what is the same in all languages.
+var stays = regexp.MustCompile(`--[a-z][a-z-]+|\b[a-zA-Z]+(_[a-zA-Z]+)+\b|/(proc|sys|dev)/[A-Za-z_/.]*[A-Za-z_]`)
+
+// Flags, files, keys and names of settings are not translated.
+func TestStays(t *testing.T) {
+	have, err := words.Parse(t, catalogue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for en, zh := range have {
+		for _, name := range stays.FindAllString(en, -1) {
+			if !strings.Contains(zh, name) {
+				t.Errorf("%q has %s, %q does not", en, name, zh)
+			}
+		}
+	}
 }
 
 func write(t *testing.T, keys []key, have map[string]string) {

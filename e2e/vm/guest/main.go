@@ -3,12 +3,14 @@
 // Command guest is the first and only process of a test machine: it mounts what
 // a node has, runs every lab with the shipped binary beside it, and leaves
 // truths, reports and captures as a tar on a raw disk for the outside to judge.
-// It judges nothing itself.
+// It judges nothing itself. For the container runtimes it starts systemd from a
+// disk of its own, as whose service it then goes on.
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent), memwhy.only=census|acts|tests for the page census's tests, those
-// of what writes to the kernel, or the live tests, and nothing else.
+// are run when absent), memwhy.only=census|acts|tests|runtimes for the page census's
+// tests, those of what writes to the kernel, the live tests, or those of e2e/runtimes
+// (memwhy.tests leaves out here too), and nothing else.
 package main
 
 import (
@@ -23,6 +25,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -43,10 +46,17 @@ func main() {
 }
 
 func run() error {
-	if err := mountAll(); err != nil {
-		return err
+	first := os.Getpid() == 1
+	if first {
+		if err := mountAll(); err != nil {
+			return err
+		}
 	}
 	args := kernelArgs()
+	runtimes := args["memwhy.only"] == "runtimes"
+	if first && runtimes {
+		return systemd()
+	}
 	out, err := disk("out")
 	if err != nil {
 		return err
@@ -57,7 +67,9 @@ func run() error {
 	}
 	t := tar.NewWriter(f)
 	r := &runner{tar: t, bytes: args["memwhy.bytes"]}
-	if err = setUp(args["memwhy.cgroup"]); err == nil {
+	if runtimes {
+		err = r.runtimes(args["memwhy.tests"])
+	} else if err = setUp(args["memwhy.cgroup"]); err == nil {
 		switch args["memwhy.only"] {
 		case "census":
 			err = r.census()
@@ -119,15 +131,23 @@ func disk(serial string) (string, error) {
 	return "", fmt.Errorf("no disk with the serial number %q", serial)
 }
 
-// setUp makes the machine a node: a disk for files, swap, a network of its own,
-// the memory controller.
-func setUp(cgroup string) error {
+// mountData mounts the disk with the programs.
+func mountData() error {
 	data, err := disk("data")
 	if err != nil {
 		return err
 	}
 	if err := syscall.Mount(data, "/disk", "ext4", 0, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", data, err)
+	}
+	return nil
+}
+
+// setUp makes the machine a node: a disk for files, swap, a network of its own,
+// the memory controller.
+func setUp(cgroup string) error {
+	if err := mountData(); err != nil {
+		return err
 	}
 	if err := os.Symlink("/disk/tmp", "/var/tmp"); err != nil {
 		return err
@@ -174,9 +194,15 @@ func mountCgroup(version string) error {
 type runner struct {
 	tar   *tar.Writer
 	bytes string
+
+	mu    sync.Mutex // of tar
+	aside sync.WaitGroup
+	slots chan struct{} // for labs that go on while the others run
 }
 
 func (r *runner) put(name string, b []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	err := r.tar.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(b)), Format: tar.FormatUSTAR})
 	if err == nil {
 		_, err = r.tar.Write(b)
@@ -217,60 +243,85 @@ func (r *runner) labs(only string) error {
 			names = append(names, strings.Fields(line)[0])
 		}
 	}
+	r.slots = make(chan struct{}, 2)
+	var failed error
 	for _, name := range names {
-		start := time.Now()
-		if err := r.lab(name); err != nil {
-			return fmt.Errorf("lab %s: %w", name, err)
+		if failed = r.lab(name); failed != nil {
+			break
 		}
-		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
+	}
+	r.aside.Wait()
+	if failed != nil {
+		return failed
 	}
 	return r.command("oom.json", "oom", "list", "-o", "json") // of all labs at once
 }
 
 // lab runs one scenario. What goes wrong in it is a file of the tar, so that the
-// others still run.
+// others still run. One that has to be watched goes on while the others run.
 func (r *runner) lab(name string) error {
+	r.slots <- struct{}{}
+	start := time.Now()
 	dir := "labs/" + name + "/"
 	args := []string{"lab", "run", name, "--for", "5m"}
 	if r.bytes != "" {
 		args = append(args, "--bytes", r.bytes, "--limit", "256M")
 	}
 	cmd := exec.Command(memwhy, args...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
+	errs := &bytes.Buffer{}
+	cmd.Stderr = errs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return fmt.Errorf("lab %s: %w", name, err)
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return fmt.Errorf("lab %s: %w", name, err)
 	}
 	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
 	truth, err := bufio.NewReader(out).ReadBytes('\n')
 	if err != nil {
+		defer func() { <-r.slots }()
+		timer.Stop()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		return r.put(dir+"lab.failed", fmt.Appendf(nil, "%v\n%s", err, errs.Bytes()))
 	}
-	cgroup := between(truth, `"cgroup":"`, `"`)
-	err = r.put(dir+"truth.json", truth)
-	if cgroup != "" {
-		err = errors.Join(err, r.capture(dir, cgroup))
+	finish := func() {
+		defer func() { <-r.slots }()
+		defer timer.Stop()
+		err := r.put(dir+"truth.json", truth)
+		watch := between(truth, `"watch":{"seconds":`, ",")
+		if cgroup := between(truth, `"cgroup":"`, `"`); cgroup != "" {
+			err = errors.Join(err, r.capture(name, cgroup, watch))
+		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_, _ = io.Copy(io.Discard, out)
+		if waited := cmd.Wait(); waited != nil {
+			err = errors.Join(err, r.put(dir+"lab.failed", fmt.Appendf(nil, "%v\n%s", waited, errs.Bytes())))
+		}
+		if err != nil {
+			_ = r.put(dir+"capture.failed", fmt.Appendf(nil, "%v\n", err))
+		}
+		fmt.Printf("guest: %-24s %6.2f s\n", name, time.Since(start).Seconds())
 	}
-	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_, _ = io.Copy(io.Discard, out)
-	if waited := cmd.Wait(); waited != nil {
-		err = errors.Join(err, r.put(dir+"lab.failed", fmt.Appendf(nil, "%v\n%s", waited, errs.Bytes())))
+	if !strings.Contains(string(truth), `"watch":`) {
+		finish()
+		return nil
 	}
-	return err
+	r.aside.Go(finish)
+	return nil
 }
 
 // capture records a cgroup and explains the recording: one census for both, which
-// takes its time where the processor is emulated.
-func (r *runner) capture(dir, cgroup string) error {
-	const file = "/tmp/capture"
-	if err := r.command(dir+"said", "capture", cgroup, "-o", file, "--timeout", "60s"); err != nil {
+// takes its time where the processor is emulated. What goes on is watched so many
+// seconds.
+func (r *runner) capture(lab, cgroup, watch string) error {
+	dir, file := "labs/"+lab+"/", "/tmp/capture-"+lab
+	args := []string{"capture", cgroup, "-o", file, "--timeout", "60s"}
+	if watch != "" {
+		args = append(args, "--watch", watch+"s")
+	}
+	if err := r.command(dir+"said", args...); err != nil {
 		return err
 	}
 	b, err := os.ReadFile(file)
@@ -307,6 +358,22 @@ func (r *runner) acts() error {
 		return err
 	}
 	return r.program("acts", 4*patience, "/disk/actuate.test", "-test.v", "-kills", "12")
+}
+
+// runtimes runs the tests of e2e/runtimes.
+func (r *runner) runtimes(skip string) error {
+	if err := errors.Join(mountData(), loopbackUp()); err != nil {
+		return err
+	}
+	for name, value := range map[string]string{
+		"PATH": "/usr/local/bin:/usr/bin:/usr/sbin", "HOME": "/root",
+		"MEMWHY_RUNTIMES": "required", "MEMWHY_WORKLOAD": "/disk/workload", "MEMWHY_E2E_CENSUS": "off",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return r.program("runtimes", 4*patience, "/disk/runtimes.test", "-test.v", "-test.skip", skip)
 }
 
 // program runs a test program and keeps what it printed under name.

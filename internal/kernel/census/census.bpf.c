@@ -35,7 +35,7 @@ CONST(pg_type); CONST(pg_refcount); CONST(pg_charge);
 CONST(pg_order); CONST(pg_large_mapcount);  // within the second page of a folio
 CONST(max_order); CONST(huge_order);
 CONST(bit_head); CONST(bit_slab); CONST(has_slab_bit); CONST(bit_dirty); CONST(bit_writeback);
-CONST(bit_active); CONST(bit_unevictable); CONST(bit_referenced); CONST(bit_lru);
+CONST(bit_active); CONST(bit_unevictable); CONST(bit_referenced); CONST(bit_workingset); CONST(bit_lru);
 CONST(bit_swapbacked); CONST(bit_reserved);
 // page types: (type & mask) == value; a type that this kernel does not have has
 // mask 0 and value 1
@@ -95,7 +95,7 @@ enum { ROW, INODE, DENTRY, GROUP, SUPER, CACHE, TABLES };
 
 enum {
   PAGES, ACTIVE, INACTIVE, UNEVICTABLE, OFF_LRU, DIRTY, WRITEBACK, MAPPED,
-  REFERENCED, LARGE, HUGE, INHERITED, COUNTS
+  REFERENCED, LARGE, HUGE, INHERITED, MARKS, COUNTS
 };
 // A row's key is its group, above that the number of an inode or kernel cache,
 // above that the kind.
@@ -626,6 +626,14 @@ INLINE void lru(struct row *w, u64 flags, u64 n, u64 seq) {
   }
 }
 
+// marks is how much use the multi-generation LRU remembers of a page, 0 to 5: reading it
+// sets PG_referenced, then counts in two bits below the generation, and sets PG_workingset,
+// in an order that varies (linux mm/swap.c, lru_gen_inc_refs).
+INLINE u64 marks(u64 flags) {
+  if (!gen_shift) return 0;
+  return bit(flags, bit_referenced) + bit(flags, bit_workingset) + (flags >> ((gen_shift - 2) & 63) & 3);
+}
+
 INLINE int mapped(u64 pfn) {
   return pg_large_mapcount && (int)half(pfn + 1, pg_large_mapcount) >= 0;
 }
@@ -646,6 +654,7 @@ GLOBAL int count_alike(void) {
   if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
   if (bit(flags, bit_writeback)) w->n[WRITEBACK] += n;
   if (bit(flags, bit_referenced)) w->n[REFERENCED] += n;
+  w->n[MARKS] += n * marks(flags);
   if ((int)alike.type >= 0) w->n[MAPPED] += n;
   if (folio_has_objcg && !alike.own) w->n[INHERITED] += n;
   return 0;
@@ -692,6 +701,7 @@ GLOBAL int user(u64 pfn, u64 n, u64 key, u64 payer) {
   if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
   if (bit(flags, bit_writeback)) w->n[WRITEBACK] += n;
   if (bit(flags, bit_referenced)) w->n[REFERENCED] += n;
+  w->n[MARKS] += n * marks(flags);
   if (mapped(pfn)) w->n[MAPPED] += n;
   w->n[LARGE] += n;
   if (n >= 1ULL << (huge_order & 31)) w->n[HUGE] += n;

@@ -214,6 +214,9 @@ func kpageCensus(t *tally, frames, all, ksm int64) *snapshot.Census {
 			c.Groups = append(c.Groups, g.g)
 		}
 	}
+	for i := range c.Groups { // kpageflags does not have all of them
+		c.Groups[i].Anon.Marks, c.Groups[i].File.Marks = snapshot.Unknown, snapshot.Unknown
+	}
 	slices.SortFunc(c.Groups[1:], func(a, b snapshot.CensusGroup) int { return cmp.Compare(a.ID, b.ID) })
 	if c.Sampled > 0 {
 		c.Doubts = append(c.Doubts, sampleDoubt(c))

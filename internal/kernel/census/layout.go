@@ -78,7 +78,7 @@ var offsets = []struct{ constant, in, member string }{
 var flagBits = map[string]string{
 	"bit_head": "PG_head", "bit_dirty": "PG_dirty", "bit_writeback": "PG_writeback",
 	"bit_active": "PG_active", "bit_unevictable": "PG_unevictable", "bit_referenced": "PG_referenced",
-	"bit_lru": "PG_lru", "bit_swapbacked": "PG_swapbacked", "bit_reserved": "PG_reserved",
+	"bit_workingset": "PG_workingset", "bit_lru": "PG_lru", "bit_swapbacked": "PG_swapbacked", "bit_reserved": "PG_reserved",
 }
 
 // pageTypes have a PGTY_ name since 6.12 and a PG_ name in 6.10 and 6.11.

@@ -17,10 +17,12 @@ type reader struct {
 	st        state // of the first part, with the sums of all
 	page      int64
 	mapcounts bool // folios of more than one page say whether they are mapped
-	c         *snapshot.Census
-	stack     []uint32 // of dir
-	text      []byte   // room for paths
-	alike     [1024]alike
+
+	generations bool // the kernel has the multi-generation LRU
+	c           *snapshot.Census
+	stack       []uint32 // of dir
+	text        []byte   // room for paths
+	alike       [1024]alike
 }
 
 // part is the tables of one shard, and where in the census their records are.
@@ -37,7 +39,7 @@ type part struct {
 func (e *Engine) readOut() (*snapshot.Census, *state, error) {
 	r := &reader{
 		page: int64(os.Getpagesize()), c: &snapshot.Census{Engine: snapshot.EngineBPF, Complete: true},
-		mapcounts: e.layout["pg_large_mapcount"] != 0,
+		mapcounts: e.layout["pg_large_mapcount"] != 0, generations: e.layout["gen_shift"] != 0,
 	}
 	for _, s := range e.shards() {
 		st, err := s.state()
@@ -405,6 +407,9 @@ func (r *reader) memory(row *rowRecord) snapshot.PageState {
 		Bytes: of(nPages), Active: of(nActive), Inactive: of(nInactive), Unevictable: of(nUnevictable),
 		Isolated: of(nOffLRU), Dirty: of(nDirty), Writeback: of(nWriteback), Mapped: of(nMapped),
 		Referenced: of(nReferenced), Large: of(nLarge), Huge: of(nHuge),
+	}
+	if m.Marks = snapshot.Unknown; r.generations {
+		m.Marks = of(nMarks)
 	}
 	if m.Large > 0 && !r.mapcounts {
 		m.Mapped = snapshot.Unknown

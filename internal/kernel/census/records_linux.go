@@ -26,6 +26,7 @@ const (
 	nLarge
 	nHuge
 	nInherited
+	nMarks
 	counts
 )
 

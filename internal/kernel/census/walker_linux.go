@@ -309,6 +309,22 @@ func (w *walker) used(pfn, n uint64) {
 	}
 }
 
+// mark adds how much use the multi-generation LRU remembers, as marks of census.bpf.c does.
+func (w *walker) mark(r *rowSum, flags uint64, size int64) {
+	shift := w.l["gen_shift"]
+	if shift == 0 {
+		r.Marks = snapshot.Unknown
+		return
+	}
+	n := int64(flags >> (shift - 2) & 3)
+	for _, name := range []string{"bit_referenced", "bit_workingset"} {
+		if w.bit(flags, name) {
+			n++
+		}
+	}
+	r.Marks += n * size
+}
+
 // user counts a page or folio of user memory or file cache.
 func (w *walker) user(pfn, n, key uint64, p payer, who uint64) {
 	r, flags, size := w.row(key, p.group), w.word(pfn, w.l["pg_flags"]), int64(n)*w.page
@@ -322,6 +338,7 @@ func (w *walker) user(pfn, n, key uint64, p payer, who uint64) {
 			*f.into += size
 		}
 	}
+	w.mark(r, flags, size)
 	mapped := int32(w.half(pfn, w.l["pg_type"])) >= 0
 	if n > 1 {
 		mapped = w.l["pg_large_mapcount"] != 0 && int32(w.half(pfn+1, w.l["pg_large_mapcount"])) >= 0

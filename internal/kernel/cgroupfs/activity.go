@@ -12,31 +12,35 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// Activity is where the processor time and the block I/O of a cgroup are counted:
-// in its own directory on version 2, in other hierarchies on version 1.
+// Activity is where it is counted what the tasks of a cgroup do: in its own directory
+// on version 2, in other hierarchies on version 1, each of which may have none.
 type Activity struct {
-	v2      bool
-	cpu, io string // directories; empty where there are none
-	noCPU   string // why not
-	noIO    string
+	v2                bool
+	cpu, io, pressure place
+	top               string // of the hierarchy that io is in, on version 1
 }
 
-// FindActivity finds the counters of cgroup. On version 1 a hierarchy counts for it
-// only if a process of it is in the cgroup of that same path there.
-func FindActivity(src kernel.Source, h Hierarchy, cgroup string, foreignRoot bool, member int) Activity {
-	dir, _ := h.Dir(cgroup)
-	if h.Version == snapshot.V2 {
-		return Activity{v2: true, cpu: dir, io: dir}
+// place is a directory, or why there is none.
+type place struct{ dir, why string }
+
+// FindActivity finds the counters of cgroup, whose directory is dir. On version 1 another
+// hierarchy counts for it only if a process of it, member, is in the cgroup of that same
+// path there: else its counters are those of other processes.
+func FindActivity(src kernel.Source, v snapshot.Version, dir, cgroup string, foreignRoot bool, member int) Activity {
+	if v == snapshot.V2 {
+		at := place{dir: dir}
+		return Activity{v2: true, cpu: at, io: at, pressure: at}
 	}
-	a := Activity{}
 	in, ok := memberships(src, member)
 	if !ok {
-		a.noCPU, a.noIO = "no process of it tells its cgroups", "no process of it tells its cgroups"
-		return a
+		none := place{why: "no process of it tells its cgroups"}
+		return Activity{cpu: none, io: none, pressure: none}
 	}
 	mounts := mountsOf(src, foreignRoot)
-	a.cpu, a.noCPU = beside(mounts, in, "cpuacct", cgroup)
-	a.io, a.noIO = beside(mounts, in, "blkio", cgroup)
+	a := Activity{}
+	a.cpu, _ = beside(mounts, in, "cpuacct", cgroup)
+	a.io, a.top = beside(mounts, in, "blkio", cgroup)
+	a.pressure, _ = beside(mounts, in, unified, cgroup)
 	return a
 }
 
@@ -55,49 +59,91 @@ func memberships(src kernel.Source, pid int) ([]Membership, bool) {
 	return kernel.Value(src, "/proc/"+strconv.Itoa(pid)+"/cgroup", maxFile, ParseMembership).Get()
 }
 
-// beside finds the directory of cgroup in the hierarchy of another controller.
-func beside(mounts []Mount, in []Membership, controller, cgroup string) (dir, why string) {
-	i := slices.IndexFunc(in, func(m Membership) bool { return slices.Contains(m.Controllers, controller) })
+// unified stands for the hierarchy of version 2 beside those of version 1.
+const unified = ""
+
+// beside finds the directory of cgroup in the hierarchy of another controller, and where
+// that is mounted.
+func beside(mounts []Mount, in []Membership, controller, cgroup string) (at place, top string) {
+	which := "the controller " + controller
+	lists := func(all []string) bool { return slices.Contains(all, controller) }
+	version := snapshot.V1
+	if controller == unified {
+		which, version = "version 2", snapshot.V2
+	}
+	i := slices.IndexFunc(in, func(m Membership) bool { return version == snapshot.V2 && m.Hierarchy == 0 || lists(m.Controllers) })
 	if i < 0 {
-		return "", "the controller " + controller + " is in no hierarchy of version 1"
+		return place{why: which + " is in no hierarchy beside"}, ""
 	}
 	if in[i].Path != cgroup {
-		return "", "its processes are in another cgroup of the controller " + controller
+		return place{why: "its processes are in another cgroup of " + which}, ""
 	}
 	for _, m := range mounts {
-		if m.Version != snapshot.V1 || !slices.Contains(m.Controllers, controller) {
+		if m.Version != version || version == snapshot.V1 && !lists(m.Controllers) {
 			continue
 		}
 		if dir, ok := (Hierarchy{Mount: m}).Dir(cgroup); ok {
-			return dir, ""
+			return place{dir: dir}, m.Point
 		}
 	}
-	return "", "the controller " + controller + " is not mounted"
+	return place{why: which + " is not mounted"}, ""
 }
 
-// Read reads the counters.
-func (a Activity) Read(src kernel.Source) (cpu snapshot.Reading[int64], io snapshot.Reading[snapshot.IO]) {
+// Files of version 1. The recursive one came with 4.13; before, the other was about the
+// cgroup alone.
+const (
+	blkio     = "blkio.throttle.io_service_bytes_recursive"
+	blkioFlat = "blkio.throttle.io_service_bytes"
+)
+
+// CPU is how long its tasks ran, in nanoseconds.
+func (a *Activity) CPU(src kernel.Source) snapshot.Reading[int64] {
 	switch {
-	case a.cpu == "":
-		cpu = snapshot.Reading[int64]{State: snapshot.Absent, Source: "cpuacct.usage", Err: a.noCPU}
+	case a.cpu.dir == "":
+		return snapshot.Reading[int64]{State: snapshot.Absent, Source: "cpuacct.usage", Err: a.cpu.why}
 	case a.v2:
-		cpu = kernel.Value(src, path.Join(a.cpu, "cpu.stat"), maxFile, parseCPUStat)
-	default:
-		cpu = kernel.Value(src, path.Join(a.cpu, "cpuacct.usage"), maxFile, ParseNumber)
+		return kernel.Value(src, path.Join(a.cpu.dir, "cpu.stat"), maxFile, parseCPUStat)
 	}
+	return kernel.Value(src, path.Join(a.cpu.dir, "cpuacct.usage"), maxFile, ParseNumber)
+}
+
+// IO is what went to and came from block devices; a stacked device counts at each level.
+// On version 1 a kernel may count where something is throttled alone (seen on 6.18): a
+// zero there is none, unless some other cgroup has a count.
+func (a *Activity) IO(src kernel.Source) snapshot.Reading[snapshot.IO] {
 	switch {
-	case a.io == "":
-		io = snapshot.Reading[snapshot.IO]{State: snapshot.Absent, Source: "blkio.throttle.io_service_bytes", Err: a.noIO}
+	case a.io.dir == "":
+		return snapshot.Reading[snapshot.IO]{State: snapshot.Absent, Source: blkio, Err: a.io.why}
 	case a.v2:
-		io = kernel.Value(src, path.Join(a.io, "io.stat"), maxFile, ParseIOStat)
-	default:
-		// The recursive one came with 4.13; before, the other was about the cgroup alone.
-		io = kernel.Value(src, path.Join(a.io, "blkio.throttle.io_service_bytes_recursive"), maxFile, ParseBlkio)
-		if io.State == snapshot.Absent && !io.Gone() {
-			io = kernel.Value(src, path.Join(a.io, "blkio.throttle.io_service_bytes"), maxFile, ParseBlkio)
-		}
+		return kernel.Value(src, path.Join(a.io.dir, "io.stat"), maxFile, ParseIOStat)
 	}
-	return cpu, io
+	r := serviceBytes(src, a.io.dir)
+	if n, ok := r.Get(); ok && n == (snapshot.IO{}) && !counts(src, a.top) {
+		r.State, r.Err = snapshot.Absent, "the kernel counts nothing there: nothing is throttled"
+	}
+	return r
+}
+
+func serviceBytes(src kernel.Source, dir string) snapshot.Reading[snapshot.IO] {
+	r := kernel.Value(src, path.Join(dir, blkio), maxFile, ParseBlkio)
+	if r.State == snapshot.Absent && !r.Gone() {
+		r = kernel.Value(src, path.Join(dir, blkioFlat), maxFile, ParseBlkio)
+	}
+	return r
+}
+
+// counts reports whether anything was ever counted in a hierarchy.
+func counts(src kernel.Source, top string) bool {
+	n, ok := serviceBytes(src, top).Get()
+	return ok && n != (snapshot.IO{})
+}
+
+// Pressure is how its tasks waited for memory.
+func (a *Activity) Pressure(src kernel.Source) snapshot.Reading[snapshot.Pressure] {
+	if a.pressure.dir == "" {
+		return snapshot.Reading[snapshot.Pressure]{State: snapshot.Absent, Source: "memory.pressure", Err: a.pressure.why}
+	}
+	return kernel.Value(src, path.Join(a.pressure.dir, "memory.pressure"), maxFile, ParsePressure)
 }
 
 // parseCPUStat takes the time that all tasks ran, in nanoseconds. The file is there
@@ -114,6 +160,8 @@ func parseCPUStat(b []byte) (int64, error) {
 	return us * 1000, nil
 }
 
+var errNoDevices = errors.New("expected lines of a device and bytes")
+
 // ParseIOStat sums io.stat, lines of "MAJOR:MINOR rbytes=N wbytes=N ...", over the
 // devices. An empty file is no I/O so far.
 func ParseIOStat(b []byte) (sum snapshot.IO, err error) {
@@ -121,6 +169,9 @@ func ParseIOStat(b []byte) (sum snapshot.IO, err error) {
 		columns := bytes.Fields(line)
 		if len(columns) == 0 {
 			continue
+		}
+		if !bytes.ContainsRune(columns[0], ':') {
+			return snapshot.IO{}, errNoDevices
 		}
 		for _, c := range columns[1:] {
 			key, value, _ := bytes.Cut(c, []byte("="))
@@ -141,12 +192,16 @@ func ParseIOStat(b []byte) (sum snapshot.IO, err error) {
 	return sum, nil
 }
 
-// ParseBlkio sums blkio.throttle.io_service_bytes, lines of "MAJOR:MINOR Read N".
+// ParseBlkio sums blkio.throttle.io_service_bytes, lines of "MAJOR:MINOR Read N" and a
+// last one of "Total N".
 func ParseBlkio(b []byte) (sum snapshot.IO, err error) {
 	for line := range bytes.Lines(b) {
 		columns := bytes.Fields(line)
-		if len(columns) != 3 {
-			continue // the total
+		if len(columns) != 3 || !bytes.ContainsRune(columns[0], ':') {
+			if len(columns) == 0 || len(columns) == 2 && string(columns[0]) == "Total" {
+				continue
+			}
+			return snapshot.IO{}, errNoDevices
 		}
 		var into *int64
 		switch string(columns[1]) {

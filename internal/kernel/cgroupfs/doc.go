@@ -20,7 +20,7 @@
 //   - ParsePIDs: kernel/cgroup/cgroup.c cgroup_procs_show, cgroup-v1.c
 //     cgroup_pidlist_show
 //   - ParsePressure: kernel/sched/psi.c psi_show
-//   - ParseReadBytes: block/blk-cgroup.c blkcg_print_one_stat, block/blk-throttle.c
+//   - ParseIOStat, ParseBlkio: block/blk-cgroup.c blkcg_print_one_stat, block/blk-throttle.c
 //     tg_print_rwstat
 //   - ParseMountinfo: fs/proc_namespace.c show_mountinfo with
 //     kernel/cgroup/cgroup.c cgroup_show_options and cgroup-v1.c

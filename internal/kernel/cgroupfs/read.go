@@ -209,18 +209,38 @@ var flat = []struct {
 	{"cgroup.stat", "cgroup.stat", func(c *snapshot.Cgroup) *snapshot.Reading[snapshot.Stat] { return &c.CgroupStat }},
 }
 
+const (
+	procsFile = "/cgroup.procs"
+	maxProcs  = 16 << 20 // bytes
+)
+
 // ReadCore reads what a list needs of one cgroup: statistics, usage, limits.
 // The statistics come first, as cAdvisor reads them.
 func ReadCore(src kernel.Source, h Hierarchy, cgroup string) snapshot.Cgroup {
+	return readCore(src, h, cgroup, false)
+}
+
+// ReadCoreProcs reads its processes too, which costs less together.
+func ReadCoreProcs(src kernel.Source, h Hierarchy, cgroup string) snapshot.Cgroup {
+	return readCore(src, h, cgroup, true)
+}
+
+func readCore(src kernel.Source, h Hierarchy, cgroup string, procs bool) snapshot.Cgroup {
 	dir, _ := h.Dir(cgroup)
 	c := snapshot.Cgroup{Path: cgroup, Dir: dir, Version: h.Version}
-	qs := append(make([]kernel.Question, 0, 1+len(core)), kernel.Question{Op: kernel.Read, Path: dir + "/memory.stat", Max: maxFile})
+	qs := append(make([]kernel.Question, 0, 2+len(core)), kernel.Question{Op: kernel.Read, Path: dir + "/memory.stat", Max: maxFile})
 	for _, n := range core {
 		if name := pick(c.Version, n.v1, n.v2); name != "" {
 			qs = append(qs, kernel.Question{Op: kernel.Read, Path: dir + "/" + name, Max: maxFile})
 		}
 	}
+	if procs {
+		qs = append(qs, kernel.Question{Op: kernel.Read, Path: dir + procsFile, Max: maxProcs})
+	}
 	answers := kernel.AskAll(src, qs)
+	if procs {
+		c.Procs = kernel.Parsed(answers[len(qs)-1], dir+procsFile, ParsePIDs)
+	}
 	c.Stat = kernel.Parsed(answers[0], qs[0].Path, parseStat)
 	i := 1
 	for _, n := range core {
@@ -258,7 +278,7 @@ func Read(src kernel.Source, h Hierarchy, cgroup string) snapshot.Cgroup {
 
 // ReadProcs reads the processes of this very cgroup.
 func ReadProcs(src kernel.Source, dir string) snapshot.Reading[[]int] {
-	return kernel.Value(src, path.Join(dir, "cgroup.procs"), 16<<20, ParsePIDs)
+	return kernel.Value(src, dir+procsFile, maxProcs, ParsePIDs)
 }
 
 func (n number) read(src kernel.Source, c *snapshot.Cgroup) snapshot.Reading[int64] {
@@ -290,26 +310,36 @@ func parseStat(b []byte) (s snapshot.Stat, err error) {
 // them. Directories that vanish on the way are not there.
 func Walk(src kernel.Source, dir string, max int) (dirs []string, complete bool, err error) {
 	dirs, complete = []string{dir}, true
-	for i := 0; i < len(dirs); i++ {
-		a := src.Ask(kernel.Question{Op: kernel.List, Path: dirs[i], Max: maxDirs})
-		if a.State != snapshot.Present {
-			if i == 0 {
-				return nil, false, fmt.Errorf("list %s: %s", dir, a.Err)
-			}
-			complete = complete && a.State == snapshot.Absent
-			continue
+	for done := 0; done < len(dirs); {
+		batch := dirs[done:min(len(dirs), done+walkAhead)]
+		qs := make([]kernel.Question, len(batch))
+		for i, d := range batch {
+			qs[i] = kernel.Question{Op: kernel.List, Path: d, Max: maxDirs}
 		}
-		names := a.Names()
-		slices.Sort(names)
-		for _, name := range names {
-			if len(dirs) >= max {
-				return dirs, false, nil
+		for i, a := range kernel.AskAll(src, qs) {
+			if a.State != snapshot.Present {
+				if done+i == 0 {
+					return nil, false, fmt.Errorf("list %s: %s", dir, a.Err)
+				}
+				complete = complete && a.State == snapshot.Absent
+				continue
 			}
-			dirs = append(dirs, path.Join(dirs[i], name))
+			names := a.Names()
+			slices.Sort(names)
+			for _, name := range names {
+				if len(dirs) >= max {
+					return dirs, false, nil
+				}
+				dirs = append(dirs, path.Join(batch[i], name))
+			}
 		}
+		done += len(batch)
 	}
 	return dirs, complete, nil
 }
+
+// walkAhead is how many directories are listed at a time.
+const walkAhead = 64
 
 // Identity is a cgroup by its number: the inode number of its directory.
 type Identity struct {

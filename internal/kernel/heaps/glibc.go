@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // An arena of glibc's malloc (malloc/malloc.c, struct malloc_state) around its
@@ -47,7 +48,7 @@ func (r *reader) glibc() (*snapshot.GlibcHeap, string) {
 		if !r.dynamic() {
 			return nil, "" // another C library, or none
 		}
-		return nil, "malloc was never used, or its arenas were not found in the variables of the C library"
+		return nil, words.Key("malloc was never used, or its arenas were not found in the variables of the C library")
 	}
 	h := &snapshot.GlibcHeap{Arenas: len(ring)}
 	for _, a := range ring {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // The Go runtime's gcController begins with GOGC, GOMEMLIMIT and the least heap
@@ -56,9 +57,9 @@ func (r *reader) goHeap(version string) (heap *snapshot.GoHeap, why string) {
 	})
 	switch {
 	case twice:
-		return nil, "the accounts of the Go runtime were not found for sure"
+		return nil, words.Key("the accounts of the Go runtime were not found for sure")
 	case heap == nil:
-		return nil, "the accounts of the Go runtime were not found in its variables"
+		return nil, words.Key("the accounts of the Go runtime were not found in its variables")
 	}
 	return heap, ""
 }

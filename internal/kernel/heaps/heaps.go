@@ -1,5 +1,5 @@
 // Package heaps owns what the memory of a process says of who manages it: the
-// arenas of glibc's malloc, the accounts of the Go runtime and of the JVM, found
+// arenas of glibc's malloc and of Python, the accounts of the Go runtime and of the JVM, found
 // and read where those programs keep them. It must not know how memory is read,
 // and it never asks for a page that is not resident, so that reading neither
 // swaps in nor waits for a file.
@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -59,6 +60,10 @@ func Read(m Memory, maps []snapshot.Mapping, goVersion string) snapshot.Heaps {
 	if goVersion == "" || r.dynamic() { // a static Go program has no C library
 		h.Glibc, why = r.glibc()
 		add(snapshot.RuntimeGlibc, why)
+	}
+	if slices.ContainsFunc(h.Libraries, pythonFile.MatchString) {
+		h.Python, why = r.python()
+		add(snapshot.RuntimePython, why)
 	}
 	return h
 }

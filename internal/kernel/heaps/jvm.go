@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // What HotSpot maps of /tmp/hsperfdata_USER/PID, for jstat(1) to read (jdk
@@ -40,12 +41,12 @@ func (r *reader) jvm() (*snapshot.JVMHeap, string) {
 		}
 		h, ok := counters.heap()
 		if !ok {
-			return nil, "the JVM does not publish sizes of its heap that hold together: not with this collector, or not during a collection"
+			return nil, words.Key("the JVM does not publish sizes of its heap that hold together: not with this collector, or not during a collection")
 		}
 		r.javaHeap(h)
 		return h, ""
 	}
-	return nil, "the JVM publishes nothing: it is not HotSpot, or was started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem"
+	return nil, words.Key("the JVM publishes nothing: it is not HotSpot, or was started with -XX:-UsePerfData or -XX:+PerfDisableSharedMem")
 }
 
 // javaHeap finds the mappings of the heap: neighbours that together are as large

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
@@ -45,6 +46,9 @@ func Droppable(fs string) bool { return local[fs] != 0 }
 // ErrChanged, and was not opened. Opening changes no access time, waits for no lease and
 // reads nothing.
 //
+// With Most it is left alone, ErrGrown, when more of it is in memory now, where the
+// kernel counts: somebody read it since it was looked at.
+//
 // Nothing has to be put back.
 func DropCache(f File) (snapshot.Reading[int64], error) {
 	unknown := snapshot.Reading[int64]{State: snapshot.Failed, Source: "cachestat", Err: "not opened"}
@@ -64,6 +68,9 @@ func DropCache(f File) (snapshot.Reading[int64], error) {
 	}
 	defer unix.Close(fd)
 	before := cached(fd)
+	if n, ok := before.Get(); ok && f.Most > 0 && n > f.Most {
+		return unknown, &fault{ErrGrown, fmt.Sprintf("%s of it are in memory, at most %s were expected", size.Text(n), size.Text(f.Most))}
+	}
 	if f.Sync {
 		if err := sync(fd); err != nil {
 			return unknown, fileError(err)

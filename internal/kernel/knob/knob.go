@@ -44,6 +44,7 @@ var (
 	ErrGone        = errors.New("the cgroup is gone, or is another one now")
 	ErrSet         = errors.New("somebody else set it meanwhile")
 	ErrChanged     = errors.New("not the file that was planned")
+	ErrGrown       = errors.New("read since it was looked at")
 	ErrRefused     = errors.New("never opened")
 	ErrDenied      = errors.New("not permitted")
 	ErrValue       = errors.New("not an amount that is ever written")
@@ -53,7 +54,7 @@ var (
 // kinds are the errors as they travel between processes.
 var kinds = map[string]error{
 	"less": ErrLess, "swappiness": ErrSwappiness, "interrupted": ErrInterrupted, "busy": ErrBusy, "absent": ErrAbsent, "gone": ErrGone, "set": ErrSet,
-	"changed": ErrChanged, "refused": ErrRefused, "denied": ErrDenied, "value": ErrValue, "other": ErrOther,
+	"changed": ErrChanged, "grown": ErrGrown, "refused": ErrRefused, "denied": ErrDenied, "value": ErrValue, "other": ErrOther,
 }
 
 // fault is an error of one of the kinds, in words.
@@ -120,6 +121,7 @@ type File struct {
 	Inode      uint64 `json:"inode"`
 	Generation uint32 `json:"generation"` // 0: not known
 	Sync       bool   `json:"sync"`       // write what is dirty first
+	Most       int64  `json:"most"`       // bytes of it in memory: with more it is left alone; 0: any amount
 }
 
 // Order is one write, for a process that carries orders out.

@@ -221,6 +221,25 @@ func TestDropCache(t *testing.T) {
 	}
 }
 
+// With more of it in memory than was seen a file is left alone.
+func TestDropCacheGrown(t *testing.T) {
+	f := planned(t)
+	if b, err := os.ReadFile(string(f.Path)); err != nil || len(b) != 1<<20 {
+		t.Fatal(err)
+	}
+	f.Most = 1<<20 - 4096
+	if _, err := DropCache(f); !errors.Is(err, ErrGrown) {
+		if err == nil && unix.Cachestat(^uint(0), &unix.CachestatRange{}, &unix.Cachestat_t{}, 0) == unix.ENOSYS {
+			t.Skip("this kernel does not count what is in memory of a file")
+		}
+		t.Errorf("dropped: %v", err)
+	}
+	f.Most = 1 << 20
+	if got, err := DropCache(f); err != nil || got.Value != 1<<20 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // What was put in the place of a planned file is neither opened nor waited for.
 func TestSwappedFile(t *testing.T) {
 	for name, swap := range map[string]func(p string) error{

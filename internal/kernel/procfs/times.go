@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -55,4 +56,35 @@ func ParseTimes(b []byte) (t snapshot.Times, err error) {
 func ParseIO(b []byte) (s snapshot.Stat, err error) {
 	err = s.Parse(bytes.ReplaceAll(b, []byte(": "), []byte(" ")))
 	return s, err
+}
+
+// ParseFDInfo takes of /proc/PID/fdinfo/N where the descriptor is in its file, and
+// whether it was opened to be written alone: linux fs/proc/fd.c seq_show.
+func ParseFDInfo(b []byte) (offset int64, writes bool, err error) {
+	bad := errors.New("expected pos and flags")
+	var seen int
+	for line := range bytes.Lines(b) {
+		key, value, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(":\t"))
+		switch string(key) {
+		case "pos":
+			n, ok := snapshot.Number(value)
+			if !ok || n < 0 {
+				return 0, false, bad
+			}
+			offset = n
+		case "flags": // octal, of open(2)
+			n, err := strconv.ParseUint(string(value), 8, 32)
+			if err != nil {
+				return 0, false, bad
+			}
+			writes = n&3 == 1
+		default:
+			continue
+		}
+		seen++
+	}
+	if seen != 2 {
+		return 0, false, bad
+	}
+	return offset, writes, nil
 }

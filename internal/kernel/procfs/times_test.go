@@ -41,3 +41,33 @@ func FuzzParseTimes(f *testing.F) {
 		_, _ = ParseIO(b)
 	})
 }
+
+func TestParseFDInfo(t *testing.T) {
+	for text, want := range map[string]struct {
+		offset int64
+		writes bool
+	}{
+		"pos:\t4096\nflags:\t0100000\nmnt_id:\t29\nino:\t7\n": {4096, false},
+		"pos:\t0\nflags:\t0102001\nmnt_id:\t29\n":             {0, true},
+		"pos:\t9\nflags:\t02\nlock:\t1: POSIX\n":              {9, false},
+	} {
+		offset, writes, err := ParseFDInfo([]byte(text))
+		if err != nil || offset != want.offset || writes != want.writes {
+			t.Errorf("%q: %d, %v, %v", text, offset, writes, err)
+		}
+	}
+	for _, bad := range []string{"", "pos:\t1\n", "flags:\t0\n", "pos:\t-1\nflags:\t0\n", "pos:\t1\nflags:\t9\n", "pos: 1\nflags: 0\n"} {
+		if _, _, err := ParseFDInfo([]byte(bad)); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+func FuzzParseFDInfo(f *testing.F) {
+	f.Add([]byte("pos:\t4096\nflags:\t0100000\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if offset, _, err := ParseFDInfo(b); err == nil && offset < 0 {
+			t.Error(offset)
+		}
+	})
+}

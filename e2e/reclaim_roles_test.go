@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// caches reads files once, so that who runs it is charged for them.
+func caches(files ...string) {
+	for _, file := range files {
+		f, err := os.Open(file)
+		must(err)
+		pass(f, 0)
+		must(f.Close())
+	}
+}
+
+// pass reads a file through, and rests between reads by so many times of what they
+// took, so that others get the processor too.
+func pass(f *os.File, rest time.Duration) {
+	_, err := f.Seek(0, io.SeekStart)
+	must(err)
+	buf := make([]byte, 64<<10)
+	start := time.Now()
+	for i := 1; ; i++ {
+		if _, err := f.Read(buf); errors.Is(err, io.EOF) {
+			return
+		} else {
+			must(err)
+		}
+		if i%16 == 0 {
+			time.Sleep(rest * time.Since(start))
+			start = time.Now()
+		}
+	}
+}
+
+// rereads reads a file over and over: held open, opened for each pass, or deleted
+// while it is open, so that only a knob of the cgroup can take its cache.
+func rereads(how, file string) {
+	f, err := os.Open(file)
+	must(err)
+	if how == "deleted" {
+		must(os.Remove(file))
+	}
+	for i := 0; ; i++ {
+		if how == "closing" && i > 0 {
+			must(f.Close())
+			f, err = os.Open(file)
+			must(err)
+		}
+		pass(f, 2)
+		if i == 3 {
+			fmt.Println("ready")
+		}
+	}
+}
+
+// keepsDeleted reads a file once, deletes it and keeps it open.
+func keepsDeleted(file string) {
+	f, err := os.Open(file)
+	must(err)
+	pass(f, 0)
+	must(os.Remove(file))
+	held = f
+}
+
+var held *os.File // for the collector not to close

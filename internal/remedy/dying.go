@@ -1,0 +1,139 @@
+package remedy
+
+import (
+	"slices"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/size"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// Ancestor is the nearest living cgroup above removed ones. Its own knob reaches them,
+// and everybody else below it.
+type Ancestor struct {
+	Group
+	Want   int64   // file cache of the removed ones that no single file gives back
+	Living []Loser // it and those below it, with file cache that the kernel may take instead, the largest first
+	Cannot string  // why its knob is never turned; empty: it may be
+}
+
+// Grave is a removed cgroup, and some bytes that it is charged for.
+type Grave struct {
+	ID    uint64
+	Bytes int64
+}
+
+// Loser is a living cgroup that a step may take from as well.
+type Loser struct {
+	Path   string
+	Most   int64 // bytes that it may lose
+	Expect int64 // about so many, as the kernel takes from all alike
+}
+
+// atRest is how much file cache living cgroups may hold that a knob of their ancestor may
+// be turned nevertheless: counts lag behind by more.
+const atRest = 1 << 20
+
+// MakeDying plans how removed cgroups are released that the kernel keeps for their file
+// cache. The candidates are files that graves, all of them with what each holds, are
+// charged for; nobody's processes are theirs, and Usage is what they hold together. above
+// are asked only for what no file gives.
+func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*Decision, error) {
+	if err := sel.check(); err != nil {
+		return nil, err
+	}
+	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}
+	d.pick(s, sel)
+	d.bury(graves, sel)
+	d.files(sel)
+	if len(sel.Files) == 0 {
+		for i := range above {
+			d.ask(s, &above[i], sel)
+		}
+	}
+	d.Want = d.Expect
+	d.Error = max(d.Expect/50, s.PageSize)
+	d.Reaches = max(0, s.Usage-d.Expect)
+	// What else lives on the node comes and goes as it does: only what is taken from it,
+	// or what makes it wait, stops the plan.
+	d.Guards = Guards{
+		Time: time.Minute, StepTime: 10 * time.Second, Stall: 10, Neighbours: s.Neighbours, NeighbourLoss: squeeze,
+	}
+	d.doubt(s, sel)
+	return d, nil
+}
+
+// bury keeps of the files that were picked those that release a removed cgroup. The cache
+// of the others would be dropped for nothing, unless it is wanted back itself.
+func (d *Decision) bury(graves []Grave, sel Selection) {
+	left, goes := map[uint64]int64{}, map[uint64]bool{}
+	for _, g := range graves {
+		left[g.ID] = g.Bytes
+	}
+	for i := range d.Picked {
+		for _, g := range d.Picked[i].Graves {
+			left[g.ID] -= g.Bytes
+			goes[g.ID] = true
+		}
+	}
+	for _, g := range graves {
+		if goes[g.ID] = goes[g.ID] && left[g.ID] <= 0; goes[g.ID] {
+			d.Goes = append(d.Goes, g.ID)
+		}
+	}
+	if sel.All || len(sel.Files) > 0 {
+		return
+	}
+	picked := d.Picked
+	d.Picked = nil
+	for _, p := range picked {
+		if slices.ContainsFunc(p.Graves, func(g Grave) bool { return goes[g.ID] }) {
+			d.Picked = append(d.Picked, p)
+			continue
+		}
+		p.Why = d.Say("would release no removed cgroup: something else keeps it too (--all-cache)")
+		d.Spared = append(d.Spared, p)
+	}
+}
+
+// ask plans the knob of an ancestor for what no single file gives back.
+func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) {
+	var living int64
+	for _, l := range a.Living {
+		living += l.Most
+	}
+	switch {
+	case a.Want < s.PageSize:
+		return
+	case a.Cannot != "":
+		d.offer(d.Say("%s of removed cgroups below %s is of files that cannot be opened, and stays: %s", size.Text(a.Want), a.Path, a.Cannot))
+		return
+	case living > atRest && !sel.AllowAncestor:
+		d.offer(d.Say("%s more by a knob of %s, for which the kernel chooses: living cgroups below it hold %s of file cache, and lose some of it too (--allow-ancestor)",
+			size.Text(a.Want), a.Path, size.Text(living)))
+		return
+	}
+	own := Situation{
+		Printer: s.Printer,
+		Target:  a.Group, Usage: a.Want + living, Cache: a.Want + living, PageSize: s.PageSize, CPUs: s.CPUs,
+		HasReclaim: s.HasReclaim, Since: s.Since, Swap: s.Swap, MGLRU: s.MGLRU,
+	}
+	before := len(d.Steps)
+	if a.Version == snapshot.V2 {
+		d.v2(&own, sel, a.Want)
+	} else {
+		d.v1(&own, sel, a.Want)
+	}
+	if len(d.Steps) == before {
+		return
+	}
+	asked := int64(0)
+	for _, step := range d.Steps[before:] {
+		asked += step.Bytes
+	}
+	for _, l := range a.Living {
+		l.Most = min(l.Most, asked)
+		l.Expect = int64(float64(asked) * float64(l.Most) / float64(a.Want+living))
+		d.Losers = append(d.Losers, l)
+	}
+}

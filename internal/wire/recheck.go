@@ -1,0 +1,102 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/memwhy/memwhy/internal/explain"
+	"github.com/memwhy/memwhy/internal/gather"
+	"github.com/memwhy/memwhy/internal/kernel"
+	"github.com/memwhy/memwhy/internal/remedy"
+	"github.com/memwhy/memwhy/internal/snapshot"
+)
+
+// How old a look at who uses files may be, and a count of pages. What takes long is
+// repeated less often, so that looking takes a fifth of the time at most.
+const (
+	usersAge = 100 * time.Millisecond
+	pagesAge = 2 * time.Second
+	looking  = 4 // times as long as a look took, the next one waits
+)
+
+// recheck looks once more, just before each step of a plan, at who uses the files: the
+// census of the plan, or a newer one, with the users of the moment.
+type recheck struct {
+	r    *Reclaiming
+	src  kernel.Source // its census is taken once
+	pick map[*remedy.File]*remedy.Pick
+
+	looked, counted time.Time // when the last look, and count, ended
+	cost, counting  time.Duration
+	situation       *remedy.Situation
+	now             map[snapshot.FileID]*remedy.Candidate
+	err             error
+}
+
+func newRecheck(r *Reclaiming) *recheck {
+	c := &recheck{r: r, src: r.seen.src, counted: r.seen.counted, pick: map[*remedy.File]*remedy.Pick{}}
+	for i := range r.decision.Picked {
+		c.pick[r.decision.Steps[i].File] = &r.decision.Picked[i]
+	}
+	return c
+}
+
+// before is actuate.Options.Check.
+func (c *recheck) before(s remedy.Step) error {
+	if time.Since(c.looked) > max(usersAge, looking*c.cost) {
+		c.look()
+	}
+	if c.err != nil {
+		return notNow(c.err.Error())
+	}
+	why := ""
+	if s.File == nil {
+		why = c.situation.StillAlone(c.r.sel)
+	} else {
+		p := c.pick[s.File]
+		why = p.Still(c.r.node.words, c.now[p.ID], c.r.sel)
+	}
+	if why != "" {
+		return notNow(why)
+	}
+	return nil
+}
+
+// notNow is why a step is left out: what it rests on has changed since it was planned.
+type notNow string
+
+func (n notNow) Error() string { return "left alone at the last look: " + string(n) }
+
+// look looks at the users, and counts when the count is old.
+func (c *recheck) look() {
+	start := time.Now()
+	if start.Sub(c.counted) > max(pagesAge, looking*c.counting) {
+		c.src = c.r.node.recount()
+		kernel.Census(c.src, c.r.seen.PIDs)
+		c.counted, c.counting = time.Now(), time.Since(start)
+		start = c.counted
+	}
+	c.situation, c.now, c.err = nil, map[snapshot.FileID]*remedy.Candidate{}, nil
+	g, err := c.r.again(c.src)
+	if err == nil {
+		c.situation, err = c.r.plan(c.r.node.words, g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
+	}
+	if c.err = err; err == nil {
+		for i := range c.situation.Candidates {
+			f := &c.situation.Candidates[i]
+			c.now[f.ID] = f
+		}
+	}
+	c.looked = time.Now()
+	c.cost = c.looked.Sub(start)
+}
+
+// again reads the target of the plan, and who uses its files, from src.
+func (r *Reclaiming) again(src kernel.Source) (*gather.Reclaimable, error) {
+	t := r.decision.Target
+	g, err := gather.ForReclaim(src, t.Path, r.node.opt)
+	if err == nil && g.ID != t.ID {
+		err = fmt.Errorf("%s was removed and made again meanwhile", t.Path)
+	}
+	return g, err
+}
