@@ -12,10 +12,11 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/census"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ErrNotLive is returned where only a running node can answer.
-var ErrNotLive = errors.New("only a running node can be examined")
+var ErrNotLive = words.Errorf("only a running node can be examined")
 
 // Doctor tries every source and says what became of it.
 func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {
@@ -25,13 +26,7 @@ func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {
 	a := gather.Access(n.Source, n.opt)
 	a.Trials = append(
 		a.Trials,
-		n.try(snapshot.TryBPF, func() error {
-			e, err := census.Open(n.ctx)
-			if err != nil {
-				return err
-			}
-			return e.Close()
-		}),
+		n.try(snapshot.TryBPF, func() error { return census.Try(n.ctx) }),
 		n.try(snapshot.TryKcore, census.TryKcore),
 		n.try(snapshot.TryKpage, census.TryKpage),
 		n.try(snapshot.TryKmsg, func() error {

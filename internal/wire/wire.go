@@ -7,8 +7,6 @@ package wire
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -40,7 +38,7 @@ type Options struct {
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
 // explain.
-var ErrOutOfTime = errors.New("out of time")
+var ErrOutOfTime = words.Errorf("out of time")
 
 // Node is an opened source.
 type Node struct {
@@ -76,11 +74,18 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
+	keep := opt.Counter
+	if keep == nil {
+		keep = &Counter{own: true, again: opt.Watch > 0}
+	}
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: opt.Counter}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: keep}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
+			if keep.own {
+				_ = keep.Close()
+			}
 			asker.Close()
 			guard.Close()
 			live.Close()
@@ -101,7 +106,7 @@ func ServeReads(hostRoot string, in io.Reader, out io.Writer) error {
 // late replaces an error that only came of the deadline.
 func (n *Node) late(err error) error {
 	if err != nil && n.ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", ErrOutOfTime, err)
+		return words.Errorf("%w: %w", ErrOutOfTime, err)
 	}
 	return err
 }
