@@ -145,11 +145,14 @@ func (v *visit) files(within []bool, also func(*remedy.Candidate, *cached)) {
 			if !n.within[ch.group] {
 				cand.Others += ch.bytes
 				if g := &c.Groups[ch.group]; ch.group > 0 && !g.Dying {
-					near[g.Path] = true
+					cand.Near = append(cand.Near, g.Path)
 				}
 			}
 		}
-		v.users(&cand, users[f.in], near)
+		v.users(&cand, users[f.in])
+		for _, cgroup := range cand.Near {
+			near[cgroup] = true
+		}
 		cand.Open, cand.Cannot = opened(si.Printer, f, p, v.o.Opens)
 		if also != nil {
 			also(&cand, f)
@@ -164,14 +167,14 @@ func (v *visit) files(within []bool, also func(*remedy.Candidate, *cached)) {
 }
 
 // users tells of those who have a file open or mapped.
-func (v *visit) users(cand *remedy.Candidate, list []report.User, near map[string]bool) {
+func (v *visit) users(cand *remedy.Candidate, list []report.User) {
 	for _, u := range list {
 		who := fmt.Sprintf("pid %d", u.PID)
 		switch fd, open := strings.CutPrefix(u.How, "fd "); {
 		case !v.inside(u.Cgroup):
 			cand.Outside = append(cand.Outside, strings.TrimSpace(who+" of "+u.Cgroup))
 			if u.Cgroup != "" {
-				near[u.Cgroup] = true
+				cand.Near = append(cand.Near, u.Cgroup)
 			}
 		case open:
 			cand.Opened = append(cand.Opened, who+" "+u.How)

@@ -67,7 +67,7 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	// What else lives on the node comes and goes as it does: only what is taken from it,
 	// or what makes it wait, stops the plan.
 	d.Guards = Guards{
-		Time: time.Minute, StepTime: 10 * time.Second, Stall: 10, Neighbours: s.Neighbours, NeighbourLoss: squeeze,
+		Time: time.Minute, StepTime: 10 * time.Second, Stall: 10, Neighbours: d.near(s), NeighbourLoss: squeeze,
 	}
 	d.rests()
 	d.doubt(s, sel)

@@ -27,6 +27,7 @@ type Candidate struct {
 	Opened  []string // who of the target has it open: "pid 12 fd 3"
 	Moved   string   // whose position in it moved between the looks
 	Sharers int      // containers that have the image layer, or mount the volume, that it is in
+	Near    []string // cgroups outside of the target that are charged for some of it, or use it
 	Graves  []Grave  // of a file of removed cgroups: what each is charged for of it
 }
 
@@ -417,9 +418,24 @@ func (d *Decision) guard(s *Situation) {
 	d.Guards = Guards{
 		Floor: max(0, s.Usage-d.Expect-d.Error-squeeze), Time: time.Minute, StepTime: 10 * time.Second, Stall: 10,
 		Refaults: cost, Returns: squeeze / 8, MajorFaults: 2000, ReadBytes: max(64<<20, d.Expect/4), Growth: max(squeeze/8, s.drift()),
-		Neighbours: s.Neighbours, NeighbourLoss: squeeze,
+		Neighbours: d.near(s), NeighbourLoss: squeeze,
 	}
 	d.rests()
+}
+
+// near are the neighbours that may lose by the plan: of single files those that have to do
+// with them, of what the kernel chooses all that share a file.
+func (d *Decision) near(s *Situation) []Group {
+	if slices.ContainsFunc(d.Knobs, func(u KnobUse) bool { return u.Knob != FileCache }) {
+		return s.Neighbours
+	}
+	var list []Group
+	for _, g := range s.Neighbours {
+		if slices.ContainsFunc(d.Picked, func(p Pick) bool { return slices.Contains(p.Near, g.Path) }) {
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // rests leaves time between steps.

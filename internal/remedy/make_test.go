@@ -194,3 +194,23 @@ func TestBadSelections(t *testing.T) {
 		t.Errorf("%+v", d.Picked)
 	}
 }
+
+// A neighbour is watched when it may lose by what is done, not when it has to do with some
+// other file.
+func TestWhoIsWatched(t *testing.T) {
+	mine, theirs := file("/mine", state(10, 0, 0)), file("/theirs", state(10, 0, 0))
+	theirs.Others, theirs.Near = 4096, []string{"/n"}
+	s := situation(snapshot.V2, mine, theirs)
+	s.Neighbours = []Group{{Path: "/n", ID: 9}}
+	to := int64(100 * mib)
+	for name, c := range map[string]struct {
+		sel  Selection
+		want int
+	}{
+		"its own file": {Selection{}, 0}, "a file of both": {Selection{All: true, IncludeShared: true}, 1}, "the kernel chooses": {Selection{To: &to, IncludeShared: true}, 1},
+	} {
+		if d := plan(t, s, c.sel); len(d.Guards.Neighbours) != c.want || len(d.Steps) == 0 {
+			t.Errorf("%s: %+v", name, d.Guards.Neighbours)
+		}
+	}
+}
