@@ -74,11 +74,18 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	if o.Before != nil {
 		v.before = earlier(o.Before, nil)
 	}
-	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}, graves: map[int][]remedy.Grave{}}
+	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}, shared: map[int]int64{}, graves: map[int][]remedy.Grave{}}
 	v.files(dead, func(cand *remedy.Candidate, f *cached) {
 		for _, ch := range f.charges {
 			if dead[ch.group] {
 				cand.Graves = append(cand.Graves, remedy.Grave{ID: groups[ch.group].ID, Bytes: ch.bytes})
+			}
+		}
+		if cand.Others > 0 || len(cand.Outside) > 0 || cand.Sharers > 1 {
+			for _, ch := range f.charges {
+				if dead[ch.group] {
+					above.shared[above.of(ch.group)] += ch.bytes
+				}
 			}
 		}
 		switch {
@@ -103,6 +110,7 @@ type ancestors struct {
 	c    *snapshot.Census
 	want map[int]int64 // by ancestor
 
+	shared map[int]int64
 	graves map[int][]remedy.Grave
 }
 
@@ -121,7 +129,7 @@ func (a *ancestors) list(t *snapshot.Cgroup) []remedy.Ancestor {
 	root, ok := strings.CutSuffix(t.Dir, strings.TrimSuffix(t.Path, "/"))
 	var list []remedy.Ancestor
 	for i, bytes := range a.want {
-		row := remedy.Ancestor{Want: bytes, Graves: a.graves[i], Cannot: a.Say("no living cgroup is above them")}
+		row := remedy.Ancestor{Want: bytes, Graves: a.graves[i], Shared: a.shared[i], Cannot: a.Say("no living cgroup is above them")}
 		if i > 0 {
 			g := &a.c.Groups[i]
 			row.Group = remedy.Group{Path: g.Path, Dir: path.Join(root, g.Path), Version: t.Version, ID: g.ID}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Ancestor is the nearest living cgroup above removed ones. Its own knob reaches them,
@@ -14,6 +15,7 @@ type Ancestor struct {
 	Group
 	Graves []Grave // what of Want each of the removed ones below it is charged for
 	Want   int64   // file cache of the removed ones that no single file gives back
+	Shared int64   // file cache of the removed ones that somebody living uses, or could
 	Living []Loser // it and those below it, with file cache that the kernel may take instead, the largest first
 	Cannot string  // why its knob is never turned; empty: it may be
 }
@@ -108,22 +110,38 @@ func (d *Decision) bury(graves []Grave, left map[uint64]int64, sel Selection) {
 	}
 }
 
+// living is how much file cache living ones below it hold.
+func (a *Ancestor) living() (sum int64) {
+	for _, l := range a.Living {
+		sum += l.Most
+	}
+	return sum
+}
+
+// Reaches says whom its knob reaches that is not to be reached; empty: nobody.
+func (a *Ancestor) Reaches(w words.Printer, sel Selection) string {
+	switch living := a.living(); {
+	case living > atRest && !sel.AllowAncestor:
+		return w.Say("the kernel chooses, and living cgroups below it hold %s of file cache (--allow-ancestor)", size.Text(living))
+	case a.Shared > 0 && !sel.IncludeShared:
+		return w.Say("the kernel chooses, and somebody living uses %s of what removed ones hold (--include-shared)", size.Text(a.Shared))
+	}
+	return ""
+}
+
 // ask plans the knob of an ancestor for what no single file gives back, and says whether
 // the kernel will take that and hardly anything else.
 func (d *Decision) ask(s *Situation, a *Ancestor, sel Selection) (all bool) {
-	var living int64
-	for _, l := range a.Living {
-		living += l.Most
-	}
+	living := a.living()
 	switch {
 	case a.Want < s.PageSize:
 		return false
 	case a.Cannot != "":
 		d.offer(d.Say("%s of removed cgroups below %s is of files that cannot be opened, and stays: %s", size.Text(a.Want), a.Path, a.Cannot))
 		return false
-	case living > atRest && !sel.AllowAncestor:
-		d.offer(d.Say("%s more by a knob of %s, for which the kernel chooses: living cgroups below it hold %s of file cache, and lose some of it too (--allow-ancestor)",
-			size.Text(a.Want), a.Path, size.Text(living)))
+	}
+	if why := a.Reaches(d.Printer, sel); why != "" {
+		d.offer(d.Say("%s more by a knob of %s: %s", size.Text(a.Want), a.Path, why))
 		return false
 	}
 	own := Situation{

@@ -23,13 +23,14 @@ func TestMakeDying(t *testing.T) {
 		offer string
 		loses bool
 	}{
-		"nobody lives there":       {above: above(snapshot.V2, 0, ""), knob: Reclaim},
-		"hardly anything":          {above: above(snapshot.V2, mib/2, ""), knob: Reclaim, loses: true},
-		"a neighbour holds cache":  {above: above(snapshot.V2, 50*mib, ""), offer: "--allow-ancestor"},
-		"and that is allowed":      {above: above(snapshot.V2, 50*mib, ""), sel: Selection{AllowAncestor: true}, knob: Reclaim, loses: true},
-		"of the root never":        {above: above(snapshot.V2, 0, "a knob of the root is the whole node's"), sel: Selection{AllowAncestor: true}, offer: "whole node's"},
-		"version 1 lowers a limit": {above: above(snapshot.V1, 0, ""), offer: "--allow-limit"},
-		"where that is allowed":    {above: above(snapshot.V1, 0, ""), sel: Selection{AllowLimit: true}, knob: Limit},
+		"nobody lives there":               {above: above(snapshot.V2, 0, ""), knob: Reclaim},
+		"hardly anything":                  {above: above(snapshot.V2, mib/2, ""), knob: Reclaim, loses: true},
+		"a neighbour holds cache":          {above: above(snapshot.V2, 50*mib, ""), offer: "--allow-ancestor"},
+		"and that is allowed":              {above: above(snapshot.V2, 50*mib, ""), sel: Selection{AllowAncestor: true}, knob: Reclaim, loses: true},
+		"somebody uses what the dead hold": {above: func() Ancestor { a := above(snapshot.V2, 0, ""); a.Shared = 4096; return a }(), offer: "--include-shared"},
+		"of the root never":                {above: above(snapshot.V2, 0, "a knob of the root is the whole node's"), sel: Selection{AllowAncestor: true}, offer: "whole node's"},
+		"version 1 lowers a limit":         {above: above(snapshot.V1, 0, ""), offer: "--allow-limit"},
+		"where that is allowed":            {above: above(snapshot.V1, 0, ""), sel: Selection{AllowLimit: true}, knob: Limit},
 	} {
 		cold := file("/cold", state(20, 20, 0))
 		cold.Graves = []Grave{{1, 15 * mib}, {2, 5 * mib}}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/explain"
@@ -29,6 +30,7 @@ type recheck struct {
 	looked, counted time.Time // when the last look, and count, ended
 	cost, counting  time.Duration
 	situation       *remedy.Situation
+	above           []remedy.Ancestor
 	now             map[snapshot.FileID]*remedy.Candidate
 	err             error
 }
@@ -49,12 +51,18 @@ func (c *recheck) before(s remedy.Step) error {
 	if c.err != nil {
 		return notNow(c.err.Error())
 	}
-	why := ""
-	if s.File == nil {
-		why = c.situation.StillAlone(c.r.sel)
-	} else {
+	why, w := "", c.r.node.words
+	i := slices.IndexFunc(c.above, func(a remedy.Ancestor) bool { return a.ID == s.Group.ID })
+	switch {
+	case s.File != nil:
 		p := c.pick[s.File]
-		why = p.Still(c.r.node.words, c.now[p.ID], c.r.sel)
+		why = p.Still(w, c.now[p.ID], c.r.sel)
+	case i >= 0:
+		why = c.above[i].Reaches(w, c.r.sel)
+	case c.r.opt.Dying:
+		why = w.Say("no removed cgroup below it holds anything that it could give back")
+	default:
+		why = c.situation.StillAlone(c.r.sel)
 	}
 	if why != "" {
 		return notNow(why)
@@ -79,7 +87,7 @@ func (c *recheck) look() {
 	c.situation, c.now, c.err = nil, map[snapshot.FileID]*remedy.Candidate{}, nil
 	g, err := c.r.again(c.src)
 	if err == nil {
-		c.situation, err = c.r.plan(c.r.node.words, g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
+		c.situation, c.above, err = c.r.plan(c.r.node.words, g.Snapshot, explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: c.r.seen.Opens})
 	}
 	if c.err = err; err == nil {
 		for i := range c.situation.Candidates {

@@ -64,8 +64,13 @@ type seen struct {
 }
 
 // planner makes a situation of a look: of what a target is charged for, or of what
-// removed cgroups below it are.
-type planner func(words.Printer, *snapshot.Snapshot, explain.Observed) (*remedy.Situation, error)
+// removed cgroups below it are, with those above them.
+type planner func(words.Printer, *snapshot.Snapshot, explain.Observed) (*remedy.Situation, []remedy.Ancestor, error)
+
+func charged(w words.Printer, s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, []remedy.Ancestor, error) {
+	situation, err := explain.Situation(w, s, o)
+	return situation, nil, err
+}
 
 // PlanReclaim looks at the target, twice with opt.Observe, and plans.
 func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, error) {
@@ -91,7 +96,7 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 		return nil, err
 	}
 	return &Reclaiming{
-		Report: explain.Reclaim(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: explain.Situation,
+		Report: explain.Reclaim(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: sel, decision: d, seen: at, plan: charged,
 	}, nil
 }
 

@@ -43,12 +43,12 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 	if err != nil {
 		return nil, err
 	}
-	plan := func(w words.Printer, s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, error) {
+	plan := func(w words.Printer, s *snapshot.Snapshot, o explain.Observed) (*remedy.Situation, []remedy.Ancestor, error) {
 		dead, err := explain.Removed(w, s, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return dead.Situation, nil
+		return dead.Situation, dead.Above, nil
 	}
 	return &Reclaiming{
 		Report: explain.Release(n.words, at.Snapshot, d, at.Window), node: n, opt: opt, sel: opt.Selection, decision: d, seen: at, plan: plan,
