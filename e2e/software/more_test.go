@@ -180,3 +180,20 @@ func sqliteIdle(b *box) truth {
 	want.Healthy = true
 	return want
 }
+
+// postgresTwice scans a table that is in its shared buffers and in the page cache.
+func postgresTwice(b *box) truth {
+	p := newPostgres(b, "-c", "shared_buffers=128MB", "-c", "huge_pages=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
+	p.must("psql", "-c", "create unlogged table t as select i, repeat('x', 800) s from generate_series(1, 220000) i")
+	p.must("psql", "-c", "create index on t(i)", "-c", "checkpoint")
+	scan := filepath.Join(b.work, "scan.sql")
+	must(b.t, os.WriteFile(scan, []byte("set enable_seqscan=off; set max_parallel_workers_per_gather=0; select count(s) from t where i > 0;\n"), 0o644))
+	load := p.client("pgbench", "-n", "-f", scan, "-T", "60", "postgres")
+	must(b.t, load.Start())
+	b.t.Cleanup(func() { _ = load.Process.Kill(); _ = load.Wait() })
+	time.Sleep(5 * time.Second)
+	return truth{
+		Accounts: []account{{"shmem", 128 * mib}}, ToleranceBytes: 24 * mib, Watch: at(4, "anon", "flat"), Healthy: true,
+		Also: []cause{{Code: "tmpfs.held", Bytes: 128 * mib, Census: true, Names: []string{"postgres", "may be in memory twice"}}},
+	}
+}
