@@ -101,7 +101,7 @@ func nginxTree(b *box) truth {
 	}
 	must(b.t, os.Remove(blob))
 	want := holds("file", "cache.cold", files*each, 8*mib)
-	want.Cause.Census, want.Cause.Names = true, []string{"of 600 files in " + dir}
+	want.Cause.Census, want.Cause.Names = true, []string{"in 600 files below " + dir}
 	return want
 }
 
@@ -140,7 +140,7 @@ func imagesNight(b *box) truth {
 	}
 	// The program's own files may be charged here, or to whoever used them before.
 	want := holds("file", "cache.idle-held", sum, 20*mib)
-	want.Cause.Census, want.Cause.Names = true, []string{"files in " + b.work}
+	want.Cause.Census, want.Cause.Names = true, []string{"files below " + b.work}
 	want.Watch = at(4, "anon", "flat")
 	want.Healthy = true
 	return want
