@@ -101,7 +101,7 @@ func nginxTree(b *box) truth {
 	}
 	must(b.t, os.Remove(blob))
 	want := holds("file", "cache.cold", files*each, 8*mib)
-	want.Cause.Census, want.Cause.Names = true, []string{"of 600 files in " + dir}
+	want.Cause.Census, want.Cause.Names = true, []string{"in 600 files below " + dir}
 	return want
 }
 
@@ -140,7 +140,7 @@ func imagesNight(b *box) truth {
 	}
 	// The program's own files may be charged here, or to whoever used them before.
 	want := holds("file", "cache.idle-held", sum, 20*mib)
-	want.Cause.Census, want.Cause.Names = true, []string{"files in " + b.work}
+	want.Cause.Census, want.Cause.Names = true, []string{"files below " + b.work}
 	want.Watch = at(4, "anon", "flat")
 	want.Healthy = true
 	return want
@@ -179,4 +179,21 @@ func sqliteIdle(b *box) truth {
 	want.Watch = at(3, "file", "flat")
 	want.Healthy = true
 	return want
+}
+
+// postgresTwice scans a table that is in its shared buffers and in the page cache.
+func postgresTwice(b *box) truth {
+	p := newPostgres(b, "-c", "shared_buffers=128MB", "-c", "huge_pages=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
+	p.must("psql", "-c", "create unlogged table t as select i, repeat('x', 800) s from generate_series(1, 220000) i")
+	p.must("psql", "-c", "create index on t(i)", "-c", "checkpoint")
+	scan := filepath.Join(b.work, "scan.sql")
+	must(b.t, os.WriteFile(scan, []byte("set enable_seqscan=off; set max_parallel_workers_per_gather=0; select count(s) from t where i > 0;\n"), 0o644))
+	load := p.client("pgbench", "-n", "-f", scan, "-T", "60", "postgres")
+	must(b.t, load.Start())
+	b.t.Cleanup(func() { _ = load.Process.Kill(); _ = load.Wait() })
+	time.Sleep(5 * time.Second)
+	return truth{
+		Accounts: []account{{"shmem", 128 * mib}}, ToleranceBytes: 24 * mib, Watch: at(4, "anon", "flat"), Healthy: true,
+		Also: []cause{{Code: "tmpfs.held", Bytes: 128 * mib, Census: true, Names: []string{"postgres", "may be in memory twice"}}},
+	}
 }

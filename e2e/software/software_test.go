@@ -34,6 +34,7 @@ var scenarios = []scenario{
 	{"postgres-idle", postgres, 512 * mib, func(b *box) truth { newPostgres(b); return healthy() }},
 	{"postgres-busy", postgres, 2048 * mib, postgresBusy},
 	{"postgres-buffers", postgres, 2048 * mib, postgresBuffers},
+	{"postgres-twice", postgres, 2048 * mib, postgresTwice},
 	{"nginx-idle", []string{"nginx", "curl"}, 256 * mib, func(b *box) truth { newNginx(b); return healthy() }},
 	{"nginx-files", []string{"nginx", "curl"}, 512 * mib, nginxFiles},
 	{"nginx-log-deleted", []string{"nginx", "curl"}, 512 * mib, nginxLogDeleted},

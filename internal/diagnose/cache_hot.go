@@ -59,5 +59,14 @@ func hot(f *facts) []report.Finding {
 		f.lookAtFiles(f.Say(" --sort mapped")),
 		{Kind: "app", Command: f.Say("madvise(MADV_DONTNEED) or munmap what is not needed any more, and posix_fadvise(POSIX_FADV_DONTNEED) then"), ExpectBytes: ptr(bytes), Cost: f.Say("reading it again goes to the disk")},
 	}
+	if d.used > d.mapped { // read, not mapped
+		r.Remedies = []report.Remedy{
+			f.lookAtFiles(""),
+			{Kind: "app", Command: f.Say("nothing: it is in use; O_DIRECT only where the program keeps the same data in its own memory"), Cost: f.Say("reading it again goes to the disk")},
+		}
+		if back, _, _ := f.refaults(); f.matters(back) {
+			r.Remedies = append(r.Remedies, report.Remedy{Kind: "limit", Command: f.Say("a higher limit, where reads are slow: what is used does not fit"), Cost: f.Say("memory of the node")})
+		}
+	}
 	return []report.Finding{r}
 }

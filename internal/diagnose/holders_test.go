@@ -76,3 +76,21 @@ func TestSharedMemoryOfADatabase(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A database that has the same data in its shared memory and in the page cache.
+func TestDoubleBuffering(t *testing.T) {
+	files := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "ext4", Number: 6, Path: "/pg/base/16384"}, {Type: "ext4", Number: 7, Path: "/backup"}}
+	s := censused(charged(200, "file", 95, "shmem", 40, "anon", 5), files, []snapshot.PageState{pages(40, 0, 0), pages(30, 0, 0), pages(25, 0, 0)})
+	s = running(s, stat("RssShmem", 38*mib))
+	open := func(inode int64, name string) {
+		s.Processes[0].Positions = read([]snapshot.Position{{FD: 3, Path: name, Inode: inode}})
+	}
+	open(6, "/data/16384")
+	if r, _ := of(find(t, s), codeTmpfs); !strings.HasSuffix(r.Title, "; of the files that they have open 30.0 MiB is in the page cache: the same data may be in memory twice") {
+		t.Errorf("%+v", r)
+	}
+	open(7, "/other")
+	if r, _ := of(find(t, s), codeTmpfs); strings.Contains(r.Title, "twice") {
+		t.Errorf("%+v", r)
+	}
+}

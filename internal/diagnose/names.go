@@ -54,7 +54,7 @@ func (f *facts) where(list []share, of int64) string {
 	}
 	if dir, files := crowd(list, of); files > 1 {
 		if name := strings.TrimSuffix(f.nameOf(dir), "/"); name != "" {
-			return f.Say("; most of it is of %d files in %s", files, name)
+			return f.Say("; most of it is in %d files below %s", files, name)
 		}
 	}
 	return ""

@@ -252,8 +252,8 @@ func (f *facts) blur(l *trend.Line) string {
 func (f *facts) restarted() string {
 	l, ok := f.trend.Line(trend.Anon)
 	if !ok || len(l.Bytes) == 0 {
-		return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; a new watch tells, from here on", f.window())
+		return f.Say("it was restarted within %s: all of its processes ended, and others began; watch it anew, from here on", f.window())
 	}
-	return f.Say("it was restarted within %s: all of its processes ended and others began, and what the old ones held went with them; anonymous memory was %s and is %s; a new watch tells, from here on",
+	return f.Say("it was restarted within %s: all of its processes ended, and others began; anonymous memory was %s and is %s; watch it anew, from here on",
 		f.window(), size.Text(l.Bytes[0]), size.Text(l.Bytes[len(l.Bytes)-1]))
 }

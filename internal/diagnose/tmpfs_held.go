@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,6 +31,7 @@ var tmpfsHeld = Rule{
 			"delete the files; remove segments with nobody attached (ipcrm)",
 			"emptyDir: a sizeLimit below the container's limit, and clean up at the start: the pod keeps it over restarts of its containers",
 			"a database: its shared memory has to fit into the limit beside everything else",
+			"double buffering: what a database reads into its shared memory is in the page cache too; the cache goes first, and only O_DIRECT, where it has that, keeps one copy",
 		},
 		Owner: "app; platform for sizeLimit and for who shares a volume",
 		Stories: `"cache can always be taken back" is wrong for this part. free and docker stats up to 19.03 count it as cache, so a container is killed that looked small. ` +
@@ -56,6 +58,8 @@ func held(f *facts) []report.Finding {
 	}
 	who, seen := f.attached(bytes)
 	what, e = what+who, append(e, seen...)
+	twice, seen := f.twice(bytes)
+	what, e = what+twice, append(e, seen...)
 	r := f.cause(codeTmpfs, bytes, confidence, f.Say("memory files, which only deleting or swap gives back%s", what), e...)
 	r.Remedies = []report.Remedy{
 		f.lookAtFiles(""),
@@ -78,7 +82,7 @@ func (f *facts) attached(bytes int64) (text string, e []report.Evidence) {
 	for i := range f.s.Processes {
 		p := &f.s.Processes[i]
 		used, _ := p.Status.Value.Fields.Get("RssShmem")
-		if 2*used < bytes && 2*sharedSpace(p) < bytes {
+		if !hasMapped(p, bytes) {
 			continue
 		}
 		if count++; who == nil || used > most {
@@ -93,6 +97,43 @@ func (f *facts) attached(bytes int64) (text string, e []report.Evidence) {
 		text = f.Say(", which %s and %s have mapped", f.processName(who), f.Count(count-1, "1 more", "%d more"))
 	}
 	return text, []report.Evidence{{Statement: f.Say("shared memory that %s has used", f.processName(who)), Source: fmt.Sprintf("/proc/%d/status", who.PID), Value: fmt.Sprintf("RssShmem %d", most)}}
+}
+
+// hasMapped reports a process that has mapped half of so much shared memory, or used it.
+func hasMapped(p *snapshot.Process, bytes int64) bool {
+	used, _ := p.Status.Value.Fields.Get("RssShmem")
+	return 2*used >= bytes || 2*sharedSpace(p) >= bytes
+}
+
+// twice finds the cache of files that those who have the shared memory mapped have open:
+// a database whose buffers are full of what it read has both.
+func (f *facts) twice(bytes int64) (text string, e []report.Evidence) {
+	open := map[uint64]string{}
+	var who *snapshot.Process
+	for i := range f.s.Processes {
+		if p := &f.s.Processes[i]; hasMapped(p, bytes) {
+			for _, o := range p.Positions.Value {
+				open[uint64(o.Inode)] = path.Base(o.Path)
+				who = p
+			}
+		}
+	}
+	if who == nil {
+		return "", nil
+	}
+	var sum int64
+	for _, code := range []string{codeCold, codeDirty, codeHot} {
+		for _, s := range f.divide().parts[code] {
+			if name, ok := open[s.inode.Number]; ok && name == path.Base(s.inode.Path) {
+				sum = min(sum+s.bytes, maxSum)
+			}
+		}
+	}
+	if !f.matters(sum) || 4*sum < bytes {
+		return "", nil
+	}
+	return f.Say("; of the files that they have open %s is in the page cache: the same data may be in memory twice", size.Text(sum)),
+		[]report.Evidence{{Statement: f.Say("page cache of files that they have open"), Source: fmt.Sprintf("/proc/%d/fdinfo", who.PID), Value: fmt.Sprint(sum)}}
 }
 
 // sharedSpace is the largest shared mapping of memory without a disk behind it.

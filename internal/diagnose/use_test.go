@@ -143,7 +143,7 @@ func TestFilesAreNamedAsTheContainerSeesThem(t *testing.T) {
 		"a volume":  {censused(charged(200, "file", 90, "anon", 10), []snapshot.CensusInode{on(ext4, "/var/lib/vol/big", 3)}, []snapshot.PageState{pages(90, 0, 0)}), codeCold, "most of it is /srv/big"},
 		"the node":  {censused(charged(200, "file", 90, "anon", 10), []snapshot.CensusInode{on(ext4, "/home/x", 3)}, []snapshot.PageState{pages(90, 0, 0)}), codeCold, "most of it is /home/x"},
 		"elsewhere": {censused(charged(200, "file", 90, "anon", 10), []snapshot.CensusInode{on(77, "y", 3)}, []snapshot.PageState{pages(90, 0, 0)}), codeCold, "most of it is /y"},
-		"a tree":    {censused(charged(200, "file", 90, "anon", 10), tree, states), codeCold, "most of it is of 8 files in /srv/www/img"},
+		"a tree":    {censused(charged(200, "file", 90, "anon", 10), tree, states), codeCold, "most of it is in 8 files below /srv/www/img"},
 	} {
 		c.s.Mounts = tables
 		r, ok := of(find(t, c.s), c.code)

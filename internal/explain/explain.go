@@ -217,6 +217,11 @@ func oomCount(p words.Printer, c *snapshot.Cgroup) string {
 	for _, file := range []snapshot.Reading[snapshot.Stat]{c.Events, c.OOMControl} {
 		if st, ok := file.Get(); ok {
 			if n, ok := st.Get("oom_kill"); ok && n > 0 {
+				// With its group the one that was chosen is counted once more: linux
+				// mm/oom_kill.c oom_kill_process.
+				if group, _ := c.OOMGroup.Get(); group == 1 && n > 2 {
+					return p.Say("; up to %s of it OOM-killed since it was made: with memory.oom.group the kernel counts one twice", p.Count(n, "1 process", "%d processes"))
+				}
 				return p.Say("; %s of it OOM-killed since it was made", p.Count(n, "1 process", "%d processes"))
 			}
 		}
