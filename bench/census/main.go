@@ -22,8 +22,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"github.com/memwhy/memwhy/internal/kernel/census"
 )
 
 func main() {
@@ -70,16 +68,15 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := tree.grow(ctx, shape{o.files, o.groups, o.bytes}); err != nil {
 		return err
 	}
-	e, err := census.Open(ctx)
+	m, err := measure(ctx, tree, o.rounds, 2)
 	if err != nil {
 		return err
 	}
-	m, err := measure(ctx, e, tree, o.rounds)
-	e.Close()
+	one, err := measure(ctx, tree, o.rounds, 1)
 	if err != nil {
 		return err
 	}
-	m.print(out, o)
+	m.print(out, o, one)
 	peers(ctx, out, tree, m)
 	if err := tree.clear(); err != nil {
 		return err
@@ -101,22 +98,19 @@ func growth(ctx context.Context, out io.Writer, tree *tree, o options) error {
 		{"cgroups, 8000 files of 16 KiB", []shape{{8000, 20, 16 << 10}, {8000, 200, 16 << 10}, {8000, 2000, 16 << 10}}},
 	}
 	fmt.Fprintf(out, "\nGrowth, one number at a time; what was there before is in every row.\n\n")
-	fmt.Fprintf(out, "| varied | files | cgroups | cached MiB | census, CPU ms | of it read-out | of the kpage read |\n|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(out, "| varied | files | cgroups | cached MiB | census, CPU ms | of the kpage read | ms by the clock | of the kpage read | of it read-out |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, t := range tables {
 		for _, s := range t.shapes {
 			if err := tree.grow(ctx, s); err != nil {
 				return err
 			}
-			e, err := census.Open(ctx) // sized for what is there now
+			m, err := measure(ctx, tree, 3, 2)
 			if err != nil {
 				return err
 			}
-			m, err := measure(ctx, e, tree, 3)
-			e.Close()
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(out, "| %s | %d | %d | %d | %s | %s | %.2f |\n", t.title, m.files, m.groups, m.fileBytes>>20, ms(m.scan()), ms(m.readOut()), m.ratio())
+			s := m.scan()
+			cpu, wall := m.ratios(s)
+			fmt.Fprintf(out, "| %s | %d | %d | %d | %s | %.2f | %s | %.2f | %s |\n", t.title, m.files, m.groups, m.fileBytes>>20, ms(s.cpu), cpu, ms(s.wall), wall, ms(m.readOut()))
 			if err := tree.clear(); err != nil {
 				return err
 			}

@@ -23,33 +23,70 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// measured is what the passes of one run took.
-type measured struct {
-	first, scans, outs, kpage []time.Duration       // CPU time; outs by the clock
-	slices                    snapshot.CensusSlices // of the pass with the longest run
-	files, groups             int
-	frames, fileBytes         int64
-	maps, heap                int64 // bytes
-	wrong                     []string
+// spent is the time of something: of this process on processors, and by the clock.
+type spent struct{ cpu, wall time.Duration }
+
+func since(s spent) spent { return spent{cpu() - s.cpu, time.Duration(time.Now().UnixNano()) - s.wall} }
+func now() spent          { return spent{cpu(), time.Duration(time.Now().UnixNano())} }
+
+// least is the least of each.
+func least(of []spent) (s spent) {
+	s = of[0]
+	for _, o := range of {
+		s = spent{min(s.cpu, o.cpu), min(s.wall, o.wall)}
+	}
+	return s
 }
 
-func (m *measured) scan() time.Duration    { return slices.Min(m.scans) }
-func (m *measured) readOut() time.Duration { return slices.Min(m.outs) }
-func (m *measured) ratio() float64         { return float64(m.scan()) / float64(slices.Min(m.kpage)) }
+func middle(of []spent) spent {
+	var cpu, wall []time.Duration
+	for _, o := range of {
+		cpu, wall = append(cpu, o.cpu), append(wall, o.wall)
+	}
+	return spent{median(cpu), median(wall)}
+}
 
-// measure takes a first pass, and then passes in turns with reads of kpageflags
-// and kpagecgroup.
-func measure(ctx context.Context, e *census.Engine, t *tree, rounds int) (*measured, error) {
-	m := &measured{maps: mapBytes()}
+// measured is what the passes of one run took.
+type measured struct {
+	load                spent // of the program
+	first, scans, kpage []spent
+	outs                []time.Duration       // by the clock
+	slices              snapshot.CensusSlices // of the pass with the longest run
+	files, groups       int
+	frames, fileBytes   int64
+	maps, heap          int64 // bytes
+	wrong               []string
+}
+
+func (m *measured) scan() spent            { return least(m.scans) }
+func (m *measured) readOut() time.Duration { return slices.Min(m.outs) }
+
+// ratios are those to the kpage read, of CPU time and by the clock.
+func (m *measured) ratios(s spent) (cpu, wall float64) {
+	k := least(m.kpage)
+	return float64(s.cpu) / float64(k.cpu), float64(s.wall) / float64(k.wall)
+}
+
+// measure loads the program, takes a first pass, and then passes in turns with reads
+// of kpageflags and kpagecgroup.
+func measure(ctx context.Context, t *tree, rounds, walkers int) (*measured, error) {
+	m := &measured{}
+	start := now()
+	e, err := census.OpenWith(ctx, walkers) // sized for what is there now
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	m.load, m.maps = since(start), mapBytes()
 	for i := range rounds + 1 {
 		if i > 0 {
-			start := cpu()
+			start := now()
 			for _, name := range []string{"/proc/kpageflags", "/proc/kpagecgroup"} {
 				if err := readThrough(name); err != nil {
 					return nil, err
 				}
 			}
-			m.kpage = append(m.kpage, cpu()-start)
+			m.kpage = append(m.kpage, since(start))
 		}
 		// DAMON or kswapd may have taken some back.
 		if err := t.read(); err != nil {
@@ -58,12 +95,12 @@ func measure(ctx context.Context, e *census.Engine, t *tree, rounds int) (*measu
 		runtime.GC()
 		debug.FreeOSMemory()
 		before := heap()
-		start := cpu()
+		start := now()
 		c, err := e.Scan(ctx)
 		if err != nil {
 			return nil, err
 		}
-		took := cpu() - start
+		took := since(start)
 		m.heap = max(m.heap, heap()-before)
 		m.maps = max(m.maps, mapBytes())
 		m.see(c)
@@ -139,22 +176,31 @@ func readThrough(name string) error {
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
 
-func (m *measured) print(out io.Writer, o options) {
+func (m *measured) print(out io.Writer, o options, one *measured) {
 	b, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Fprintf(out, "Linux %s, %d processors, %d page frames (%.1f GiB), %d cached files of %.1f GiB, %d cgroups; %d passes of each in turns, at a load average of %.4s. CPU time, the least counts.\n\n",
+	fmt.Fprintf(out, "Linux %s, %d processors, %d page frames (%.1f GiB), %d cached files of %.1f GiB, %d cgroups; %d passes of each in turns, at a load average of %.4s. The least counts, unless it says median.\n\n",
 		strings.TrimSpace(string(b)), runtime.NumCPU(), m.frames, float64(m.frames)*float64(os.Getpagesize())/(1<<30), m.files, float64(m.fileBytes)/(1<<30), m.groups, o.rounds, load)
-	kpage := slices.Min(m.kpage)
-	row := func(what string, d time.Duration, goal string) {
-		fmt.Fprintf(out, "| %s | %s | %.2f | %s |\n", what, ms(d), float64(d)/float64(kpage), goal)
+	row := func(what string, m *measured, s spent, goal string) {
+		cpu, wall := m.ratios(s)
+		fmt.Fprintf(out, "| %s | %s | %.2f | %s | %.2f | %s |\n", what, ms(s.cpu), cpu, ms(s.wall), wall, goal)
 	}
-	fmt.Fprintf(out, "| what | CPU ms | of the kpage read | goal |\n|---|---|---|---|\n")
-	row("full read of kpageflags and kpagecgroup", kpage, "1")
-	row("census with files, names and slab", m.scan(), "0.32")
-	row("of it, read-out to Go", m.readOut(), fmt.Sprintf("0.15 of the census; it is %.2f", float64(m.readOut())/float64(m.scan())))
-	row("median census", median(m.scans), "")
-	row("first census after loading", m.first[0], "")
-	fmt.Fprintf(out, "\nMemory: tables %.1f MiB, heap %.1f MiB, together %.1f MiB (goal: 64).\n", mib(m.maps), mib(m.heap), mib(m.maps+m.heap))
+	out1 := m.readOut()
+	fmt.Fprintf(out, "| what | CPU ms | of the kpage read | ms by the clock | of the kpage read | goal |\n|---|---|---|---|---|---|\n")
+	row("full read of kpageflags and kpagecgroup", m, least(m.kpage), "")
+	row(fmt.Sprintf("census with files, names and slab, %d walkers", m.slices.Walkers), m, m.scan(), "0.32")
+	row("median census", m, middle(m.scans), "")
+	row("of it, read-out to Go", m, spent{out1, out1}, fmt.Sprintf("0.15 of the census; it is %.2f", float64(out1)/float64(m.scan().wall)))
+	row("first census after loading", m, m.first[0], "")
+	row("loading, with the self-test", m, m.load, "")
+	row("census by one walker, beside its own kpage read", one, one.scan(), "")
+	row("its median", one, middle(one.scans), "")
+	fmt.Fprintf(out, "\nPasses in their order, CPU ms:")
+	for _, s := range append(m.first[:1:1], m.scans...) {
+		fmt.Fprintf(out, " %s", ms(s.cpu))
+	}
+	fmt.Fprintf(out, ".\n")
+	fmt.Fprintf(out, "\nMemory: tables %.1f MiB, heap %.1f MiB, together %.1f MiB (goal: 64); by one walker %.1f MiB.\n", mib(m.maps), mib(m.heap), mib(m.maps+m.heap), mib(one.maps+one.heap))
 	fmt.Fprintf(out, "Runs in the kernel of the worst pass: %d, median %v, p99 %v, longest %v (goal: 1 ms)", m.slices.Count, m.slices.Median, m.slices.P99, m.slices.Max)
 	if m.slices.Long > 0 {
 		fmt.Fprintf(out, "; %d above 1 ms, in which others got the processor %d times and the hypervisor took %v", m.slices.Long, m.slices.Switches, m.slices.Steal)
@@ -163,7 +209,7 @@ func (m *measured) print(out io.Writer, o options) {
 	for _, w := range m.wrong {
 		fmt.Fprintf(out, "WRONG: %s\n", w)
 	}
-	estimate(out, m)
+	estimate(out, m, one)
 }
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }
@@ -175,11 +221,16 @@ func median(d []time.Duration) time.Duration {
 
 // estimate scales what was measured to larger machines. It is arithmetic, not a
 // measurement: frames that are skipped cost what they cost here, cached memory
-// costs by folio and by file.
-func estimate(out io.Writer, m *measured) {
-	perByte := float64(m.scan()) / float64(m.frames*int64(os.Getpagesize()))
-	fmt.Fprintf(out, "\nOn paper, at the same mix of files and folios: 256 GiB %.1f s, 1 TiB %.1f s on one processor; ", perByte*(256<<30)/1e9, perByte*(1<<40)/1e9)
-	fmt.Fprintf(out, "on 8 processors, ranges of frames shared out, %.1f s and %.1f s.\n", perByte*(256<<30)/8e9, perByte*(1<<40)/8e9)
+// costs by folio and by file. What several walkers take more than one is looking at
+// every frame, which each has to.
+func estimate(out io.Writer, m, one *measured) {
+	perByte := func(d time.Duration) float64 { return float64(d) / float64(m.frames*int64(os.Getpagesize())) }
+	n := m.slices.Walkers
+	all := one.scan().cpu
+	look := max(0, m.scan().cpu-all) / time.Duration(max(1, n-1))
+	four := look + (all-look)/4
+	fmt.Fprintf(out, "\nOn paper, at the same mix of files and folios: 256 GiB %.1f s, 1 TiB %.1f s by one walker; ", perByte(all)*(256<<30)/1e9, perByte(all)*(1<<40)/1e9)
+	fmt.Fprintf(out, "by the clock with four, each of which looks at every frame (%s ms of it here), %.1f s and %.1f s.\n", ms(look), perByte(four)*(256<<30)/1e9, perByte(four)*(1<<40)/1e9)
 }
 
 // peers are asked about the same files, by name, as many to a call as fit.
@@ -205,6 +256,6 @@ func peers(ctx context.Context, out io.Writer, t *tree, m *measured) {
 			took = append(took, spent)
 		}
 		best := slices.Min(took)
-		fmt.Fprintf(out, "| %s | %s | %.1f |\n", strings.Join(p, " "), ms(best), float64(best)/float64(m.scan()))
+		fmt.Fprintf(out, "| %s | %s | %.1f |\n", strings.Join(p, " "), ms(best), float64(best)/float64(m.scan().cpu))
 	}
 }

@@ -36,6 +36,14 @@ func Machines() []Machine {
 	}
 }
 
+// nodes is of memory: lists are counted by node, and one machine has two.
+func (m Machine) nodes() int {
+	if m.Suite == "trixie" && m.Arch == "amd64" {
+		return 2
+	}
+	return 1
+}
+
 func (m Machine) String() string { return m.Suite + "-" + m.Arch + "-" + m.Cgroup }
 
 // Files are where things are on the host: kernels as scripts/kernels leaves
@@ -124,6 +132,10 @@ func hardware(m Machine, f Files, dir string) []string {
 		args = append(args, "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi")
 	} else {
 		args = append(args, "-M", "pc,graphics=off", "-cpu", "qemu64,-cx16", "-accel", "tcg,thread=multi")
+	}
+	if m.nodes() == 2 {
+		args = append(args, "-object", "memory-backend-ram,id=near,size=1024M", "-object", "memory-backend-ram,id=far,size=1024M",
+			"-numa", "node,memdev=near,cpus=0", "-numa", "node,memdev=far,cpus=1")
 	}
 	drive := func(name, file string) {
 		args = append(args, "-drive", fmt.Sprintf("file=%s,if=none,id=%s,format=raw,cache=unsafe", file, name),

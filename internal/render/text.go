@@ -72,6 +72,7 @@ func Text(r *report.Report) []byte {
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, p.Say("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because))
+	course(p, r)
 	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {

@@ -44,6 +44,7 @@ type Census struct {
 	Slices   CensusSlices
 	Node     CensusNode
 	Dropped  CensusDropped
+	Recalled int      // inodes whose path an earlier census saw: the kernel has none any more
 	Doubts   []string // checks that failed, and what was left out for it
 	Refused  []CensusRefusal
 
@@ -62,6 +63,7 @@ type CensusRefusal struct {
 
 // CensusSlices says how long the kernel was held, run by run.
 type CensusSlices struct {
+	Walkers          int // at the same time
 	Count            int
 	Median, P99, Max time.Duration
 	Total            time.Duration
@@ -164,6 +166,33 @@ type FileID struct {
 
 // ID is the same in every census.
 func (in *CensusInode) ID() FileID { return FileID{in.Device, in.Number, in.Generation} }
+
+// Recall names files by an earlier census of the same node, for the kernel forgets a
+// file's name before its pages. The file is the same; it may be called something else
+// by now.
+func (c *Census) Recall(earlier *Census) {
+	nameless := map[FileID]*CensusInode{}
+	for i := range c.Inodes {
+		if in := &c.Inodes[i]; in.Path == "" && in.Number != 0 {
+			nameless[in.ID()] = in
+		}
+	}
+	if len(nameless) == 0 {
+		return
+	}
+	for i := range earlier.Inodes {
+		was := &earlier.Inodes[i]
+		if was.Path == "" || was.Pseudo || was.Deleted {
+			continue
+		}
+		in := nameless[was.ID()]
+		if in == nil || in.Path != "" || in.Magic != was.Magic || in.Mode>>12 != was.Mode>>12 {
+			continue
+		}
+		in.Path, in.Partial = was.Path, was.Partial
+		c.Recalled++
+	}
+}
 
 // CensusFile is what one group is charged of one inode.
 type CensusFile struct {

@@ -45,17 +45,7 @@ var engines = []engine{
 	{snapshot.EngineFiles, true, byFiles},
 }
 
-func byBPF(n *counting, _ []int) (*snapshot.Census, error) {
-	if n.keep != nil {
-		return n.keep.scan(n.ctx)
-	}
-	e, err := census.Open(n.ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := e.Scan(n.ctx)
-	return c, errors.Join(err, e.Close())
-}
+func byBPF(n *counting, _ []int) (*snapshot.Census, error) { return n.keep.scan(n.ctx) }
 
 func byKcore(n *counting, _ []int) (*snapshot.Census, error) { return census.Kcore(n.ctx) }
 
@@ -67,23 +57,39 @@ func byFiles(n *counting, pids []int) (*snapshot.Census, error) {
 	return gather.Reachable(n.ctx, n.named, pids, n.opt)
 }
 
-// Counter keeps what counts pages from one node to the next: to load it takes as long
-// as to count.
+// Counter keeps what counts pages from one census to the next, and from one node to
+// the next: to load it takes as long as to count.
 type Counter struct {
 	mu sync.Mutex
 	e  *census.Engine
+
+	own   bool             // it is one node's
+	again bool             // another census of this node is to follow the next
+	last  *snapshot.Census // of this node, for what files were called
 }
 
 // Close frees what is kept.
 func (k *Counter) Close() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.drop()
+}
+
+func (k *Counter) drop() error {
 	if k.e == nil {
 		return nil
 	}
 	e := k.e
 	k.e = nil
 	return e.Close()
+}
+
+// expect says whether another census of this node is to follow the next. One that
+// is kept for other nodes stays anyway.
+func (k *Counter) expect(again bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.again = again
 }
 
 // scan opens an engine where there is none. One that failed is not kept.
@@ -96,11 +102,23 @@ func (k *Counter) scan(ctx context.Context) (c *snapshot.Census, err error) {
 			return nil, err
 		}
 	}
-	if c, err = k.e.Scan(ctx); err != nil {
-		err = errors.Join(err, k.e.Close())
-		k.e = nil
+	if c, err = k.e.Scan(ctx); err != nil || k.own && !k.again {
+		err = errors.Join(err, k.drop())
 	}
 	return c, err
+}
+
+// names recalls what files were called in the census before.
+func (k *Counter) names(c *snapshot.Census) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil {
+		c.Recall(k.last)
+	}
+	k.last = nil
+	if k.own && k.again {
+		k.last = c
+	}
 }
 
 // counting is a running node whose pages can be counted.
@@ -123,6 +141,11 @@ func (n *counting) Census(pids []int) snapshot.Reading[*snapshot.Census] {
 	return n.got
 }
 
+// anew is the same node, whose pages are counted once more.
+func (n *counting) anew() *counting {
+	return &counting{named: n.named, ctx: n.ctx, opt: n.opt, mode: n.mode, keep: n.keep}
+}
+
 func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 	r := snapshot.Reading[*snapshot.Census]{State: snapshot.Absent, Source: snapshot.CensusSource, At: time.Now(), Err: snapshot.CensusOff}
 	var refused []snapshot.CensusRefusal
@@ -133,6 +156,7 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		c, err := e.take(n, pids)
 		if err == nil {
 			c.Refused = refused
+			n.keep.names(c)
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
 		}
 		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: strings.TrimSuffix(err.Error(), "; it would show "+census.Gain)})

@@ -26,13 +26,7 @@ func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {
 	a := gather.Access(n.Source, n.opt)
 	a.Trials = append(
 		a.Trials,
-		n.try(snapshot.TryBPF, func() error {
-			e, err := census.Open(n.ctx)
-			if err != nil {
-				return err
-			}
-			return e.Close()
-		}),
+		n.try(snapshot.TryBPF, func() error { return census.Try(n.ctx) }),
 		n.try(snapshot.TryKcore, census.TryKcore),
 		n.try(snapshot.TryKpage, census.TryKpage),
 		n.try(snapshot.TryKmsg, func() error {

@@ -98,6 +98,9 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 // see looks at a target that may be acted on, and again after opt.Observe.
 func (n *Node) see(target string, opt ReclaimOptions) (*seen, error) {
 	n.askNames()
+	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
+		c.keep.expect(true)
+	}
 	first, err := gather.ForReclaim(n.Source, target, n.opt)
 	if err != nil {
 		return nil, n.late(err)
@@ -154,7 +157,7 @@ func (n *Node) recount() kernel.Source {
 	if !ok {
 		return n.Source
 	}
-	return &counting{named: c.named, ctx: c.ctx, opt: c.opt, mode: c.mode}
+	return c.anew()
 }
 
 // runtimes are units whose memory is that of the runtimes, not of containers.

@@ -18,9 +18,10 @@ func (n *counting) Look(i int, after time.Duration) (kernel.Source, bool) {
 		return nil, false
 	}
 	if i == kernel.Last {
+		n.keep.expect(false)
 		return n, true
 	}
-	return &counting{named: n.named, ctx: n.ctx, opt: n.opt, mode: n.mode}, true
+	return n.anew(), true
 }
 
 // openSince opens a capture with an earlier one to compare it with.

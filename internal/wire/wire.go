@@ -74,11 +74,18 @@ func Open(ctx context.Context, opt Options) (*Node, error) {
 	opt.Names.Socket = live.Socket
 	opt.Names.Patience = min(cmp.Or(opt.Names.Patience, names.Patience), opt.Timeout/2)
 	asker := names.New(ctx, opt.Names)
+	keep := opt.Counter
+	if keep == nil {
+		keep = &Counter{own: true, again: opt.Watch > 0}
+	}
 	return &Node{
-		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: opt.Counter}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
+		Source: &counting{named: named{guard, asker}, ctx: ctx, opt: o, mode: opt.Census, keep: keep}, asker: asker, redact: opt.Redact, words: opt.Words, ctx: ctx,
 		opt: o,
 		close: func() {
 			cancel()
+			if keep.own {
+				_ = keep.Close()
+			}
 			asker.Close()
 			guard.Close()
 			live.Close()

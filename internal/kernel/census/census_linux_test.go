@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestMain(m *testing.M) {
 
 // shared is the engine of all tests that need none of their own. It is never
 // closed, as one that is kept.
-var shared = sync.OnceValues(func() (*Engine, error) { return Open(context.Background()) })
+var shared = sync.OnceValues(func() (*Engine, error) { return OpenWith(context.Background(), 2) })
 
 // engine leaves the test out where there is no live kernel for one.
 func engine(tb testing.TB) *Engine {
@@ -148,14 +149,62 @@ func TestScansTakeTurns(t *testing.T) {
 // of the slices, however fast the machine.
 type countdown struct {
 	context.Context
-	left int
+	left atomic.Int64
 }
 
 func (c *countdown) Err() error {
-	if c.left--; c.left < 0 {
+	if c.left.Add(-1) < 0 {
 		return context.DeadlineExceeded
 	}
 	return nil
+}
+
+// Two walkers see what one sees, and nothing twice.
+func TestWalkersAgree(t *testing.T) {
+	type sight struct {
+		inodes, files, slabs, twice int
+		file, slab                  int64
+	}
+	see := func(e *Engine) (s sight) {
+		c := scan(t, e)
+		s.inodes, s.files, s.slabs, s.file, s.slab = len(c.Inodes), len(c.Files), len(c.Slabs), c.Node.File, c.Node.Slab
+		ids := map[snapshot.FileID]bool{}
+		for i := range c.Inodes {
+			if in := &c.Inodes[i]; in.Number != 0 && in.Path != "" && in.Type != "bdev" {
+				if ids[in.ID()] {
+					s.twice++
+				}
+				ids[in.ID()] = true
+			}
+		}
+		type key struct {
+			group int
+			item  any
+		}
+		rows := map[key]bool{}
+		for _, f := range c.Files {
+			if f.Inode >= 0 && rows[key{f.Group, f.Inode}] {
+				t.Errorf("two rows of %+v", c.Inodes[f.Inode])
+			}
+			rows[key{f.Group, f.Inode}] = true
+		}
+		for i, g := range c.Groups {
+			if rows[key{-1, g.ID}] {
+				t.Errorf("group %d twice: %+v", i, g)
+			}
+			rows[key{-1, g.ID}] = true
+		}
+		return s
+	}
+	one, two := see(altered(t, func(constants) {})), see(engine(t))
+	t.Logf("%+v, %+v", one, two)
+	near := func(a, b int64) bool { return max(a, b)-min(a, b) <= max(a, b)/20+1<<20 }
+	if !near(int64(one.inodes), int64(two.inodes)) || !near(int64(one.files), int64(two.files)) || !near(one.file, two.file) || !near(one.slab, two.slab) || two.twice > one.twice+8 {
+		t.Errorf("%+v, %+v", one, two)
+	}
+	if d := two.slabs - one.slabs; d > one.slabs/10+50 {
+		t.Errorf("%d rows of slab, %d with one walker", two.slabs, one.slabs)
+	}
 }
 
 func TestCancelledScanLeavesNothing(t *testing.T) {
@@ -165,7 +214,9 @@ func TestCancelledScanLeavesNothing(t *testing.T) {
 	if _, err := e.Scan(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if _, err := e.Scan(&countdown{context.Background(), 4}); !errors.Is(err, context.DeadlineExceeded) {
+	short := &countdown{Context: context.Background()}
+	short.left.Store(4)
+	if _, err := e.Scan(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 	scan(t, e)
@@ -431,7 +482,7 @@ func readThrough(name string) error {
 // No room for more is said, and takes nothing from the sums of what there was
 // room for.
 func TestFullTables(t *testing.T) {
-	e := engine(t)
+	e := altered(t, func(constants) {}) // of one walker
 	full := func(table, have int, limit *int) *snapshot.Census {
 		t.Helper()
 		ranges, _, err := ram()
@@ -466,7 +517,7 @@ func TestFullTables(t *testing.T) {
 		if err := e.walk(context.Background(), ranges); err != nil {
 			t.Fatal(err)
 		}
-		c, err := e.readOut()
+		c, _, err := e.readOut()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -522,7 +573,7 @@ func TestMappingsElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none, err := lost.readOut()
+	none, _, err := lost.readOut()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -550,7 +601,7 @@ func TestRangesOfTheZones(t *testing.T) {
 	if err := e.walk(context.Background(), parseZoneinfo(b)); err != nil {
 		t.Fatal(err)
 	}
-	c, err := e.readOut()
+	c, _, err := e.readOut()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,23 +31,35 @@ const sliceBudget = 800 * time.Microsecond
 // this process's cgroup. They grow with what there is to list, and stay. An engine
 // is made to be kept. Its methods may be called concurrently; scans take turns.
 type Engine struct {
-	mu     sync.Mutex
-	loaded *ebpf.Collection
-	layout constants
-	maps   tableSet
-	sizes  sizes
-	self   *selfPage
+	mu      sync.Mutex
+	shard            // the first, which also lists cgroups and looks at the own page
+	more    []*shard // that walk at the same time
+	walkers int      // as many as were wanted
+	layout  constants
+	sizes   sizes
+	self    *selfPage
 
 	vmemmap, subsystem uint64
 	ownID              uint64       // of the cgroup that the self-test's page is charged to
 	ownUsage           string       // the file of its usage; the root may have none
-	slices             sliceLog     // of the running scan
 	gens               [gens]uint64 // pages by generation, as the kernel counted them at the last tour
 }
 
 // Open loads the program and proves on a page of its own that it reads this
 // kernel right.
-func Open(ctx context.Context) (*Engine, error) {
+func Open(ctx context.Context) (*Engine, error) { return OpenWith(ctx, walkers()) }
+
+// Try says whether Open would succeed.
+func Try(ctx context.Context) error {
+	e, err := OpenWith(ctx, 1)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// OpenWith opens an engine of so many walkers, whatever the node is worth.
+func OpenWith(ctx context.Context, walkers int) (*Engine, error) {
 	if err := permitted(); err != nil {
 		return nil, err
 	}
@@ -62,7 +74,7 @@ func Open(ctx context.Context) (*Engine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e := &Engine{layout: l}
+	e := &Engine{layout: l, walkers: walkers}
 	if err := e.load(); err != nil {
 		e.Close()
 		return nil, err
@@ -74,19 +86,15 @@ func Open(ctx context.Context) (*Engine, error) {
 	return e, nil
 }
 
+// load loads the program once for each walker. Only the first has to succeed: the
+// others save time.
 func (e *Engine) load() error {
-	refuse := func(why string, err error) error {
-		if errors.Is(err, unix.EPERM) {
-			return &Refusal{ErrPrivilege, "load", why + ": bpf(2) is denied although the capabilities are there, by seccomp or a security module", err}
-		}
-		return &Refusal{ErrKernel, "load", why, err}
-	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return &Refusal{ErrPrivilege, "load", "tables count against RLIMIT_MEMLOCK before 5.11, and it cannot be lifted without CAP_SYS_RESOURCE", err}
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
-		return refuse("the embedded object", err)
+		return notLoaded("the embedded object", err)
 	}
 	set := map[string]uint64{"budget": uint64(sliceBudget)}
 	if e.layout["zones"] > 0 {
@@ -96,20 +104,24 @@ func (e *Engine) load() error {
 	for name, v := range set {
 		variable, ok := spec.Variables[name]
 		if !ok {
-			return refuse("constant "+name, errors.New("not in the object"))
+			return notLoaded("constant "+name, errors.New("not in the object"))
 		}
 		if err := variable.Set(v); err != nil {
-			return refuse("constant "+name, err)
+			return notLoaded("constant "+name, err)
 		}
 	}
-	e.sizes = wantedSizes()
+	e.sizes = wantedSizes(e.walkers)
 	if err := e.sizes.apply(spec); err != nil {
-		return refuse("sizes of tables", err)
+		return notLoaded("sizes of tables", err)
 	}
-	if e.loaded, err = ebpf.NewCollection(spec); err != nil {
-		return refuse("the kernel's verifier has to accept the program", err)
+	return e.loadShards(spec)
+}
+
+func notLoaded(why string, err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return &Refusal{ErrPrivilege, "load", why + ": bpf(2) is denied although the capabilities are there, by seccomp or a security module", err}
 	}
-	return e.mapAll()
+	return &Refusal{ErrKernel, "load", why, err}
 }
 
 // Close frees everything. The engine must not be used afterwards.
@@ -125,46 +137,18 @@ func (e *Engine) Close() error {
 }
 
 func (e *Engine) unload() {
-	e.maps.close()
-	if e.loaded != nil {
-		e.loaded.Close()
+	for _, s := range e.shards() {
+		s.unload()
 	}
-	e.loaded = nil
+	e.more = nil
 }
 
 // reset makes the tables empty. Records need no clearing: adding one sets all of
 // it.
 func (e *Engine) reset() error {
-	for _, index := range e.maps.indexes {
-		clear(index)
-	}
-	if err := e.grow(); err != nil {
-		return err
-	}
-	st := state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}
-	for i := range st.Used {
-		st.Used[i] = 1 // record 0 is nothing
-	}
-	e.slices.begin()
-	var old state
-	if err := e.loaded.Variables["st"].Get(&old); err != nil {
-		return err
-	}
-	st.Slice = old.Slice + 1 // no payer of an earlier scan is believed
-	return e.loaded.Variables["st"].Set(&st)
-}
-
-// walk runs slices over ranges until their end or the context's.
-func (e *Engine) walk(ctx context.Context, ranges []frames) error {
-	runtime.LockOSThread() // whose switches are counted
-	defer runtime.UnlockOSThread()
-	for _, r := range ranges {
-		fresh := uint64(1)
-		for done := false; !done; fresh = 0 {
-			var err error
-			if done, err = e.slice(ctx, "scan", r.start, r.end, fresh); err != nil {
-				return err
-			}
+	for _, s := range e.shards() {
+		if err := s.reset(state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -176,6 +160,9 @@ const tourSlices = 1000
 
 // tour lists every memory cgroup. complete is false when some may be missing.
 func (e *Engine) tour(ctx context.Context) (complete bool, err error) {
+	runtime.LockOSThread() // whose switches are counted
+	defer runtime.UnlockOSThread()
+	e.slices.here()
 	done := false
 	for fresh, i := uint64(1), 0; !done && i < tourSlices; fresh, i = 0, i+1 {
 		if done, err = e.slice(ctx, "list", fresh); err != nil {
@@ -188,22 +175,4 @@ func (e *Engine) tour(ctx context.Context) (complete bool, err error) {
 	}
 	e.gens = t.Gens
 	return done && t.Lost == 0, nil
-}
-
-// slice runs a program once, and keeps how long it took.
-func (e *Engine) slice(ctx context.Context, program string, args ...uint64) (done bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	took, err := e.loaded.Programs[program].Run(&ebpf.RunOptions{Context: args})
-	if err != nil {
-		return false, &Refusal{ErrKernel, "run", "a slice of the walk", err}
-	}
-	e.slices.add(time.Duration(took >> 2))
-	if took&2 != 0 {
-		if err := e.grow(); err != nil {
-			return false, err
-		}
-	}
-	return took&1 == 1, nil
 }

@@ -73,7 +73,7 @@ func list(t *testing.T, e *Engine) (*snapshot.Census, tourState) {
 	if err != nil || !complete {
 		t.Fatal(complete, err)
 	}
-	c, err := e.readOut()
+	c, _, err := e.readOut()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func TestTwoThousandCgroups(t *testing.T) {
 		start := time.Now()
 		var tour tourState
 		c, tour = list(t, e)
-		took := e.slices.summary()
+		took := e.summary()
 		t.Logf("%d groups in %v of %v, %v each; slices %+v, restarts %d", tour.Found, took.Total, time.Since(start), took.Total/time.Duration(tour.Found), took, tour.Restarts)
 	}
 	at := map[uint64]int{}

@@ -416,20 +416,22 @@ func churn(dir, group string, stop *atomic.Bool) {
 func scanForever() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	e, err := Open(ctx)
+	e, err := OpenWith(ctx, 2)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	var ids []string
-	for _, p := range e.loaded.Programs {
-		info, err := p.Info()
-		if err != nil {
-			fmt.Println(err)
-			os.Exit(1)
+	for _, s := range e.shards() {
+		for _, p := range s.loaded.Programs {
+			info, err := p.Info()
+			if err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			id, _ := info.ID()
+			ids = append(ids, fmt.Sprint(id))
 		}
-		id, _ := info.ID()
-		ids = append(ids, fmt.Sprint(id))
 	}
 	fmt.Println(strings.Join(ids, " "))
 	for err == nil {
@@ -465,7 +467,7 @@ func TestInterruptLeavesNothing(t *testing.T) {
 		}
 		rest, _ := io.ReadAll(out)
 		err = cmd.Wait()
-		if ended := cmd.ProcessState.Sys().(syscall.WaitStatus); len(ids) != 3 || sig == os.Interrupt && err != nil || sig == os.Kill && ended.Signal() != syscall.SIGKILL {
+		if ended := cmd.ProcessState.Sys().(syscall.WaitStatus); len(ids) != 3+1 || sig == os.Interrupt && err != nil || sig == os.Kill && ended.Signal() != syscall.SIGKILL {
 			t.Fatalf("%v: %v, %q, %s", sig, err, ids, rest)
 		}
 		for _, word := range ids {

@@ -2,6 +2,7 @@ package census
 
 import (
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,35 +13,52 @@ import (
 // reader turns the tables into a Census. It copies everything: the tables are the
 // next scan's.
 type reader struct {
-	m         *tableSet
-	st        *state
+	parts     []*part
+	st        state // of the first part, with the sums of all
 	page      int64
 	mapcounts bool // folios of more than one page say whether they are mapped
 
 	generations bool // the kernel has the multi-generation LRU
 	c           *snapshot.Census
-	dirs        []string // by dentry record, as far as built
 	stack       []uint32 // of dir
 	text        []byte   // room for paths
 	alike       [1024]alike
 }
 
-func (e *Engine) readOut() (*snapshot.Census, error) {
-	var st state
-	if err := e.loaded.Variables["st"].Get(&st); err != nil {
-		return nil, &Refusal{ErrKernel, "read-out", "the walk's state", err}
-	}
+// part is the tables of one shard, and where in the census their records are.
+type part struct {
+	m      *tableSet
+	used   [tables]uint64
+	dirs   []string // by dentry record, as far as built
+	groups []int32
+	before int // what to add to the number of an inode
+	caches []string
+}
+
+// readOut also gives the sums of all shards, and how many records the first has.
+func (e *Engine) readOut() (*snapshot.Census, *state, error) {
 	r := &reader{
-		m: &e.maps, st: &st, page: int64(os.Getpagesize()), c: &snapshot.Census{Engine: snapshot.EngineBPF, Complete: true},
+		page: int64(os.Getpagesize()), c: &snapshot.Census{Engine: snapshot.EngineBPF, Complete: true},
 		mapcounts: e.layout["pg_large_mapcount"] != 0, generations: e.layout["gen_shift"] != 0,
-		dirs: make([]string, st.Used[tableDentry]),
+	}
+	for _, s := range e.shards() {
+		st, err := s.state()
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(r.parts) == 0 {
+			r.st = st
+		} else {
+			r.st.add(&st)
+		}
+		r.parts = append(r.parts, &part{m: &s.maps, used: st.Used, dirs: make([]string, st.Used[tableDentry])})
 	}
 	r.c.PageSize = r.page
 	r.groups(e.layout["folio_has_objcg"] == 1, e.layout["mc_id_mask"] != 0)
 	r.inodes()
 	r.rows()
 	r.node()
-	return r.c, nil
+	return r.c, &r.st, nil
 }
 
 func (r *reader) bytes(sum int) int64 { return int64(r.st.Sum[sum]) * r.page }
@@ -65,15 +83,15 @@ func (r *reader) node() {
 
 // raw is a name where it lies. A name that was changed while it was read may have
 // been cut short.
-func (r *reader) raw(at, length uint32) []byte {
-	return r.m.names.pieces[at>>20][0][at&(1<<20-1):][:length]
+func (p *part) raw(at, length uint32) []byte {
+	return p.m.names.pieces[at>>20][0][at&(1<<20-1):][:length]
 }
 
-func (r *reader) name(at, length uint32) string {
+func (p *part) name(at, length uint32) string {
 	if length == 0 {
 		return ""
 	}
-	return string(r.raw(at, length))
+	return string(p.raw(at, length))
 }
 
 // maxDepth is of directories: as many as a climb goes.
@@ -83,82 +101,106 @@ const maxDepth = 2048
 // CSS_DYING): set by rmdir, before the group goes offline.
 const cssDying = 1 << 4
 
+// groups lists those of the first part, which has them all but for what was removed
+// during the walk, and then what else others met.
 func (r *reader) groups(inherit, memoryIDs bool) {
-	n := int(r.st.Used[tableGroup])
-	r.c.Groups = make([]snapshot.CensusGroup, n)
+	r.c.Groups = make([]snapshot.CensusGroup, 1, r.parts[0].used[tableGroup])
 	r.c.Groups[0].Parent = -1
-	for i := 1; i < n; i++ {
-		g := &r.m.groups[i]
-		dying := g.flags&cssDying != 0
-		r.c.Groups[i] = snapshot.CensusGroup{ID: g.id, Parent: int(g.parent), Dying: dying, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown}
-		// The root is not charged itself, and from 7.1 on a dying group's
-		// counter stays although its memory is the parent's.
-		if g.listed > 0 && g.parent != 0 && !(dying && inherit) {
-			r.c.Groups[i].Usage = int64(g.usage) * r.page
+	known := map[uint64]int32{}
+	for _, p := range r.parts {
+		n := int(p.used[tableGroup])
+		p.groups = make([]int32, n)
+		first := len(r.c.Groups)
+		for i := 1; i < n; i++ {
+			g := &p.m.groups[i]
+			if at, ok := known[g.id]; ok {
+				p.groups[i] = at
+				continue
+			}
+			p.groups[i] = int32(len(r.c.Groups))
+			known[g.id] = p.groups[i]
+			r.c.Groups = append(r.c.Groups, r.group(g, inherit, memoryIDs))
 		}
-		if g.listed > 0 && memoryIDs {
-			r.c.Groups[i].MemoryID = int64(g.memoryID)
+		for i := 1; i < n; i++ {
+			if at := int(p.groups[i]); at >= first {
+				r.groupPath(p, uint32(i), 0)
+			}
 		}
-		if g.parent == 0 {
-			r.c.Groups[i].Parent = -1
-		}
-		if !inherit {
-			r.c.Groups[i].Inherited = snapshot.Unknown
-		}
-	}
-	for i := 1; i < n; i++ {
-		r.c.Groups[i].Path = r.groupPath(uint32(i), 0)
 	}
 }
 
-func (r *reader) groupPath(i uint32, depth int) string {
-	g := &r.m.groups[i]
-	if g.parent == 0 || int(g.parent) >= len(r.c.Groups) || depth > 64 {
-		return "/"
+func (r *reader) group(g *groupRecord, inherit, memoryIDs bool) snapshot.CensusGroup {
+	dying := g.flags&cssDying != 0
+	to := snapshot.CensusGroup{ID: g.id, Parent: -1, Dying: dying, Usage: snapshot.Unknown, MemoryID: snapshot.Unknown}
+	// The root is not charged itself, and from 7.1 on a dying group's
+	// counter stays although its memory is the parent's.
+	if g.listed > 0 && g.parent != 0 && !(dying && inherit) {
+		to.Usage = int64(g.usage) * r.page
 	}
-	up := r.c.Groups[g.parent].Path
-	if up == "" {
-		up = r.groupPath(g.parent, depth+1)
+	if g.listed > 0 && memoryIDs {
+		to.MemoryID = int64(g.memoryID)
 	}
-	if up == "/" {
-		up = ""
+	if !inherit {
+		to.Inherited = snapshot.Unknown
 	}
-	return up + "/" + r.name(g.name, g.len)
+	return to
+}
+
+// groupPath says what a group's path is, after those above it.
+func (r *reader) groupPath(p *part, i uint32, depth int) string {
+	g := &p.m.groups[i]
+	to := &r.c.Groups[p.groups[i]]
+	if to.Path != "" {
+		return to.Path
+	}
+	if g.parent == 0 || uint64(g.parent) >= p.used[tableGroup] || depth > 64 {
+		to.Path = "/"
+		return to.Path
+	}
+	to.Parent = int(p.groups[g.parent])
+	to.Path = strings.TrimSuffix(r.groupPath(p, g.parent, depth+1), "/") + "/" + p.name(g.name, g.len)
+	return to.Path
 }
 
 func (r *reader) inodes() {
-	n := int(r.st.Used[tableInode])
-	r.c.Inodes = make([]snapshot.CensusInode, n-1)
-	kinds := make([]string, r.st.Used[tableSuper])
-	for i := range kinds {
-		kinds[i] = unix.ByteSliceToString(r.m.supers[i].kind[:])
+	all := 0
+	for _, p := range r.parts {
+		all += int(p.used[tableInode]) - 1
 	}
-	for i := 1; i < n; i++ {
-		f := r.m.inodes.at(uint32(i))
-		in := &r.c.Inodes[i-1]
-		*in = snapshot.CensusInode{
-			Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: f.mode,
+	r.c.Inodes = make([]snapshot.CensusInode, 0, all)
+	for _, p := range r.parts {
+		p.before = len(r.c.Inodes) - 1
+		kinds := make([]string, p.used[tableSuper])
+		for i := range kinds {
+			kinds[i] = unix.ByteSliceToString(p.m.supers[i].kind[:])
 		}
-		if f.super != 0 {
-			s := &r.m.supers[f.super]
-			in.Magic, in.Device, in.Type = s.magic, s.dev, kinds[f.super]
+		for i := uint32(1); i < uint32(p.used[tableInode]); i++ {
+			f := p.m.inodes.at(i)
+			in := snapshot.CensusInode{
+				Number: f.ino, Generation: f.generation, Links: f.nlink, Size: int64(f.size), Mode: f.mode,
+			}
+			if f.super != 0 {
+				s := &p.m.supers[f.super]
+				in.Magic, in.Device, in.Type = s.magic, s.dev, kinds[f.super]
+			}
+			r.path(p, &in, f)
+			in.Deleted = f.nlink == 0 && f.named != 0 && !in.Pseudo
+			r.c.Inodes = append(r.c.Inodes, in)
 		}
-		r.path(in, f)
-		in.Deleted = f.nlink == 0 && f.named != 0 && !in.Pseudo
 	}
 }
 
-func (r *reader) path(in *snapshot.CensusInode, f *inodeRecord) {
-	if f.named == 0 {
+func (r *reader) path(p *part, in *snapshot.CensusInode, f *inodeRecord) {
+	if f.named == 0 || f.named == unreadable {
 		return
 	}
-	name := r.raw(f.name, uint32(f.len))
+	name := p.raw(f.name, uint32(f.len))
 	if f.named == isRoot {
 		in.Path = string(name)
 		in.Pseudo = in.Path != "/"
 		return
 	}
-	dir, whole := r.dir(f.dir)
+	dir, whole := r.dir(p, f.dir)
 	in.Path, in.Partial = r.join(dir, name), !whole
 }
 
@@ -175,18 +217,18 @@ func (r *reader) join(dir string, name []byte) string {
 
 // dir is the path of a directory without a slash at its end, and whether it
 // begins at the root.
-func (r *reader) dir(dentry uint32) (path string, whole bool) {
+func (r *reader) dir(p *part, dentry uint32) (path string, whole bool) {
 	r.stack = r.stack[:0]
 	for dentry != 0 && len(r.stack) < maxDepth {
-		d := r.m.dentries.at(dentry)
+		d := p.m.dentries.at(dentry)
 		if d.parent == dentry {
 			whole = true
-			if name := r.name(d.name, d.len); name != "/" {
+			if name := p.name(d.name, d.len); name != "/" {
 				path = name
 			}
 			break
 		}
-		if known := r.dirs[dentry]; known != "" {
+		if known := p.dirs[dentry]; known != "" {
 			path, whole = known, true
 			break
 		}
@@ -194,55 +236,101 @@ func (r *reader) dir(dentry uint32) (path string, whole bool) {
 		dentry = d.parent
 	}
 	for i := len(r.stack) - 1; i >= 0; i-- {
-		d := r.m.dentries.at(r.stack[i])
-		path += "/" + r.name(d.name, d.len)
+		d := p.m.dentries.at(r.stack[i])
+		path += "/" + p.name(d.name, d.len)
 		if whole {
-			r.dirs[r.stack[i]] = path
+			p.dirs[r.stack[i]] = path
 		}
 	}
 	return path, whole
 }
 
 func (r *reader) rows() {
-	n := int(r.st.Used[tableRow])
 	files, slabs := 0, 0
-	for i := 1; i < n; i++ {
-		switch r.m.rows.at(uint32(i)).kind() {
-		case keyFile:
-			files++
-		case keyObjects, keySlabs:
-			slabs++
+	fold := folding{}
+	for _, p := range r.parts {
+		p.caches = make([]string, p.used[tableCache])
+		for i := range p.caches {
+			c := &p.m.caches[i]
+			p.caches[i] = p.name(c.name, c.len)
+		}
+		for i := uint32(1); i < uint32(p.used[tableRow]); i++ {
+			row := p.m.rows.at(i)
+			if len(r.parts) > 1 && fold.away(p, row) {
+				continue
+			}
+			switch row.kind() {
+			case keyFile:
+				files++
+			case keyObjects, keySlabs:
+				slabs++
+			}
 		}
 	}
 	r.c.Files = make([]snapshot.CensusFile, 0, files)
 	r.c.Slabs = make([]snapshot.CensusSlab, 0, slabs)
-	names := make([]string, r.st.Used[tableCache])
-	for i := range names {
-		c := &r.m.caches[i]
-		names[i] = r.name(c.name, c.len)
-	}
-	for i := 1; i < n; i++ {
-		row := r.m.rows.at(uint32(i))
-		g := &r.c.Groups[row.group()]
-		pages := int64(row.n[nPages]) * r.page
-		switch row.kind() {
-		case keyObjects:
-			c := &r.m.caches[row.item()]
-			s := snapshot.CensusSlab{Group: row.group(), Cache: names[row.item()], Objects: int64(row.n[nPages]), Reclaimable: c.flags != 0}
-			// Each object is charged with the pointer that says whose it is
-			// (linux mm/slab.h, obj_full_size).
-			s.Bytes = s.Objects * (int64(c.size) + 8)
-			g.Slab += s.Bytes
-			r.c.Slabs = append(r.c.Slabs, s)
-		case keySlabs:
-			c := &r.m.caches[row.item()]
-			r.c.Slabs = append(r.c.Slabs, snapshot.CensusSlab{Group: row.group(), Cache: names[row.item()], Bytes: pages, Reclaimable: c.flags != 0})
-		case keyFile:
-			r.file(g, row, pages)
-		default:
-			r.class(g, row, pages)
+	for _, p := range r.parts {
+		for i := uint32(1); i < uint32(p.used[tableRow]); i++ {
+			r.row(p, p.m.rows.at(i))
 		}
 	}
+}
+
+func (r *reader) row(p *part, row *rowRecord) {
+	group := int(p.groups[row.group()])
+	g := &r.c.Groups[group]
+	pages := int64(row.n[nPages]) * r.page
+	switch row.kind() {
+	case keyNone:
+	case keyObjects:
+		c := &p.m.caches[row.item()]
+		s := snapshot.CensusSlab{Group: group, Cache: p.caches[row.item()], Objects: int64(row.n[nPages]), Reclaimable: c.flags != 0}
+		// Each object is charged with the pointer that says whose it is
+		// (linux mm/slab.h, obj_full_size).
+		s.Bytes = s.Objects * (int64(c.size) + 8)
+		g.Slab += s.Bytes
+		r.c.Slabs = append(r.c.Slabs, s)
+	case keySlabs:
+		c := &p.m.caches[row.item()]
+		r.c.Slabs = append(r.c.Slabs, snapshot.CensusSlab{Group: group, Cache: p.caches[row.item()], Bytes: pages, Reclaimable: c.flags != 0})
+	case keyFile:
+		inode := -1
+		if n := row.item(); n != 0 {
+			inode = n + p.before
+		}
+		r.file(group, inode, row, pages)
+	default:
+		r.class(g, row, pages)
+	}
+}
+
+// folding puts together what several parts have of one kernel cache or class.
+type folding map[foldKey]*rowRecord
+
+type foldKey struct {
+	kind, group int
+	cache       uint64 // its address
+}
+
+// away adds a row to that of an earlier part, if there is one, and empties it.
+func (f folding) away(p *part, row *rowRecord) bool {
+	key := foldKey{kind: row.kind(), group: int(p.groups[row.group()])}
+	switch key.kind {
+	case keyFile:
+		return false
+	case keyObjects, keySlabs:
+		key.cache = p.m.caches[row.item()].address
+	}
+	into := f[key]
+	if into == nil {
+		f[key] = row
+		return false
+	}
+	for i, n := range row.n {
+		into.n[i] += n
+	}
+	row.key = 0
+	return true
 }
 
 func (r *reader) class(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
@@ -265,8 +353,8 @@ func (r *reader) class(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
 	}
 }
 
-func (r *reader) file(g *snapshot.CensusGroup, row *rowRecord, pages int64) {
-	f := snapshot.CensusFile{Group: row.group(), Inode: row.item() - 1}
+func (r *reader) file(group, inode int, row *rowRecord, pages int64) {
+	f, g := snapshot.CensusFile{Group: group, Inode: inode}, &r.c.Groups[group]
 	tmpfs := false
 	if f.Inode >= 0 {
 		switch r.c.Inodes[f.Inode].Magic {

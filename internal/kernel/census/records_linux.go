@@ -32,7 +32,8 @@ const (
 
 // Kinds of rows.
 const (
-	keyAnon = iota + 1
+	keyNone = iota
+	keyAnon
 	keyKSM
 	keyTable
 	keyKernel
@@ -44,6 +45,7 @@ const (
 	keySlabs
 )
 
+// Each walker counts the sums before sumBadMapping of all frames.
 const (
 	sumSteps = iota
 	sumFaults
@@ -93,6 +95,7 @@ type inodeRecord struct {
 const (
 	hasName = 1 + iota
 	isRoot  // of its file system, or of no tree at all
+	unreadable
 )
 
 type dentryRecord struct {
@@ -114,7 +117,7 @@ type superRecord struct {
 }
 
 type cacheRecord struct {
-	_                      uint64
+	address                uint64
 	size, flags, name, len uint32
 }
 
@@ -131,6 +134,19 @@ type state struct {
 	Used, Lost                                 [tables]uint64
 	Sum                                        [sums]uint64
 	Gens                                       [gens]uint64
+}
+
+// add adds what another walker has counted of its own.
+func (s *state) add(o *state) {
+	for i, n := range o.Lost {
+		s.Lost[i] += n
+	}
+	for i := sumBadMapping; i < sums; i++ {
+		s.Sum[i] += o.Sum[i]
+	}
+	for i, n := range o.Gens {
+		s.Gens[i] += n
+	}
 }
 
 type roomState struct{ Rows, Inodes, Dentries, Names uint64 }

@@ -54,23 +54,19 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 	}
 	walked := time.Now()
 	after := node()
-	var st state
-	if err := e.loaded.Variables["st"].Get(&st); err != nil {
-		return nil, &Refusal{ErrKernel, "run", "the walk's state", err}
-	}
-	c, err := e.readOut()
+	c, st, err := e.readOut()
 	if err != nil {
 		return nil, err
 	}
 	c.Walked = complete && c.Dropped.Groups == 0
-	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.slices.summary()
-	if err := e.check(c, &st, own, strict, before, after); err != nil {
+	c.Start, c.Frames, c.Slices = start, int64(total(ranges)), e.summary()
+	if err := e.check(c, st, own, strict, before, after); err != nil {
 		return nil, err
 	}
 	if complete && lists != nil {
 		checkGenerations(c, st.Gens, gensBefore, e.gens)
 	}
-	e.checkLists(c, lists)
+	e.checkLists(c, lists, int(st.Used[tableGroup]))
 	e.checkList(c, used, e.usage())
 	c.Wall, c.ReadOut = time.Since(start), time.Since(walked)
 	return c, nil
@@ -79,7 +75,7 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 // refit loads the program with larger tables when the node has outgrown those of
 // before.
 func (e *Engine) refit() error {
-	if e.sizes.covers(wantedSizes()) {
+	if e.sizes.covers(wantedSizes(e.walkers)) {
 		return nil
 	}
 	e.unload()
@@ -213,9 +209,9 @@ func (e *Engine) listCounters(ctx context.Context) (map[uint64][4]uint64, error)
 	if _, err := e.tour(ctx); err != nil {
 		return nil, err
 	}
-	var st state
-	if err := e.loaded.Variables["st"].Get(&st); err != nil {
-		return nil, &Refusal{ErrKernel, "run", "the walk's state", err}
+	st, err := e.state()
+	if err != nil {
+		return nil, err
 	}
 	counters := map[uint64][4]uint64{}
 	for i := range e.maps.groups[:st.Used[tableGroup]] {
@@ -225,10 +221,10 @@ func (e *Engine) listCounters(ctx context.Context) (map[uint64][4]uint64, error)
 	return counters, nil
 }
 
-// checkLists holds what was counted of each cgroup against the kernel's own count of
+// checkLists holds what was counted of each cgroup that is listed against the kernel's own count of
 // its lists, where that stayed the same during the walk. One that was decoded wrong,
 // as where generations are elsewhere, is off by most of it.
-func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64) {
+func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64, listed int) {
 	if before == nil || c.Groups[0].File.Active == snapshot.Unknown {
 		return
 	}
@@ -246,7 +242,7 @@ func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64) {
 		seen[f.Group][at+1] += known(f.Active)
 	}
 	bad, first := map[int]bool{}, ""
-	for i := 1; i < len(c.Groups); i++ {
+	for i := 1; i < listed; i++ {
 		g := &e.maps.groups[i]
 		was, ok := before[g.id]
 		if ok && g.listed > 0 && quiet(was, g.lists) && listsDiffer(seen[i], g.lists, c.PageSize, c.Groups[i].KSM) {

@@ -166,7 +166,7 @@ func (e *Engine) proveWalk(ctx context.Context, pfn uint64) error {
 	if err := e.walk(ctx, []frames{{pfn, pfn + 1}}); err != nil {
 		return err
 	}
-	c, err := e.readOut()
+	c, _, err := e.readOut()
 	if err != nil {
 		return err
 	}

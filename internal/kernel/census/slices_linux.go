@@ -29,8 +29,11 @@ type sliceLog struct {
 }
 
 func (l *sliceLog) begin() {
-	*l = sliceLog{times: l.times[:0], switched: involuntary(), stolen: stolen()}
+	*l = sliceLog{times: l.times[:0], stolen: stolen()}
 }
+
+// here says that slices are run by this thread from now on.
+func (l *sliceLog) here() { l.switched = involuntary() }
 
 func (l *sliceLog) add(took time.Duration) {
 	l.times = append(l.times, took)
@@ -45,13 +48,22 @@ func (l *sliceLog) add(took time.Duration) {
 	l.switched = n
 }
 
-func (l *sliceLog) summary() snapshot.CensusSlices {
+// summary is of the slices of all shards.
+func (e *Engine) summary() snapshot.CensusSlices {
+	var l sliceLog
+	for _, s := range e.shards() {
+		l.times = append(l.times, s.slices.times...)
+		l.long += s.slices.long
+		l.switches += s.slices.switches
+		l.steal += s.slices.steal
+	}
 	if len(l.times) == 0 {
 		return snapshot.CensusSlices{}
 	}
-	sorted := slices.Sorted(slices.Values(l.times))
+	slices.Sort(l.times)
+	sorted := l.times
 	s := snapshot.CensusSlices{
-		Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1],
+		Walkers: len(e.shards()), Count: len(sorted), Median: sorted[len(sorted)/2], P99: sorted[len(sorted)*99/100], Max: sorted[len(sorted)-1],
 		Long: l.long, Switches: l.switches, Steal: l.steal,
 	}
 	for _, d := range sorted {

@@ -15,8 +15,8 @@ import (
 // pieceRecords is how many records a piece of a table has. It and the number of
 // pieces are those of census.bpf.c.
 const (
-	pieceRecords = 1 << 14
-	pieces       = 64
+	pieceRecords = 1 << 13
+	pieces       = 128
 )
 
 // tableSet is the tables as memory that is shared with the program.
@@ -114,14 +114,19 @@ func share[T any](m *ebpf.Map) ([]T, []byte, error) {
 type sizes struct{ rowIndex, inodeIndex, dentryIndex, groups uint32 }
 
 // wantedSizes makes room for all inodes that the kernel has in memory and all
-// memory cgroups, as far as a table can go.
-func wantedSizes() sizes {
+// memory cgroups, as far as a table can go. Walkers share the inodes, nearly evenly;
+// each meets every cgroup, and most directories.
+func wantedSizes(walkers int) sizes {
 	inodes := firstNumber("/proc/sys/fs/inode-nr", 1<<18)
+	share := inodes
+	if walkers > 1 {
+		share = inodes / uint64(walkers) * 9 / 8
+	}
 	groups := cgroupCount()
 	within := func(n, low, high uint64) uint32 { return uint32(min(max(n, low), high)+15) &^ 15 }
 	return sizes{
-		rowIndex:    within(groups*256+inodes/4, 1<<16, 1<<21),
-		inodeIndex:  within(inodes*5/4, 1<<15, 1<<21),
+		rowIndex:    within(groups*256+share/4, 1<<16, 1<<21),
+		inodeIndex:  within(share*5/4, 1<<15, 1<<21),
 		dentryIndex: within(inodes/2, 1<<15, 1<<21),
 		groups:      within(groups*5/4+1024, 1<<12, 1<<16),
 	}
@@ -158,6 +163,9 @@ func cgroupCount() uint64 {
 	return 1 << 16
 }
 
+// probes is how many buckets are looked at for a key, from the one that it is sent to.
+const probes = 4
+
 // apply sets sizes and makes the tables in pieces what they are.
 func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 	const buckets = uint32(len(bucket{}))
@@ -171,7 +179,7 @@ func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 		"row_buckets": s.rowIndex / buckets, "inode_buckets": s.inodeIndex / buckets, "dentry_buckets": s.dentryIndex / buckets,
 		"group_buckets": 2 * s.groups / buckets,
 	} {
-		if err := spec.Variables[name].Set(uint64(n)); err != nil {
+		if err := spec.Variables[name].Set(uint64(n - probes + 1)); err != nil {
 			return err
 		}
 	}
@@ -182,32 +190,32 @@ func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-func (e *Engine) mapAll() (err error) {
-	s := &e.maps
-	s.rows.outer, s.inodes.outer = e.loaded.Maps["rows"], e.loaded.Maps["inodes"]
-	s.dentries.outer, s.names.outer = e.loaded.Maps["dentries"], e.loaded.Maps["names"]
-	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, pieces
-	s.groups, err = mapped[groupRecord](e, "groups", err)
-	s.supers, err = mapped[superRecord](e, "supers", err)
-	s.caches, err = mapped[cacheRecord](e, "caches", err)
+func (d *shard) mapAll() (err error) {
+	s := &d.maps
+	s.rows.outer, s.inodes.outer = d.loaded.Maps["rows"], d.loaded.Maps["inodes"]
+	s.dentries.outer, s.names.outer = d.loaded.Maps["dentries"], d.loaded.Maps["names"]
+	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, 64
+	s.groups, err = mapped[groupRecord](d, "groups", err)
+	s.supers, err = mapped[superRecord](d, "supers", err)
+	s.caches, err = mapped[cacheRecord](d, "caches", err)
 	for _, name := range []string{"row_index", "inode_index", "dentry_index", "group_index", "super_index", "cache_index"} {
 		var index []bucket
-		index, err = mapped[bucket](e, name, err)
+		index, err = mapped[bucket](d, name, err)
 		s.indexes = append(s.indexes, index)
 	}
 	return err
 }
 
 // mapped maps one table into this process. An earlier error is passed on.
-func mapped[T any](e *Engine, name string, earlier error) ([]T, error) {
+func mapped[T any](d *shard, name string, earlier error) ([]T, error) {
 	if earlier != nil {
 		return nil, earlier
 	}
-	records, b, err := share[T](e.loaded.Maps[name])
+	records, b, err := share[T](d.loaded.Maps[name])
 	if err != nil {
 		return nil, &Refusal{ErrKernel, "load", "map table " + name, err}
 	}
-	e.maps.regions = append(e.maps.regions, b)
+	d.maps.regions = append(d.maps.regions, b)
 	return records, nil
 }
 
@@ -222,12 +230,12 @@ const (
 
 // grow adds pieces to tables that are nearly full. Where there are to be no more,
 // what there is no room for is counted as lost.
-func (e *Engine) grow() error {
-	var st state
-	if err := e.loaded.Variables["st"].Get(&st); err != nil {
-		return &Refusal{ErrKernel, "run", "the walk's state", err}
+func (d *shard) grow() error {
+	st, err := d.state()
+	if err != nil {
+		return err
 	}
-	s := &e.maps
+	s := &d.maps
 	var room roomState
 	var errs [4]error
 	room.Rows, errs[0] = s.rows.room(st.Used[tableRow], pieceRecords, rowMargin)
@@ -237,7 +245,7 @@ func (e *Engine) grow() error {
 	if err := errors.Join(errs[:]...); err != nil {
 		return &Refusal{ErrKernel, "run", "memory for tables", err}
 	}
-	if err := e.loaded.Variables["room"].Set(&room); err != nil {
+	if err := d.loaded.Variables["room"].Set(&room); err != nil {
 		return &Refusal{ErrKernel, "run", "room of tables", err}
 	}
 	return nil
@@ -245,7 +253,7 @@ func (e *Engine) grow() error {
 
 // room is how far a table may fill up before it has to grow again.
 func (t *table[T]) room(used, unit, margin uint64) (uint64, error) {
-	if have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit {
+	for have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit; have++ {
 		if err := t.add(); err != nil {
 			if have == 0 {
 				return 0, err
