@@ -54,7 +54,7 @@ The last three are counted only; --all lists them.
 			if err != nil {
 				return &coded{exitUsage, err, words.Key("memwhy advisories --all lists them")}
 			}
-			_, err = a.stdout.Write(render.Advisory(v))
+			_, err = a.stdout.Write(render.Advisory(a.say(), v))
 			return err
 		},
 	})

@@ -42,7 +42,7 @@ hand, what to do, whose the cure is. It reads no node.
 					if err != nil {
 						return err
 					}
-					out = append(append(out, '\n'), render.Advisory(v)...)
+					out = append(append(out, '\n'), render.Advisory(say, v)...)
 				}
 			default:
 				return usageError("codes: want one code, or none for the list")

@@ -56,53 +56,54 @@ func bites(a report.Advisory) bool {
 	return a.Verdict == string(advisory.VersionAndEvidence) || a.Verdict == string(advisory.EvidenceDespiteVersion)
 }
 
-// Advisory is the page about one fault.
-func Advisory(a *advisory.Advisory) []byte {
-	p := &page{width: Width}
-	p.fold("  ", 20, a.ID+": "+a.Title)
+// Advisory is the page about one fault. Versions, signs and messages of the kernel are
+// as they are searched for.
+func Advisory(say words.Printer, a *advisory.Advisory) []byte {
+	p := &page{Printer: say, width: Width}
+	p.fold("  ", 20, a.ID+": "+p.Of(a.Title))
 	p.line("%s, %s", a.Class, a.Component)
-	p.fold("", 60, a.Summary)
+	p.fold("", 60, p.Of(a.Summary))
 	section := func(title string, lines []string) {
 		if len(lines) == 0 {
 			return
 		}
 		p.line("%s", title)
 		for _, l := range lines {
-			p.fold("    ", 20, "  - "+l)
+			p.fold("    ", 20, "  - "+p.Of(l))
 		}
 	}
-	section("AFFECTED", a.Affected)
-	section("MATCHED BY", matched(a))
-	section("NEEDS", a.Preconditions)
-	section("FIXED", a.Fixed)
-	section("HOW TO SEE IT", signs(a.Signs))
-	section("IT IS SOMETHING ELSE WHEN", signs(a.Otherwise))
-	section("IN THE KERNEL'S LOG", a.Log)
-	section("WORKAROUND", a.Workaround)
-	section("FIX", a.Fix)
-	section("REFERENCES", a.Refs)
-	section("NOT VERIFIED", a.NotVerified)
+	section(p.Say("AFFECTED"), a.Affected)
+	section(p.Say("MATCHED BY"), p.matched(a))
+	section(p.Say("NEEDS"), a.Preconditions)
+	section(p.Say("FIXED"), a.Fixed)
+	section(p.Say("HOW TO SEE IT"), p.signs(a.Signs))
+	section(p.Say("IT IS SOMETHING ELSE WHEN"), p.signs(a.Otherwise))
+	section(p.Say("IN THE KERNEL'S LOG"), a.Log)
+	section(p.Say("WORKAROUND"), a.Workaround)
+	section(p.Say("FIX"), a.Fix)
+	section(p.Say("REFERENCES"), a.Refs)
+	section(p.Say("NOT VERIFIED"), a.NotVerified)
 	return p.Bytes()
 }
 
-func matched(a *advisory.Advisory) []string {
+func (p *page) matched(a *advisory.Advisory) []string {
 	var out []string
 	if n := strings.TrimSpace(a.Needs.Cgroup + " " + a.Needs.LRU); n != "" {
-		out = append(out, "only with: "+n)
+		out = append(out, p.Say("only with: %s", n))
 	}
 	for _, r := range a.Ranges {
-		out = append(out, r.Text())
+		out = append(out, strings.Replace(r.Text(), r.Because, p.Of(r.Because), 1))
 	}
 	if a.Unmatched != "" {
-		out = append(out, "no version of the kernel: "+a.Unmatched)
+		out = append(out, p.Say("no version of the kernel: %s", p.Of(a.Unmatched)))
 	}
 	return out
 }
 
-func signs(list []advisory.Sign) []string {
+func (p *page) signs(list []advisory.Sign) []string {
 	var out []string
 	for _, s := range list {
-		out = append(out, s.Read+": "+s.Test)
+		out = append(out, s.Read+": "+p.Of(s.Test))
 	}
 	return out
 }

@@ -260,7 +260,7 @@ func TestAdvisoriesGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/advisories/show.golden", render.Advisory(a))
+	golden(t, "testdata/advisories/show.golden", render.Advisory(words.Printer{}, a))
 }
 
 func statements(a report.Advisory) string {

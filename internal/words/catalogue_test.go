@@ -80,13 +80,16 @@ func sources(t *testing.T) (keys []key) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts := append([]string{a.Title, a.Unmatched}, a.Fix...)
+		texts := slices.Concat([]string{a.Title, a.Summary, a.Unmatched}, a.Preconditions, a.Workaround, a.Fix, a.NotVerified)
+		for _, s := range a.Otherwise {
+			texts = append(texts, s.Test)
+		}
 		for _, r := range a.Ranges {
 			texts = append(texts, r.Because)
 		}
 		for _, text := range texts {
 			if text != "" {
-				keys = append(keys, key{text, "advisory: titles, fixes and reasons"})
+				keys = append(keys, key{text, "advisory: pages"})
 			}
 		}
 	}

@@ -23,8 +23,7 @@ var (
 )
 
 // names are what the test takes for sentences and are none: names of tools, sources
-// and files, values of counters, version ranges, what stands in a program; and the
-// pages of advisories, which are English.
+// and files, values of counters, version ranges, what stands in a program.
 var names = []string{
 	"cAdvisor rss", "free, available", "kubectl, crictl", "kubelet memory.available", "podman, systemd", "ps, summed RSS",
 	"/proc/PID/io of its processes", "/proc/PID/stat of its processes", "census by ", "the cgroup tree", "memory num_cgroups ",
@@ -32,7 +31,7 @@ var names = []string{
 	"Active + Inactive + Unevictable - AnonPages - Cached - Buffers, within 0..SwapCached",
 	"block device ", "block device %d:%d", "files that could not be read", "shared anonymous memory", "%s inode %d, name forgotten",
 	"at least %d clones", "no such word", "kernel memory accounting disabled in this runc build", "Input/output error", "not asked: ",
-	" to before ", "all of ", "only with: ", "no version of the kernel: ",
+	" to before ", "all of ",
 	"transparent_hugepage=madvise, khugepaged/max_ptes_none=0", "+ep memwhy", "kmem_cache: %d active objects, %d caches", "kmem_cache: %d active objects",
 	"%d names CACHE(N:CGROUP) of %d owners", "pgfault %d, total_pgfault %d", ", %d directories", "%s inode %d", "%s %s inode %d",
 }
