@@ -37,8 +37,9 @@ func TestKindsOfAnonymousMemory(t *testing.T) {
 	near(t, "heap", p.part("heap").Bytes, plantedBrk)
 	near(t, "anonymous", p.part("anon").Bytes, plantedPlain+plantedLazy+plantedHuge+1<<20) // and what the runtime keeps
 	near(t, "LazyFree", p.State["lazyFree"], plantedLazy)
-	if huge := p.part("anon").State["thp"]; huge != 0 { // the kernel may have none to give
-		near(t, "huge pages", huge, plantedHuge-2<<20) // but for what is not aligned
+	// The kernel may have none to give, and what is not aligned is none.
+	if huge := p.part("anon").State["thp"]; huge != 0 && (huge < plantedHuge-4<<20 || huge > plantedHuge) {
+		t.Errorf("huge pages %d, planted %d", huge, plantedHuge)
 	}
 	if g := p.part("go-heap"); g.Bytes < plantedGo || g.Bytes > plantedGo+(8<<20) || g.How == "" || !strings.Contains(g.Name, "go1.") {
 		t.Errorf("Go heap %+v, planted %d", g, plantedGo)

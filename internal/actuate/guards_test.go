@@ -271,6 +271,19 @@ func TestFilesGoOn(t *testing.T) {
 	}
 }
 
+// Where the kernel gives a little more each time, the last step asks for less.
+func TestLastStepAsksForTheRest(t *testing.T) {
+	w := newWorld()
+	w.reply = func(_ int, o knob.Order) (knob.Reply, error) {
+		w.target.Usage.Value -= o.Bytes * 5 / 4
+		return knob.Reply{}, nil
+	}
+	r := w.run(t.Context(), t, plan(4, remedy.Reclaim, remedy.Guards{}), Options{})
+	if len(r.Steps) != 4 || r.Steps[3].Asked != 4*mib || r.Freed != 65*mib || r.Stopped != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Where the kernel gives more than it was asked, that is enough.
 func TestEnough(t *testing.T) {
 	w := newWorld()

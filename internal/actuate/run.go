@@ -153,11 +153,14 @@ func (r *runner) done(d Done) {
 // enough reports that knobs by which the kernel chooses gave all that was wanted:
 // some give more than they are asked.
 func (r *runner) enough(s *remedy.Step) bool {
-	if s.Knob == remedy.FileCache || r.p.Want <= 0 || len(r.res.Steps) == 0 {
-		return false
-	}
-	before, ok := r.res.Before.Usage.Get()
-	return ok && r.settled.State == snapshot.Present && before-r.settled.Value >= r.p.Want
+	left, ok := r.missing()
+	return ok && s.Knob != remedy.FileCache && left < int64(os.Getpagesize())
+}
+
+// missing is what of the amount that is wanted has not been given yet.
+func (r *runner) missing() (bytes int64, ok bool) {
+	before, known := r.res.Before.Usage.Get()
+	return r.p.Want - (before - r.settled.Value), known && r.p.Want > 0 && len(r.res.Steps) > 0 && r.settled.State == snapshot.Present
 }
 
 // before looks at everything that may stop the plan before a step.
@@ -219,6 +222,9 @@ func (r *runner) room(s *remedy.Step) (asked int64, why words.Text) {
 		return s.Bytes, words.Text{}
 	}
 	asked = min(s.Bytes, above)
+	if left, ok := r.missing(); ok && s.Knob.Chooses() && left > 0 { // steps before gave more than they were asked
+		asked = min(asked, left)
+	}
 	return asked - asked%int64(os.Getpagesize()), why
 }
 
