@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,13 +13,10 @@ import (
 // stage is a target, and who lives beside it. What they lose shows in counters: no
 // clock decides.
 type stage struct {
-	h            hierarchy
-	work         string
-	cgroup, dir  string // the target's
-	near         string // directory of the neighbour's
-	neighbours   []*reader
-	untilReady   []*exec.Cmd
-	plannedBytes int64
+	h           hierarchy
+	work        string
+	cgroup, dir string // the target's
+	near        string // directory of the neighbour's
 }
 
 // newStage makes the target and a neighbour that reads a hot file of its own.

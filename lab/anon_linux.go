@@ -223,7 +223,7 @@ var goHeap = Scenario{
 			return fmt.Errorf("of %d bytes the runtime kept only %d", j.Bytes, kept)
 		}
 		t.add(anonOther, kept)
-		t.cause("alloc.retained", kept)
+		t.cause("alloc.retained", kept).Asks = true
 		t.process(anonOther, kept)
 		return nil
 	},

@@ -108,6 +108,7 @@ type Cause struct {
 	Code   string `json:"code"`
 	Bytes  int64  `json:"bytes"`
 	Census bool   `json:"census,omitempty"` // only a census tells
+	Asks   bool   `json:"asks,omitempty"`   // only what the process answers tells
 
 	BytesPerSecond int64    `json:"bytesPerSecond,omitempty"` // and so much for each second that it was watched
 	ToleranceBytes int64    `json:"toleranceBytes,omitempty"` // if not that of the truth

@@ -211,7 +211,7 @@ var hotReads = Scenario{
 			return err
 		}
 		c := t.counted(cacheHot, j.Bytes)
-		c.Names = []string{"planted", "read again"}
+		c.Asks, c.Names = true, []string{"planted", "read again"}
 		t.Watch = &Watch{Seconds: 4, Line: "file", Shape: "flat", Leak: no}
 		j.readOn(f)
 		return nil
@@ -253,7 +253,7 @@ var cacheRefill = Scenario{
 		}
 		t.Accounts[0].Bytes, t.Holders[0].Bytes = kept, kept
 		c := t.counted(cacheHot, kept)
-		c.Names = []string{"planted", "came back"}
+		c.Asks, c.Names = true, []string{"planted", "came back"}
 		t.Watch = &Watch{Seconds: 4, Leak: no}
 		j.readOn(f)
 		return nil

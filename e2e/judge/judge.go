@@ -81,7 +81,7 @@ type cause struct {
 	Census bool
 
 	BytesPerSecond, ToleranceBytes int64
-	SinceBegin                     bool
+	SinceBegin, Asks               bool
 	Names                          []string
 }
 
@@ -379,6 +379,10 @@ func (c *comparison) wanted() (want *cause, why string) {
 	switch {
 	case c.t.Cause == nil:
 		return nil, ""
+	case c.fewLooks() != "":
+		return nil, c.t.Cause.Code + ": " + c.fewLooks()
+	case c.t.Cause.Asks && c.unread():
+		return nil, c.t.Cause.Code + ": a process of it could not be asked"
 	case c.t.Cause.Census && (c.r.Census == nil || !c.r.Census.Complete):
 		return nil, c.t.Cause.Code + " takes a census, and there is none"
 	case len(c.t.Accounts) > 0 && !slices.ContainsFunc(c.t.Accounts, func(a planting) bool { _, ok := c.find(a.Path); return ok }):
@@ -427,11 +431,11 @@ func (c *comparison) amount(want *cause, got *finding) {
 	}
 }
 
-// unread reports that a process of the target did not let its mappings be read, and
-// that the report says so: then nothing of them can be named.
+// unread reports that a process of the target did not answer in time, and that the
+// report says so: then nothing of it can be told.
 func (c *comparison) unread() bool {
 	return slices.ContainsFunc(c.r.NotSeen, func(n notSeen) bool {
-		return strings.Contains(n.Source, "/smaps") && strings.HasPrefix(n.Why, "not asked")
+		return strings.HasPrefix(n.Source, "/proc/") && (strings.Contains(n.Why, "got no answer") || strings.Contains(n.Source, "/smaps") && strings.HasPrefix(n.Why, "not asked"))
 	})
 }
 
@@ -439,7 +443,7 @@ func (c *comparison) unread() bool {
 func (c *comparison) also() {
 	for i := range c.t.Also {
 		want := &c.t.Also[i]
-		if want.Census && (c.r.Census == nil || !c.r.Census.Complete) {
+		if want.Census && (c.r.Census == nil || !c.r.Census.Complete) || c.fewLooks() != "" {
 			continue
 		}
 		at := slices.IndexFunc(c.r.Findings, func(f finding) bool { return f.Code == want.Code && f.Bytes != nil })

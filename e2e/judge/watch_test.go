@@ -21,7 +21,7 @@ const (
 	"risks": {"kill": {"level": "low", "because": ""}, "throttle": {"level": "none", "because": ""}},
 	"findings": [{"code": "anon.leak", "severity": "info", "title": "10 MiB more in heap of app (pid 7)", "bytes": 10485760}],
 	"suspicions": [{"id": "churn", "answer": "ruled-out"}, {"id": "leak", "answer": "likely", "because": "it grew"}],
-	"trend": {"from": "2026-01-02T03:04:01Z", "to": "2026-01-02T03:04:06Z", "seconds": 5, "lines": [{"path": "anon", "shape": "rising"}]}
+	"trend": {"from": "2026-01-02T03:04:01Z", "to": "2026-01-02T03:04:06Z", "seconds": 5, "lines": [{"path": "anon", "shape": "rising", "samples": [{}, {}, {}, {}, {}]}]}
 }`
 )
 
@@ -46,6 +46,11 @@ func TestWhatMovesIsJudged(t *testing.T) {
 		"nobody could be read": {report: func(m object) {
 			first(m, "findings")["title"] = "10 MiB more"
 			m["notSeen"] = []any{object{"source": "/proc/7/smaps_rollup", "why": "not asked: an earlier read of this process got no answer"}}
+		}},
+		"a slow machine": {report: func(m object) {
+			line := first(m["trend"].(object), "lines")
+			line["shape"], line["samples"] = "flat", []any{object{}, object{}}
+			first(m, "findings")["code"] = "anon.live"
 		}},
 		"restarted": {report: func(m object) { m["trend"].(object)["restarted"] = true }, says: "restarted is true"},
 	} {

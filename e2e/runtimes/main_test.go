@@ -226,8 +226,9 @@ type target struct {
 	SpecLimitBytes  int64
 	RequestBytes    int64
 	LastTermination *struct {
-		Reason   string
-		ExitCode *int64
+		Reason    string
+		ExitCode  *int64
+		OOMKilled bool
 	}
 }
 

@@ -167,6 +167,9 @@ func TestCRI(t *testing.T) {
 		x.LastTermination == nil || *x.LastTermination.ExitCode != 137 {
 		t.Errorf("%+v", x)
 	}
+	if x.LastTermination != nil && !x.LastTermination.OOMKilled {
+		t.Errorf("the kernel's log is not heard: %+v", x.LastTermination)
+	}
 	// OOMKilled, or where containerd learnt of the kill too late Error.
 	if s, err := runtimeService.ContainerStatus(t.Context(), &cri.ContainerStatusRequest{ContainerId: killed}); err != nil || x.LastTermination == nil || x.LastTermination.Reason != s.Status.Reason {
 		t.Errorf("%+v, %v: containerd says %q", x.LastTermination, err, s.GetStatus().GetReason())

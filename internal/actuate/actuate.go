@@ -26,7 +26,6 @@
 package actuate
 
 import (
-	"errors"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/remedy"
@@ -136,12 +135,12 @@ const (
 
 // Errors of Run before anything was done.
 var (
-	ErrBusy    = errors.New("another reclaim of this cgroup is under way")
-	ErrPending = errors.New("an earlier reclaim of this cgroup left a setting changed: recover it first")
-	ErrPlan    = errors.New("not a plan that can be run")
-	ErrJournal = errors.New("the journal cannot be kept")
-	ErrRecord  = errors.New("what is done could not be recorded")
+	ErrBusy    = words.Errorf("another reclaim of this cgroup is under way")
+	ErrPending = words.Errorf("an earlier reclaim of this cgroup left a setting changed: recover it first")
+	ErrPlan    = words.Errorf("not a plan that can be run")
+	ErrJournal = words.Errorf("the journal cannot be kept")
+	ErrRecord  = words.Errorf("what is done could not be recorded")
 )
 
 // ErrSkipped is a step that was not tried, because one like it had failed.
-var ErrSkipped = errors.New("not tried")
+var ErrSkipped = words.Errorf("not tried")

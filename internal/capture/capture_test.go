@@ -188,6 +188,7 @@ func private() fake {
 		"read /proc/7/smaps_rollup":                        "00400000-7f02 ---p 00000000 00:00 0 [rollup]\nPss:                   8 kB\n",
 		"links /proc/7/fd":                                 "3\x00/data/acme/spool (deleted)\x004\x00socket:[77]\x005\x00/memfd:acme (deleted)\x006\x00acme:[x]\x00",
 		"stat /proc/7/fd/3":                                "inode 5\nlinks 0\n",
+		"read /proc/7/fdinfo/3":                            "pos:\t4096\nflags:\t0100000\nmnt_id:\t29\nfanotify acme:1\n",
 		"buildinfo /proc/7/exe":                            "\xff Go buildinf:\x08\x02" + strings.Repeat("\x00", 16) + "\x08go1.26.8\x300w\xaf\x0c\x92t\x08\x02acme\n",
 		"list " + pod:                                      id + "\x00",
 		"read " + pod + "/" + id + "/memory.stat":          "cache 4096\n",

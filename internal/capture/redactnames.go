@@ -57,7 +57,7 @@ func (p *preparer) named(n *snapshot.Named) {
 	n.Image, n.Cgroup = p.r.Path(n.Image), p.r.Path(n.Cgroup)
 	n.Runtime, n.QoS, n.State = p.word(n.Runtime), p.word(n.QoS), p.word(n.State)
 	if n.Last != nil {
-		n.Last.Reason = p.word(n.Last.Reason)
+		n.Last.ID, n.Last.Reason = p.r.ID(n.Last.ID), p.word(n.Last.Reason)
 	}
 	labels := make(map[string]string, len(n.Labels))
 	for k, v := range n.Labels {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/render"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func (a *app) advisories() *cobra.Command {
@@ -51,7 +52,7 @@ The last three are counted only; --all lists them.
 			}
 			v, err := advisory.Load(args[0])
 			if err != nil {
-				return &coded{exitUsage, err, "memwhy advisories --all lists them"}
+				return &coded{exitUsage, err, words.Key("memwhy advisories --all lists them")}
 			}
 			_, err = a.stdout.Write(render.Advisory(v))
 			return err

@@ -121,7 +121,7 @@ func (a *app) report(err error) int {
 	}
 	c := classify(err)
 	if c.err != nil {
-		fmt.Fprintf(a.stderr, "memwhy: %s\n", printable.Text(c.err.Error()))
+		fmt.Fprintf(a.stderr, "memwhy: %s\n", printable.Text(a.say().SayError(c.err)))
 	}
 	var t *gather.TargetError
 	if errors.As(err, &t) {
@@ -130,7 +130,7 @@ func (a *app) report(err error) int {
 		}
 	}
 	if c.hint != "" {
-		fmt.Fprintf(a.stderr, "  hint: %s\n", printable.Text(c.hint))
+		fmt.Fprintln(a.stderr, a.say().Say("  hint: %s", printable.Text(a.say().Of(c.hint))))
 	}
 	return c.code
 }
@@ -142,7 +142,7 @@ func classify(err error) *coded {
 	case errors.As(err, &c):
 		return c
 	case errors.Is(err, wire.ErrOutOfTime):
-		return &coded{exitInternal, err, "give it more with --timeout"}
+		return &coded{exitInternal, err, words.Key("give it more with --timeout")}
 	case errors.As(err, &t):
 		code := exitUsage
 		switch t.Kind {
@@ -155,15 +155,15 @@ func classify(err error) *coded {
 	case errors.Is(err, cgroupfs.ErrNoController):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, ledger.ErrNoUsage) && errors.Is(err, fs.ErrPermission):
-		return &coded{exitNotAllowed, err, "run as root, or as a user who may read it"}
+		return &coded{exitNotAllowed, err, words.Key("run as root, or as a user who may read it")}
 	case errors.Is(err, ledger.ErrNoUsage):
-		return &coded{exitInternal, err, "the kernel's own total is the one number that nothing can replace"}
+		return &coded{exitInternal, err, words.Key("the kernel's own total is the one number that nothing can replace")}
 	}
 	return &coded{exitInternal, err, ""}
 }
 
 func usageError(format string, args ...any) error {
-	return &coded{exitUsage, fmt.Errorf(format, args...), "memwhy --help"}
+	return &coded{exitUsage, fmt.Errorf(format, args...), words.Key("memwhy --help")}
 }
 
 // Version is the version of this build.

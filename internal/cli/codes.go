@@ -9,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/render"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func (a *app) codes() *cobra.Command {
@@ -33,7 +34,7 @@ hand, what to do, whose the cure is. It reads no node.
 			case 1:
 				r, ok := diagnose.Of(args[0])
 				if !ok {
-					return &coded{exitUsage, fmt.Errorf("no code %q", args[0]), "memwhy codes lists them"}
+					return &coded{exitUsage, fmt.Errorf("no code %q", args[0]), words.Key("memwhy codes lists them")}
 				}
 				out = render.Code(say, r)
 				if _, id, is := strings.Cut(args[0], "/"); is && id != "" {

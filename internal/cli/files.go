@@ -12,6 +12,7 @@ import (
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // screenFiles is how many rows fit on a screen.
@@ -115,7 +116,7 @@ func (a *app) stacks(n *wire.Node, target *string) error {
 
 func noFiles(err error) error {
 	if errors.Is(err, explain.ErrNoFiles) {
-		return &coded{exitNotAllowed, err, "memwhy explain shows the accounts without the files; memwhy doctor says what is missing"}
+		return &coded{exitNotAllowed, err, words.Key("memwhy explain shows the accounts without the files; memwhy doctor says what is missing")}
 	}
 	return err
 }

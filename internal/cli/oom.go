@@ -13,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 func (a *app) oom(stdin io.Reader) *cobra.Command {
@@ -152,19 +153,18 @@ capture, or of a directory tree of a node's files, what was recorded of it.
 
 // logError tells what reading the ring would show, where that is refused.
 func logError(err error, from bool) error {
-	const saved = "a saved log needs no rights: memwhy oom parse FILE"
 	var none *wire.NoLog
 	switch {
 	case errors.As(err, &none):
-		return &coded{exitNotAllowed, err, "a tree has it as the file dmesg beside proc and sys; a capture, when its taker could read it"}
+		return &coded{exitNotAllowed, err, words.Key("a tree has it as the file dmesg beside proc and sys; a capture, when its taker could read it")}
 	case from:
 		return &coded{openCode(err), err, ""}
 	case errors.Is(err, wire.ErrOutOfTime):
 		return err
 	case errors.Is(err, fs.ErrPermission):
-		return &coded{exitNotAllowed, err, "root, or CAP_SYSLOG, would show every OOM kill that the kernel still remembers; " + saved}
+		return &coded{exitNotAllowed, err, words.Key("root, or CAP_SYSLOG, would show every OOM kill that the kernel still remembers; a saved log needs no rights: memwhy oom parse FILE")}
 	}
-	return &coded{exitNotAllowed, err, saved}
+	return &coded{exitNotAllowed, err, words.Key("a saved log needs no rights: memwhy oom parse FILE")}
 }
 
 func (a *app) writeOOM(o *report.OOM) error {

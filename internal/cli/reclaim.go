@@ -19,6 +19,7 @@ import (
 	"github.com/memwhy/memwhy/internal/render"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/wire"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Exit codes of reclaim alone.
@@ -173,7 +174,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 			return err
 		}
 		if time.Since(planned) > r.opt.Observe+longestAnswer {
-			return &coded{exitNotAllowed, fmt.Errorf("the plan is older than %s: nothing was changed", longestAnswer), "plan again"}
+			return &coded{exitNotAllowed, words.Errorf("the plan is older than %s: nothing was changed", longestAnswer), words.Key("plan again")}
 		}
 	}
 	acting()
@@ -198,9 +199,9 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 func kept(p *wire.Reclaiming) error {
 	switch k := p.Report.Keep; {
 	case k.Stopped != "":
-		return &coded{exitStopped, fmt.Errorf("ended by a guard: %s", k.Stopped), ""}
+		return &coded{exitStopped, words.Errorf("ended by a guard: %s", k.Stopped), ""}
 	case !k.Met:
-		return &coded{exitMissed, errors.New("usage is more than was to be kept"), ""}
+		return &coded{exitMissed, words.Errorf("usage is more than was to be kept"), ""}
 	}
 	return nil
 }
@@ -209,9 +210,9 @@ func kept(p *wire.Reclaiming) error {
 func outcome(p *wire.Reclaiming) error {
 	switch res := p.Report.Result; {
 	case res.Stopped != "":
-		return &coded{exitStopped, fmt.Errorf("stopped by a guard: %s", res.Stopped), ""}
+		return &coded{exitStopped, words.Errorf("stopped by a guard: %s", res.Stopped), ""}
 	case !res.Met:
-		return &coded{exitMissed, errors.New("less was given back than planned"), ""}
+		return &coded{exitMissed, words.Errorf("less was given back than planned"), ""}
 	}
 	return nil
 }
@@ -294,17 +295,17 @@ func amount(text string) (bytes int64, percent float64, err error) {
 func reclaimError(err error) error {
 	switch {
 	case errors.Is(err, remedy.ErrPattern), errors.Is(err, remedy.ErrAmount), errors.Is(err, remedy.ErrNoMatch), errors.Is(err, wire.ErrNoLimit):
-		return &coded{exitUsage, err, "memwhy files TARGET lists the files"}
+		return &coded{exitUsage, err, words.Key("memwhy files TARGET lists the files")}
 	case errors.Is(err, wire.ErrInexact):
 		return &coded{exitUsage, err, ""}
 	case errors.Is(err, wire.ErrNoDying):
-		return &coded{exitNotAllowed, err, "memwhy doctor says what a census needs"}
+		return &coded{exitNotAllowed, err, words.Key("memwhy doctor says what a census needs")}
 	case errors.Is(err, wire.ErrGuarded), errors.Is(err, wire.ErrReplayed), errors.Is(err, wire.ErrBusy):
 		return &coded{exitNotAllowed, err, ""}
 	case errors.Is(err, wire.ErrPending):
-		return &coded{exitNotAllowed, err, "memwhy reclaim --recover"}
+		return &coded{exitNotAllowed, err, words.Key("memwhy reclaim --recover")}
 	case errors.Is(err, wire.ErrJournal), errors.Is(err, wire.ErrRecord):
-		return &coded{exitNotAllowed, err, "run as root, with room in --journal and --record"}
+		return &coded{exitNotAllowed, err, words.Key("run as root, with room in --journal and --record")}
 	}
 	return err
 }
@@ -355,7 +356,7 @@ func (a *app) reclaimRecover(r *reclaiming) error {
 		return &coded{exitNotAllowed, err, ""}
 	}
 	if failed {
-		return &coded{exitInternal, errors.New("some settings are still not what they were"), ""}
+		return &coded{exitInternal, words.Errorf("some settings are still not what they were"), ""}
 	}
 	return nil
 }

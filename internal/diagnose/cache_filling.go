@@ -43,16 +43,21 @@ func filling(f *facts) []report.Finding {
 		return nil
 	}
 	confidence, title, e := low, f.Say("page cache that came within %s", f.window()), []report.Evidence{f.lineEvidence(l)}
-	if where := f.where(f.grew(), l.Change()); where != "" {
+	if where := f.where(f.grew(false), l.Change()); where != "" {
 		confidence, title = medium, title+where
 	}
-	for i := range f.trend.Files[:min(len(f.trend.Files), 3)] {
+	shown := 0
+	for i := range f.trend.Files {
 		m := &f.trend.Files[i]
-		if m.Grew() <= 0 {
+		if m.Inode.Magic == tmpfs {
+			continue
+		}
+		if m.Grew() <= 0 || shown == 3 {
 			break
 		}
+		shown++
 		who, sure := f.filler(m)
-		if i == 0 && 2*m.Grew() >= l.Change() {
+		if shown == 1 && 2*m.Grew() >= l.Change() {
 			title += who
 			if sure {
 				confidence = high
@@ -75,10 +80,10 @@ func filling(f *facts) []report.Finding {
 	return []report.Finding{r}
 }
 
-// grew are the files that grew while they were watched.
-func (f *facts) grew() (list []share) {
+// grew are the files that grew while they were watched, in memory or of a disk.
+func (f *facts) grew(memory bool) (list []share) {
 	for i := range f.trend.Files {
-		if m := &f.trend.Files[i]; m.Grew() > 0 {
+		if m := &f.trend.Files[i]; m.Grew() > 0 && (m.Inode.Magic == tmpfs) == memory {
 			list = append(list, share{bytes: m.Grew(), inode: m.Inode, cgroup: m.Cgroup})
 		}
 	}

@@ -41,7 +41,7 @@ var cgroupDying = Rule{
 			`ls /sys/kernel/slab | grep -o '(.*)' | sort -u | wc -l   # el7: owners; those without a directory are dead`,
 		},
 		Do: []string{
-			"page cache: it goes when the memory is needed; memory.reclaim (v2) or memory.force_empty (v1) of the parent takes it at once",
+			"page cache: it goes when the memory is needed; memwhy reclaim --dying drops the files that nobody else uses, and the cgroups go; memory.reclaim (v2) or memory.force_empty (v1) of the parent takes the cache of its living children too",
 			"tmpfs and files: delete them, or restart who holds them",
 			"el7: only a reboot gives the dead back; then switch accounting off, see kmem.accounting",
 			"fewer short-lived cgroups: cron jobs, health checks and restart loops make most of them",
@@ -92,9 +92,15 @@ func dying(f *facts) []report.Finding {
 	if left := f.leftInMemory(); held > 0 && 2*left > held { // deleting the files is the cure
 		r.PartOf = codeTmpfs
 	}
-	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: "memwhy advisories", Cost: f.Say("none")},
+	if r.PartOf == "" {
+		release := f.giveBack()
+		release.Command = "memwhy reclaim --dying"
+		if below > 0 || held > 0 {
+			release.Command += " " + f.typed()
+		}
+		r.Remedies = append(r.Remedies, release)
 	}
+	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: "memwhy advisories", Cost: f.Say("none")})
 	return []report.Finding{r}
 }
 

@@ -18,7 +18,7 @@ func (f *facts) fileName(in *snapshot.CensusInode, cgroup string) string {
 	p := f.places.Locate(in, cgroup)
 	switch {
 	case p.Kind == mounts.BlockDevice:
-		return f.Say("block device %d:%d", uint32(in.Number)>>20, in.Number&(1<<20-1))
+		return f.Say("block device %d:%d (metadata of a file system, or read past it)", uint32(in.Number)>>20, in.Number&(1<<20-1))
 	case in.Path == "":
 		return f.Say("%s inode %d", in.Type, in.Number)
 	case p.Kind == mounts.SharedAnon:

@@ -68,7 +68,7 @@ func (f *facts) growing(found []report.Finding) (report.Suspicion, bool) {
 			if answer == "" {
 				answer = unlikely
 			}
-			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(f.Of(told[shape]), path, size.Text(l.Span()), f.window())}, true
+			return report.Suspicion{ID: id, Answer: answer, Because: fmt.Sprintf(f.Of(told[shape]), path, size.Text(l.Span()), f.window()) + f.whatGrew(l)}, true
 		}
 	}
 	l, ok := f.trend.Line(trend.Anon)
@@ -112,7 +112,7 @@ func (f *facts) churning(found []report.Finding) (report.Suspicion, bool) {
 		return report.Suspicion{}, false
 	}
 	if l, ok := f.trend.Line(trend.Anon); ok && bytes <= l.Noise {
-		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("hardly a page fault within %s: nothing was allocated", f.window())}, true
+		return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("hardly a page fault within %s: programs allocated nothing", f.window())}, true
 	}
 	return report.Suspicion{ID: id, Answer: ruledOut, Because: f.Say("page faults within %s brought at most %s, and what they brought stayed or is little", f.window(), size.Text(bytes))}, true
 }
@@ -197,6 +197,29 @@ func (f *facts) lineEvidence(l *trend.Line) report.Evidence {
 		Statement: f.Say("%s in %d looks within %s; the kernel's batching may hide %s", l.Path, len(l.Bytes), f.window(), size.Text(l.Noise)),
 		Source:    source, Value: fmt.Sprintf("first %d, last %d, median slope %d bytes/s", l.Bytes[0], l.Bytes[len(l.Bytes)-1], int64(l.Slope())),
 	}
+}
+
+// whatGrew names the file in memory, or the kernel's cache, that is most of a growth.
+func (f *facts) whatGrew(l *trend.Line) string {
+	switch {
+	case l.Change() <= l.Noise:
+	case l.Path == trend.Shmem:
+		return f.where(f.grew(true), l.Change())
+	case l.Path == trend.Kernel:
+		var names int64
+		for _, m := range f.trend.Slabs {
+			if slabKind(m.Cache) == slabNames {
+				names += m.Grew
+			}
+		}
+		if 2*names > l.Change() {
+			return f.Say("; most of it is %s", f.Of(slabDentry.Noun))
+		}
+		if len(f.trend.Slabs) > 0 && 2*f.trend.Slabs[0].Grew > l.Change() {
+			return f.Say("; most of it is %s", f.trend.Slabs[0].Cache)
+		}
+	}
+	return ""
 }
 
 // cacheGrew says that what grew is what the kernel takes back.

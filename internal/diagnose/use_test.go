@@ -170,3 +170,35 @@ func TestFilesLeftInMemory(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// What grows and is no heap is named too: the file in memory, the kernel's cache.
+func TestWhatGrewIsNamed(t *testing.T) {
+	grown := func(key string) *snapshot.Snapshot {
+		s := watched(charged(200, "file", 90, "shmem", 80, "kernel", 0, "anon", 10), nil, "pgfault", 10)
+		for i := range s.Watch.Looks {
+			st := &s.Watch.Looks[i].Cgroup.Stat.Value
+			for k := range st.Entries {
+				if e := &st.Entries[k]; e.Key == key {
+					e.Value += int64(i) * 4 * mib
+				}
+			}
+		}
+		upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "/upload"}}
+		censused(s, upload, []snapshot.PageState{pages(80, 0, 0)}, slabOf(1, "dentry", 20), slabOf(1, "kmalloc-rcl-256", 20))
+		s.Watch.First.Census = censused(charged(200), upload, []snapshot.PageState{pages(56, 0, 0)}, slabOf(1, "dentry", 8), slabOf(1, "kmalloc-rcl-256", 8)).Census
+		return s
+	}
+	for key, want := range map[string]string{
+		"shmem":  "it rises: shmem by 24.0 MiB within 6.0 s; most of it is /upload",
+		"kernel": "it rises: kernel by 24.0 MiB within 6.0 s; most of it is names of files that the kernel remembers (dentries)",
+	} {
+		s := grown(key)
+		w, err := ledger.Explain(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := Suspicions(words.Printer{}, s, w, find(t, s))[1]; a.Answer != likely || a.Because != want {
+			t.Errorf("%s: %+v", key, a)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ type FileOptions struct {
 }
 
 // ErrNoFiles is returned when there is no census that knows files.
-var ErrNoFiles = errors.New("nothing here can tell what is cached of which file")
+var ErrNoFiles = words.Errorf("nothing here can tell what is cached of which file")
 
 // Files lists what a census found cached: of the snapshot's target, or of the node
 // when it has none.

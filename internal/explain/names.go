@@ -2,6 +2,7 @@ package explain
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/identity"
@@ -23,7 +24,7 @@ func target(s *snapshot.Snapshot) report.Target {
 	r.Cgroup, r.CgroupBytes = name(t.Path)
 	r.Name = text(w.Title)
 	if w.Named != nil {
-		say(&r, &w, s.Names)
+		say(&r, &w, s)
 	} else if n, ok := s.Names.ByPod(w.PodUID); ok {
 		r.Namespace, r.Pod = text(n.Namespace), text(n.Pod)
 	}
@@ -43,13 +44,13 @@ func text(s string) string {
 }
 
 // say adds what the runtime says. Of a pod only what is not its container's.
-func say(r *report.Target, w *identity.Who, names *snapshot.Names) {
-	n := w.Named
+func say(r *report.Target, w *identity.Who, s *snapshot.Snapshot) {
+	n, names := w.Named, s.Names
 	r.Namespace, r.Pod = text(n.Namespace), text(n.Pod)
 	r.QoS = cmp.Or(r.QoS, text(n.QoS))
 	if n.Source < len(names.Sources) {
-		s := names.Sources[n.Source]
-		r.RuntimeVersion, r.NamedBy = text(s.Runtime), text(s.Address)
+		src := names.Sources[n.Source]
+		r.RuntimeVersion, r.NamedBy = text(src.Runtime), text(src.Address)
 	}
 	if w.Kind != identity.Container || n.Kind != snapshot.NamedContainer {
 		return
@@ -61,7 +62,7 @@ func say(r *report.Target, w *identity.Who, names *snapshot.Names) {
 		r.RequestBytes, r.SpecLimitBytes = n.Request, n.Limit
 	}
 	if n.Last != nil {
-		r.LastTermination = &report.Termination{Reason: text(n.Last.Reason), ExitCode: n.Last.ExitCode, FinishedAt: n.Last.At}
+		r.LastTermination = &report.Termination{Reason: text(n.Last.Reason), ExitCode: n.Last.ExitCode, FinishedAt: n.Last.At, OOMKilled: killed(n.Last, s)}
 	}
 	if len(n.Labels) > 0 {
 		r.Labels = make(map[string]string, len(n.Labels))
@@ -69,6 +70,24 @@ func say(r *report.Target, w *identity.Who, names *snapshot.Names) {
 			r.Labels[text(k)] = text(v)
 		}
 	}
+}
+
+// sigkilled is how a container exits whose first process was killed.
+const sigkilled = 128 + 9
+
+// killed reports whether the kernel's log tells of an OOM kill in a container that
+// ended. Runtimes may learn of it too late, and then say that it failed.
+func killed(t *snapshot.Termination, s *snapshot.Snapshot) bool {
+	if t.ID == "" || t.ExitCode == nil || *t.ExitCode != sigkilled {
+		return false
+	}
+	in := func(cgroup string) bool {
+		id := identity.Parse(cgroup)
+		return id.Kind == identity.Container && id.ID == t.ID
+	}
+	return slices.ContainsFunc(s.Log.Value.Records, func(l snapshot.LogRecord) bool {
+		return l.Outcome == "killed" && (in(l.TaskCgroup) || slices.ContainsFunc(l.Victims, func(v snapshot.LogVictim) bool { return in(v.Memcg) }))
+	})
 }
 
 // reported puts what tools themselves said beside what is computed here.

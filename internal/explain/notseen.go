@@ -217,6 +217,9 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, l.Say("what runtimes and allocators hold and do not use"), p.Heaps.Source, p.Heaps.Err, p.Heaps.State)
 		note(p.PID, l.Say("settings in the environment"), p.Environ.Source, p.Environ.Err, p.Environ.State)
 		note(p.PID, l.Say("deleted open files"), p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
+		if s.Watch != nil {
+			note(p.PID, l.Say("which files are in use, and who fills the cache"), p.Positions.Source, p.Positions.Err, p.Positions.State)
+		}
 		for _, f := range p.OpenFiles.Value {
 			note(p.PID, l.Say("sizes of deleted open files"), f.Stat.Source, f.Stat.Err, f.Stat.State)
 		}

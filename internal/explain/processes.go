@@ -27,7 +27,7 @@ func processHolders(w words.Printer, s *snapshot.Snapshot) []report.Holder {
 		if !ok {
 			continue
 		}
-		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, How: how, PID: p.PID, State: map[string]int64{}, Parts: parts(w, p)}
+		h := report.Holder{Kind: "process", Account: ledger.AnonOther, Bytes: anon, How: how, PID: p.PID, State: map[string]int64{}, Parts: parts(p)}
 		h.Name, _ = name(st.Name)
 		h.Runtimes = managers(w, p)
 		for key, field := range states {
@@ -53,11 +53,11 @@ func processHolders(w words.Printer, s *snapshot.Snapshot) []report.Holder {
 	return list
 }
 
-func parts(w words.Printer, p *snapshot.Process) []report.Part {
+func parts(p *snapshot.Process) []report.Part {
 	var rows []report.Part
 	for _, part := range mapping.Parts(p, report.MaxParts) {
-		row := report.Part{Kind: part.Kind, How: w.Of(part.How), Bytes: part.Bytes, Count: part.Count, State: part.State}
-		row.Name, _ = name(w.Of(part.Name))
+		row := report.Part{Kind: part.Kind, How: part.How, Bytes: part.Bytes, Count: part.Count, State: part.State}
+		row.Name, _ = name(part.Name)
 		rows = append(rows, row)
 	}
 	return rows

@@ -38,7 +38,7 @@ func Situation(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situa
 	t := s.Target()
 	usage, ok := t.Usage.Get()
 	if !ok {
-		return nil, fmt.Errorf("%w: %s: %s", ledger.ErrNoUsage, t.Usage.Source, t.Usage.Err)
+		return nil, words.Errorf("%w: %s: %s", ledger.ErrNoUsage, t.Usage.Source, t.Usage.Err)
 	}
 	si := common(w, s, &o)
 	si.Usage = usage

@@ -2,8 +2,6 @@ package explain
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -18,15 +16,15 @@ import (
 )
 
 // ErrNoDying is why removed cgroups cannot be released.
-var ErrNoDying = errors.New("what removed cgroups hold is not known here")
+var ErrNoDying = words.Errorf("what removed cgroups hold is not known here")
 
 // whole reports that every cgroup and file is known.
 func whole(s *snapshot.Snapshot) error {
 	switch c, ok := s.Census.Get(); {
 	case !ok:
-		return fmt.Errorf("%w: %s: %s", ErrNoDying, snapshot.CensusSource, s.Census.Err)
+		return words.Errorf("%w: %s: %s", ErrNoDying, snapshot.CensusSource, s.Census.Err)
 	case !c.Walked || hasFiles(s) != nil:
-		return fmt.Errorf("%w: a census by %s does not tell", ErrNoDying, c.Engine)
+		return words.Errorf("%w: a census by %s does not tell", ErrNoDying, c.Engine)
 	}
 	return nil
 }

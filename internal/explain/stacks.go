@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Stacks gives each charge of a cgroup for a file as a stack.
@@ -108,9 +108,9 @@ func hasFiles(s *snapshot.Snapshot) error {
 	c, ok := s.Census.Get()
 	switch {
 	case !ok:
-		return fmt.Errorf("%w: %s", ErrNoFiles, s.Census.Err)
+		return words.Errorf("%w: %s", ErrNoFiles, s.Census.Err)
 	case c.Engine == snapshot.EngineKpage:
-		return fmt.Errorf("%w: the census by %s knows classes only", ErrNoFiles, c.Engine)
+		return words.Errorf("%w: the census by %s knows classes only", ErrNoFiles, c.Engine)
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func trendOf(p words.Printer, s *snapshot.Snapshot, t *trend.Trend) *report.Tren
 	for _, m := range movers[:min(len(movers), report.MaxMovers)] {
 		row := report.Mover{PID: m.Process.PID, AnonBytes: m.Anon, PartBytes: m.Grew}
 		row.Name, _ = name(m.Process.Status.Value.Name)
-		row.Part, _ = name(p.Of(m.Part))
+		row.Part, _ = name(m.Part)
 		if m.Calls >= 0 {
 			row.ReadBytes = ptr(m.Calls)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Bounds of one explanation.
@@ -91,11 +92,11 @@ func find(src kernel.Source, opt Options) (cgroupfs.Hierarchy, error) {
 	if err == nil {
 		return h, nil
 	}
-	e := &TargetError{Kind: Unsupported, Err: err, Hint: "mount the memory controller, or use --host-root if the node's /sys is elsewhere"}
+	e := &TargetError{Kind: Unsupported, Err: err, Hint: words.Key("mount the memory controller, or use --host-root if the node's /sys is elsewhere")}
 	controllers, _ := kernel.Value(src, "/proc/cgroups", maxFile, procfs.ParseCgroups).Get()
 	for _, c := range controllers {
 		if c.Name == "memory" && !c.Enabled {
-			e.Hint = "the kernel was started with cgroup_disable=memory, or disables it by default: boot with cgroup_enable=memory"
+			e.Hint = words.Key("the kernel was started with cgroup_disable=memory, or disables it by default: boot with cgroup_enable=memory")
 		}
 	}
 	return h, e
@@ -112,13 +113,13 @@ func readable(src kernel.Source, c *snapshot.Cgroup) error {
 		return notFound("cgroup %q vanished while it was read", c.Path)
 	case c.Usage.State == snapshot.Denied || list.State == snapshot.Denied:
 		return &TargetError{
-			Kind: Denied, Err: errorf("cgroup %q: permission denied", c.Path),
+			Kind: Denied, Err: words.Errorf("cgroup %q: permission denied", c.Path),
 			Hint: "run as root, or as a user who may read " + c.Dir,
 		}
 	case list.State == snapshot.Absent:
 		return notFound("no memory cgroup %q", c.Path)
 	}
-	return &TargetError{Kind: Unreadable, Err: errorf("cgroup %q: %s: %s; %s: %s", c.Path, c.Usage.Source, c.Usage.Err, c.Stat.Source, c.Stat.Err)}
+	return &TargetError{Kind: Unreadable, Err: words.Errorf("cgroup %q: %s: %s; %s: %s", c.Path, c.Usage.Source, c.Usage.Err, c.Stat.Source, c.Stat.Err)}
 }
 
 func slabs(src kernel.Source, c *snapshot.Cgroup, pageSize int64) snapshot.Reading[[]snapshot.SlabCache] {

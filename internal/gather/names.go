@@ -13,6 +13,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 const maxCandidates = 20 // of an ambiguous target
@@ -124,7 +125,7 @@ func resolveName(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 	var e *TargetError
 	if errors.As(err, &e) && e.Kind == NotFound && len(e.Candidates) == 0 {
 		if e.Candidates = near(list, target); len(e.Candidates) > 0 {
-			e.Hint = "a name has to be whole; these have in theirs what was typed"
+			e.Hint = words.Key("a name has to be whole; these have in theirs what was typed")
 		}
 	}
 	return path, err
@@ -146,7 +147,7 @@ func near(list []found, target string) (candidates []string) {
 }
 
 func ambiguous(target string, hits []found) error {
-	e := &TargetError{Kind: Ambiguous, Err: errorf("%d containers match %q", len(hits), target), Hint: "say more of the name or of the id, or its path"}
+	e := &TargetError{Kind: Ambiguous, Err: words.Errorf("%d containers match %q", len(hits), target), Hint: words.Key("say more of the name or of the id, or its path")}
 	for _, f := range hits[:min(len(hits), maxCandidates)] {
 		e.Candidates = append(e.Candidates, f.String())
 	}
@@ -169,8 +170,8 @@ func resolveGone(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, tar
 			}
 		}
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("container %s (%.12s) has no memory cgroup here: it is %s%s", identity.Title(c), c.ID, orUnknown(c.State), ended(c)),
-			Hint: "a container that ended gave its memory back; memwhy oom list shows kills that the kernel remembers",
+			Kind: NotFound, Err: words.Errorf("container %s (%.12s) has no memory cgroup here: it is %s%s", identity.Title(c), c.ID, orUnknown(c.State), ended(c)),
+			Hint: words.Key("a container that ended gave its memory back; memwhy oom list shows kills that the kernel remembers"),
 		}
 	}
 	return "", notFound("no container, pod or unit %q%s", target, silence(n))

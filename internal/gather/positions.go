@@ -29,7 +29,7 @@ func positions(src kernel.Source, ps []snapshot.Process) {
 		r := &p.Positions
 		r.Source = procFile(p.PID, "fdinfo")
 		if left <= 0 {
-			r.Err = overPositions
+			r.State, r.Err = snapshot.Failed, overPositions
 			continue
 		}
 		fds := procFile(p.PID, "fd")
@@ -45,7 +45,10 @@ func positions(src kernel.Source, ps []snapshot.Process) {
 			r.State, r.Err, open = snapshot.Failed, overPositions, open[:most]
 		}
 		left -= len(open)
-		r.Value = located(src, p.PID, open)
+		var refused string
+		if r.Value, refused = located(src, p.PID, open); len(r.Value) == 0 && refused != "" {
+			r.State, r.Err = snapshot.Failed, refused
+		}
 	}
 }
 
@@ -59,8 +62,9 @@ func onDisk(text string) bool {
 	return strings.HasPrefix(text, "/")
 }
 
-// located fills in which files they are and where, and drops what does not tell.
-func located(src kernel.Source, pid int, open []snapshot.Position) (known []snapshot.Position) {
+// located fills in which files they are and where, and drops what is no regular file or
+// does not tell; then refused is why.
+func located(src kernel.Source, pid int, open []snapshot.Position) (known []snapshot.Position, refused string) {
 	qs := make([]kernel.Question, 0, 2*len(open))
 	for _, o := range open {
 		fd := strconv.Itoa(o.FD)
@@ -72,6 +76,9 @@ func located(src kernel.Source, pid int, open []snapshot.Position) (known []snap
 		var st snapshot.Stat
 		stat, info := answers[2*i], answers[2*i+1]
 		if stat.State != snapshot.Present || info.State != snapshot.Present || st.Parse(stat.Data) != nil {
+			if info.State == snapshot.Failed || info.State == snapshot.Denied {
+				refused = info.Err
+			}
 			continue
 		}
 		var ok1, ok2 bool
@@ -82,5 +89,5 @@ func located(src kernel.Source, pid int, open []snapshot.Position) (known []snap
 			known = append(known, o)
 		}
 	}
-	return known
+	return known, refused
 }

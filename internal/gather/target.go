@@ -11,6 +11,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/procfs"
 	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // Kind says why a target could not be explained.
@@ -38,10 +39,8 @@ func (e *TargetError) Error() string { return e.Err.Error() }
 
 func (e *TargetError) Unwrap() error { return e.Err }
 
-func errorf(format string, args ...any) error { return fmt.Errorf(format, args...) }
-
 func notFound(format string, args ...any) error {
-	return &TargetError{Kind: NotFound, Err: errorf(format, args...), Hint: "memwhy ps lists what there is"}
+	return &TargetError{Kind: NotFound, Err: words.Errorf(format, args...), Hint: words.Key("memwhy ps lists what there is")}
 }
 
 // resolve turns what a user typed into a cgroup path.
@@ -57,7 +56,7 @@ func resolve(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, target 
 	case strings.HasPrefix(target, "pid:"):
 		pid := strings.TrimPrefix(target, "pid:")
 		if n, err := strconv.ParseInt(pid, 10, 32); err != nil || n <= 0 || strconv.FormatInt(n, 10) != pid {
-			return "", &TargetError{Kind: Malformed, Err: errorf("target %q: want pid:N with a positive number", target)}
+			return "", &TargetError{Kind: Malformed, Err: words.Errorf("target %q: want pid:N with a positive number", target)}
 		}
 		return resolvePID(src, h, pid)
 	case strings.HasPrefix(target, "/"):
@@ -71,7 +70,7 @@ func resolve(src kernel.Source, h cgroupfs.Hierarchy, n *snapshot.Names, target 
 func resolvePath(src kernel.Source, h cgroupfs.Hierarchy, target string) (string, error) {
 	for _, part := range strings.Split(target, "/") {
 		if part == "." || part == ".." {
-			return "", &TargetError{Kind: Malformed, Err: errorf("target %q: a cgroup path has no %q", target, part)}
+			return "", &TargetError{Kind: Malformed, Err: words.Errorf("target %q: a cgroup path has no %q", target, part)}
 		}
 	}
 	if cgroup, ok := h.Cgroup(target); ok && exists(src, h, cgroup) {
@@ -80,8 +79,8 @@ func resolvePath(src kernel.Source, h cgroupfs.Hierarchy, target string) (string
 	cgroup := "/" + strings.Trim(target, "/")
 	if _, ok := h.Dir(cgroup); !ok {
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("cgroup %q is outside of %s, which is all that is mounted here", cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+			Kind: NotFound, Err: words.Errorf("cgroup %q is outside of %s, which is all that is mounted here", cgroup, h.Root),
+			Hint: words.Key("run memwhy on the node, or mount the node's /sys and use --host-root"),
 		}
 	}
 	return cgroup, nil
@@ -99,16 +98,16 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	case status.State == snapshot.Absent:
 		return "", notFound("no process %s", pid)
 	case status.State == snapshot.Denied:
-		return "", &TargetError{Kind: Denied, Err: errorf("process %s: %s", pid, status.Err), Hint: "run as root"}
+		return "", &TargetError{Kind: Denied, Err: words.Errorf("process %s: %s", pid, status.Err), Hint: words.Key("run as root")}
 	case status.Value.State == "Z":
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("process %s is a zombie: its memory was given back when it ended", pid),
+			Kind: NotFound, Err: words.Errorf("process %s is a zombie: its memory was given back when it ended", pid),
 			Hint: fmt.Sprintf("its parent, which has yet to collect it, is pid:%d", status.Value.PPID),
 		}
 	case status.Value.KernelThread:
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("process %s (%s) is a kernel thread: it has no memory of its own and belongs to no container", pid, printable.Text(status.Value.Name)),
-			Hint: "the node as a whole: memwhy explain /",
+			Kind: NotFound, Err: words.Errorf("process %s (%s) is a kernel thread: it has no memory of its own and belongs to no container", pid, printable.Text(status.Value.Name)),
+			Hint: words.Key("the node as a whole: memwhy explain /"),
 		}
 	}
 	members := kernel.Value(src, base+"cgroup", maxFile, cgroupfs.ParseMembership)
@@ -117,7 +116,7 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 		if members.State == snapshot.Absent {
 			return "", notFound("process %s ended while it was looked up", pid)
 		}
-		return "", &TargetError{Kind: Unreadable, Err: errorf("%s: %s", members.Source, members.Err)}
+		return "", &TargetError{Kind: Unreadable, Err: words.Errorf("%s: %s", members.Source, members.Err)}
 	}
 	cgroup, ok := h.Membership(lines)
 	if !ok {
@@ -128,8 +127,8 @@ func resolvePID(src kernel.Source, h cgroupfs.Hierarchy, pid string) (string, er
 	}
 	if _, ok := h.Dir(cgroup); !ok {
 		return "", &TargetError{
-			Kind: NotFound, Err: errorf("process %s is in cgroup %q, which is outside of what is mounted here (%s)", pid, cgroup, h.Root),
-			Hint: "run memwhy on the node, or mount the node's /sys and use --host-root",
+			Kind: NotFound, Err: words.Errorf("process %s is in cgroup %q, which is outside of what is mounted here (%s)", pid, cgroup, h.Root),
+			Hint: words.Key("run memwhy on the node, or mount the node's /sys and use --host-root"),
 		}
 	}
 	return cgroup, nil
@@ -154,7 +153,7 @@ func resolveOnly(src kernel.Source, h cgroupfs.Hierarchy) (string, error) {
 	if len(found) == 0 {
 		found = all[:min(len(all), 20)]
 	}
-	return "", &TargetError{Kind: Ambiguous, Err: errorf("say which cgroup to explain"), Candidates: found}
+	return "", &TargetError{Kind: Ambiguous, Err: words.Errorf("say which cgroup to explain"), Candidates: found}
 }
 
 // cgroups lists all memory cgroups, parents first.

@@ -58,8 +58,8 @@ func watch(src kernel.Source, h cgroupfs.Hierarchy, cgroup string, opt Options) 
 func noFirst(src kernel.Source, c *snapshot.Cgroup, since bool) error {
 	if since {
 		return &TargetError{
-			Kind: Malformed, Err: errorf("the earlier capture has no cgroup %q: %s", c.Path, c.Usage.Err),
-			Hint: "both captures have to be of this target; names in redacted ones differ each time",
+			Kind: Malformed, Err: words.Errorf("the earlier capture has no cgroup %q: %s", c.Path, c.Usage.Err),
+			Hint: words.Key("both captures have to be of this target; names in redacted ones differ each time"),
 		}
 	}
 	return readable(src, c)
@@ -115,7 +115,7 @@ func Activity(src kernel.Source, s *snapshot.Snapshot, opt Options) {
 func comparable(s *snapshot.Snapshot) error {
 	w := s.Watch
 	differ := func(format string, args ...any) error {
-		return &TargetError{Kind: Malformed, Err: errorf(format, args...), Hint: "two captures of one target compare, both since the same boot"}
+		return &TargetError{Kind: Malformed, Err: words.Errorf(format, args...), Hint: words.Key("two captures of one target compare, both since the same boot")}
 	}
 	from, to := w.Looks[0].At, w.Looks[len(w.Looks)-1].At
 	if !w.Since {
@@ -169,6 +169,6 @@ func inode(src kernel.Source, dir string) snapshot.Reading[uint64] {
 				return strconv.ParseUint(number, 10, 64)
 			}
 		}
-		return 0, errorf("it does not say its own number")
+		return 0, words.Errorf("it does not say its own number")
 	})
 }

@@ -8,8 +8,6 @@
 package ledger
 
 import (
-	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/memwhy/memwhy/internal/size"
@@ -106,7 +104,7 @@ type Env struct {
 
 // ErrNoUsage is returned when the kernel's own total could not be read: without
 // it there is nothing to balance.
-var ErrNoUsage = errors.New("the cgroup's usage could not be read")
+var ErrNoUsage = words.Errorf("the cgroup's usage could not be read")
 
 // Account returns the leaf at path.
 func (l *Ledger) Account(path string) (Account, bool) {
@@ -166,13 +164,13 @@ func (b *balance) usage() error {
 		}
 	}
 	if !ok && b.c.Usage.State == snapshot.Denied {
-		return fmt.Errorf("%w: %s: %w", ErrNoUsage, b.c.Usage.Source, fs.ErrPermission)
+		return words.Errorf("%w: %s: %w", ErrNoUsage, b.c.Usage.Source, fs.ErrPermission)
 	}
 	if !ok {
-		return fmt.Errorf("%w: %s: %s", ErrNoUsage, b.c.Usage.Source, b.c.Usage.Err)
+		return words.Errorf("%w: %s: %s", ErrNoUsage, b.c.Usage.Source, b.c.Usage.Err)
 	}
 	if !size.Plausible(u) {
-		return fmt.Errorf("%w: %s says %d, which no machine has", ErrNoUsage, b.c.Usage.Source, u)
+		return words.Errorf("%w: %s says %d, which no machine has", ErrNoUsage, b.c.Usage.Source, u)
 	}
 	b.l.Usage = u
 	return nil

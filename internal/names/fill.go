@@ -30,7 +30,7 @@ func bounded(s *snapshot.NameSource, all []snapshot.Named) []snapshot.Named {
 		}
 		n.Cgroup = cut(n.Cgroup, maxPath)
 		if n.Last != nil {
-			n.Last.Reason = cut(n.Last.Reason, maxName)
+			n.Last.ID, n.Last.Reason = cut(n.Last.ID, maxName), cut(n.Last.Reason, maxName)
 		}
 		n.Labels = labels(n.Labels)
 	}

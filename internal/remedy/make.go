@@ -2,8 +2,6 @@ package remedy
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -109,9 +107,9 @@ type KnobUse struct {
 
 // Errors of Make.
 var (
-	ErrPattern = errors.New("not a pattern of files of the container")
-	ErrNoMatch = errors.New("no file that the container is charged for matches")
-	ErrAmount  = errors.New("not an amount that can be asked for")
+	ErrPattern = words.Errorf("not a pattern of files of the container")
+	ErrNoMatch = words.Errorf("no file that the container is charged for matches")
+	ErrAmount  = words.Errorf("not an amount that can be asked for")
 )
 
 const (
@@ -135,7 +133,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	}
 	rest := d.pick(s, sel)
 	if len(sel.Files) > 0 && len(d.Picked)+len(d.Spared) == 0 {
-		return nil, fmt.Errorf("%w %s", ErrNoMatch, strings.Join(sel.Files, ", "))
+		return nil, words.Errorf("%w %s", ErrNoMatch, strings.Join(sel.Files, ", "))
 	}
 	d.files(sel)
 	if sel.To == nil {
@@ -154,14 +152,14 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 
 func (sel *Selection) check() error {
 	if sel.To != nil && (*sel.To < 0 || *sel.To > maxBytes) {
-		return fmt.Errorf("%w: %d", ErrAmount, *sel.To)
+		return words.Errorf("%w: %d", ErrAmount, *sel.To)
 	}
 	for _, p := range sel.Files {
 		if !strings.HasPrefix(p, "/") || slices.Contains(strings.Split(p, "/"), "..") || strings.ContainsRune(p, 0) {
-			return fmt.Errorf("%w: %q has to begin with / and stay below it", ErrPattern, p)
+			return words.Errorf("%w: %q has to begin with / and stay below it", ErrPattern, p)
 		}
 		if _, err := path.Match(p, "/"); err != nil {
-			return fmt.Errorf("%w: %q: %w", ErrPattern, p, err)
+			return words.Errorf("%w: %q: %w", ErrPattern, p, err)
 		}
 	}
 	return nil

@@ -130,7 +130,7 @@ func (p *page) listedWide(t report.Target) string {
 }
 
 func (p *page) ended(t *report.Termination) string {
-	s := t.Reason
+	s := p.reason(t)
 	if t.ExitCode != nil {
 		s = strings.TrimSpace(p.Say("%s code %d", s, *t.ExitCode))
 	}

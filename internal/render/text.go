@@ -72,6 +72,7 @@ func Text(r *report.Report) []byte {
 func head(p *page, r *report.Report) {
 	p.fold("  ", 3, verdict(r))
 	p.fold("  ", 2, p.Say("Kill risk %s: %s.", r.Risks.Kill.Level, r.Risks.Kill.Because))
+	course(p, r)
 	next(p, r)
 	p.line("%s", printable.Fit(printable.Text(r.Target.Cgroup), Width))
 	if who := p.who(r.Target); len(who) > 0 {
@@ -93,9 +94,20 @@ func (p *page) who(t report.Target) []string {
 		who = append(who, p.Say("pod %s", t.PodUID))
 	}
 	if t.LastTermination != nil && t.LastTermination.Reason != "" {
-		who = append(who, p.Say("last ended %s", t.LastTermination.Reason))
+		who = append(who, p.Say("last ended %s", p.reason(t.LastTermination)))
 	}
 	return who
+}
+
+// oomKilled is what runtimes say of it.
+const oomKilled = "OOMKilled"
+
+// reason is the runtime's, and the kernel's where they differ.
+func (p *page) reason(t *report.Termination) string {
+	if t.OOMKilled && t.Reason != oomKilled {
+		return p.Say("%s (OOM-killed, says the kernel's log)", t.Reason)
+	}
+	return t.Reason
 }
 
 func (p *page) processes(n int) string {

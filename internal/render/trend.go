@@ -8,6 +8,27 @@ import (
 	"github.com/memwhy/memwhy/internal/size"
 )
 
+// course says in a line or two what the looks say together: what grew and who has it,
+// else why nothing leaks.
+func course(p *page, r *report.Report) {
+	if r.Trend == nil {
+		return
+	}
+	for _, code := range []string{"anon.leak", "cache.filling"} {
+		for _, f := range r.Findings {
+			if f.Code == code {
+				p.fold("  ", 2, p.Say("Over time: %s.", f.Title))
+				return
+			}
+		}
+	}
+	for _, s := range r.Suspicions {
+		if s.ID == "leak" {
+			p.fold("  ", 2, p.Say("Over time: %s.", s.Because))
+		}
+	}
+}
+
 // overTime is what several looks say together.
 func overTime(p *page, r *report.Report) {
 	t := r.Trend
@@ -37,7 +58,7 @@ func overTime(p *page, r *report.Report) {
 	}
 	for _, m := range t.Movers {
 		if m.AnonBytes != 0 || m.PartBytes != 0 {
-			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), m.Part, signed(m.PartBytes))
+			p.line("  %s (pid %d) anonymous memory %s; most of it in %s %s", m.Name, m.PID, signed(m.AnonBytes), p.Of(m.Part), signed(m.PartBytes))
 		}
 	}
 	for _, f := range t.Files {

@@ -257,9 +257,9 @@ func holders(p *page, r *report.Report) {
 		for _, x := range h.Parts {
 			how := ""
 			if x.How != "" {
-				how = " (" + x.How + ")"
+				how = " (" + p.Of(x.How) + ")"
 			}
-			p.line("    %-12s %10s  %d x %s%s  %s", x.Kind, size.Text(x.Bytes), x.Count, x.Name, how, state(nonZero(x.State)))
+			p.line("    %-12s %10s  %d x %s%s  %s", x.Kind, size.Text(x.Bytes), x.Count, p.Of(x.Name), how, state(nonZero(x.State)))
 		}
 		for _, x := range h.Runtimes {
 			managed(p, x)

@@ -98,7 +98,8 @@ type Target struct {
 
 // Termination is how a container ended.
 type Termination struct {
-	Reason     string    `json:"reason,omitempty"` // OOMKilled, Error, Completed, ...
+	Reason     string    `json:"reason,omitempty"`    // OOMKilled, Error, Completed, ... as the runtime says
+	OOMKilled  bool      `json:"oomKilled,omitempty"` // the kernel's log tells of an OOM kill in it, and it ended by SIGKILL
 	ExitCode   *int64    `json:"exitCode,omitempty"`
 	FinishedAt time.Time `json:"finishedAt"`
 }

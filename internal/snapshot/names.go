@@ -58,6 +58,7 @@ type Named struct {
 
 // Termination is how a container ended.
 type Termination struct {
+	ID       string    `json:"id,omitempty"` // of the container that ended, where each run has its own
 	Reason   string    `json:"reason,omitempty"`
 	ExitCode *int64    `json:"exitCode,omitempty"`
 	At       time.Time `json:"at"`

@@ -37,6 +37,7 @@ func (t *Trend) moves(s *snapshot.Snapshot) {
 		return
 	}
 	alone := !s.Target().Hierarchical()
+	t.slabs(was, now, s.Target().Path, alone)
 	before, _, _ := charged(was, s.Target().Path, alone)
 	after, inodes, by := charged(now, s.Target().Path, alone)
 	byNumber := map[uint64][]*FileMove{}
@@ -61,6 +62,31 @@ func (t *Trend) moves(s *snapshot.Snapshot) {
 	slices.SortFunc(t.Files, func(a, b FileMove) int {
 		return cmp.Or(cmp.Compare(b.Grew(), a.Grew()), cmp.Compare(b.Used, a.Used), cmp.Compare(a.Inode.Path, b.Inode.Path), cmp.Compare(a.Inode.Number, b.Inode.Number))
 	})
+}
+
+// SlabMove is by how much one of the kernel's caches grew, of that which the target is
+// charged for.
+type SlabMove struct {
+	Cache string
+	Grew  int64
+}
+
+func (t *Trend) slabs(was, now *snapshot.Census, cgroup string, alone bool) {
+	grew := map[string]int64{}
+	for sign, c := range map[int64]*snapshot.Census{-1: was, 1: now} {
+		within := ledger.Within(c, cgroup, alone)
+		for i := range c.Slabs {
+			if row := &c.Slabs[i]; row.Group > 0 && within[row.Group] {
+				grew[row.Cache] += sign * row.Bytes
+			}
+		}
+	}
+	for cache, n := range grew {
+		if n > 0 {
+			t.Slabs = append(t.Slabs, SlabMove{cache, n})
+		}
+	}
+	slices.SortFunc(t.Slabs, func(a, b SlabMove) int { return cmp.Or(cmp.Compare(b.Grew, a.Grew), cmp.Compare(a.Cache, b.Cache)) })
 }
 
 // exact is a census that counted every file.

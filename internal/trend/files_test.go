@@ -171,3 +171,23 @@ func TestRestarted(t *testing.T) {
 		}
 	}
 }
+
+// Of the kernel's caches those that grew are told, by what the target is charged for.
+func TestSlabsThatGrow(t *testing.T) {
+	a, b := look(nil), look(nil)
+	row := func(s *snapshot.Snapshot, group int, cache string, bytes int64) {
+		s.Census.Value.Slabs = append(s.Census.Value.Slabs, snapshot.CensusSlab{Group: group, Cache: cache, Bytes: bytes})
+	}
+	for _, r := range []struct {
+		group    int
+		cache    string
+		was, now int64
+	}{{1, "dentry", 10, 90}, {1, "ext4_inode_cache", 5, 50}, {1, "filp", 9, 2}, {0, "kmalloc-1k", 0, 900}} {
+		row(a, r.group, r.cache, r.was)
+		row(b, r.group, r.cache, r.now)
+	}
+	got := between(a, b).Slabs
+	if len(got) != 2 || got[0] != (SlabMove{"dentry", 80}) || got[1] != (SlabMove{"ext4_inode_cache", 45}) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -121,7 +121,7 @@ func (l *Line) rise(span, change int64) Shape {
 	third := func(n time.Duration) int64 { return l.near(l.At[0] + (end-l.At[0])*n/3) }
 	first, last := third(2)-third(0), third(3)-third(2)
 	switch {
-	case last < least && change > l.Noise:
+	case l.stopped(span) && change > l.Noise:
 		return Plateau
 	case first >= least && last >= least && change > l.Noise && l.Monotone() >= 0.5:
 		return Rising
@@ -129,21 +129,25 @@ func (l *Line) rise(span, change int64) Shape {
 	return Unsettled
 }
 
-// stopped reports that it did not grow in the last third of the window.
+// stopped reports that it did not grow in the last third of the window, of which there
+// has to be a look but the last.
 func (l *Line) stopped(span int64) bool {
-	end := l.At[len(l.At)-1]
-	return l.near(end)-l.near(l.At[0]+(end-l.At[0])*2/3) < max(l.Noise/4, span/10)
+	last := len(l.At) - 1
+	window := l.At[last] - l.At[0]
+	from := l.nearest(l.At[0] + window*2/3)
+	return l.At[last]-l.At[from] >= window/6 && l.Bytes[last]-l.Bytes[from] < max(l.Noise/4, span/10)
 }
 
 // near is the amount at a time: that of the nearest sample.
-func (l *Line) near(t time.Duration) int64 {
-	best := 0
+func (l *Line) near(t time.Duration) int64 { return l.Bytes[l.nearest(t)] }
+
+func (l *Line) nearest(t time.Duration) (best int) {
 	for i := range l.At {
 		if (l.At[i] - t).Abs() < (l.At[best] - t).Abs() {
 			best = i
 		}
 	}
-	return l.Bytes[best]
+	return best
 }
 
 // turns sums the way up and the way down between turns of at least step, and gives

@@ -44,6 +44,7 @@ type Trend struct {
 	Restarted bool       // none of the processes of the first look is left, and others began
 	Compared  bool       // the censuses of the first look and the last one were; else Files is empty
 	Files     []FileMove // those that changed or were used; what grew most first
+	Slabs     []SlabMove // the kernel's caches that grew; what grew most first
 }
 
 // Amount is by how much something went on; what is not Known has a Why.

@@ -56,3 +56,26 @@ func TestSlopeIsRobust(t *testing.T) {
 		t.Errorf("one look has a slope: %f", got)
 	}
 }
+
+// Looks that are far apart at first, as the first one takes long, leave no doubt about
+// what goes on at the end.
+func TestUnevenLooks(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   []float64
+		mibs []float64
+		want Shape
+	}{
+		"rising":         {[]float64{0, 4.5, 4.8}, []float64{50, 95, 98}, Rising},
+		"a last that is": {[]float64{0, 1, 4.8}, []float64{50, 60, 98}, Rising},
+		"stopped":        {[]float64{0, 2, 3, 4.8}, []float64{50, 70, 70, 70}, Plateau},
+		"five of them":   {[]float64{0, 4.4, 4.5, 4.6, 4.8}, []float64{50, 94, 95, 96, 98}, Unsettled},
+	} {
+		l := made(mib, c.mibs...)
+		for i, s := range c.at {
+			l.At[i] = time.Duration(s * float64(time.Second))
+		}
+		if got := l.Shape(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

@@ -12,10 +12,11 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel/census"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ErrNotLive is returned where only a running node can answer.
-var ErrNotLive = errors.New("only a running node can be examined")
+var ErrNotLive = words.Errorf("only a running node can be examined")
 
 // Doctor tries every source and says what became of it.
 func (n *Node) Doctor(hostRoot string) (*report.Doctor, error) {

@@ -1,18 +1,17 @@
 package wire
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // ErrInexact is told of a target that a part of a name led to: what is acted on is spelled
 // out.
-var ErrInexact = errors.New("giving back needs a target that is spelled out")
+var ErrInexact = words.Errorf("giving back needs a target that is spelled out")
 
 // spelledOut reports whether typed can stand for nothing but cgroup: its path, a process
 // of it, or the whole id or name of the container, pod or unit. pids are its processes.
@@ -38,5 +37,5 @@ func spelledOut(typed, cgroup string, names *snapshot.Names, pids []int) error {
 	if slices.ContainsFunc(whole, func(s string) bool { return s == typed || s == strings.ToLower(typed) }) {
 		return nil
 	}
-	return fmt.Errorf("%w: %q led to %s: type that, or %s", ErrInexact, typed, whole[0], cgroup)
+	return words.Errorf("%w: %q led to %s: type that, or %s", ErrInexact, typed, whole[0], cgroup)
 }

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/explain"
@@ -9,6 +8,7 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // How old a look at who uses files may be, and a count of pages. What takes long is
@@ -96,7 +96,7 @@ func (r *Reclaiming) again(src kernel.Source) (*gather.Reclaimable, error) {
 	t := r.decision.Target
 	g, err := gather.ForReclaim(src, t.Path, r.node.opt)
 	if err == nil && g.ID != t.ID {
-		err = fmt.Errorf("%s was removed and made again meanwhile", t.Path)
+		err = words.Errorf("%s was removed and made again meanwhile", t.Path)
 	}
 	return g, err
 }

@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -40,9 +39,9 @@ type ReclaimOptions struct {
 
 // Errors of planning.
 var (
-	ErrGuarded  = errors.New("this cgroup is not touched without --really")
-	ErrNoLimit  = errors.New("there is no limit that a percentage could be of")
-	ErrReplayed = errors.New("a capture cannot be acted on")
+	ErrGuarded  = words.Errorf("this cgroup is not touched without --really")
+	ErrNoLimit  = words.Errorf("there is no limit that a percentage could be of")
+	ErrReplayed = words.Errorf("a capture cannot be acted on")
 )
 
 // Reclaiming is a plan that can be applied.
@@ -141,7 +140,7 @@ func (n *Node) observe(src kernel.Source, first *gather.Reclaimable, opt Reclaim
 		return nil, err
 	}
 	if last.ID != first.ID {
-		return nil, fmt.Errorf("%s was removed and made again meanwhile", first.Target().Path)
+		return nil, words.Errorf("%s was removed and made again meanwhile", first.Target().Path)
 	}
 	seen.Before, seen.Window, seen.Moved = first.Census.Value, time.Since(start), map[snapshot.Descriptor]bool{}
 	for d, at := range gather.Positions(n.Source, descriptors) {
@@ -177,7 +176,7 @@ func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 		return err
 	}
 	if why := guarded(r, t.Path, who.Kind); why != "" && !opt.Really && !opt.Dying {
-		return fmt.Errorf("%w: %s", ErrGuarded, why)
+		return words.Errorf("%w: %s", ErrGuarded, words.Text{Format: why})
 	}
 	return nil
 }
@@ -187,17 +186,17 @@ func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
 	base := path.Base(cgroup)
 	switch {
 	case cgroup == "/":
-		return "the root is the whole node"
+		return words.Key("the root is the whole node")
 	case kind == identity.Pod:
-		return "a pod: its containers are targets of their own"
+		return words.Key("a pod: its containers are targets of their own")
 	case strings.HasPrefix(base, "kubepods"):
-		return "all pods of a class are in it"
+		return words.Key("all pods of a class are in it")
 	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
-		return "the services of the node are in it"
+		return words.Key("the services of the node are in it")
 	case slices.Contains(runtimes, base):
-		return "a container runtime, or the kubelet"
+		return words.Key("a container runtime, or the kubelet")
 	case r.Own != "" && (r.Own == cgroup || strings.HasPrefix(r.Own, strings.TrimSuffix(cgroup, "/")+"/")):
-		return "memwhy itself runs in it"
+		return words.Key("memwhy itself runs in it")
 	}
 	return ""
 }

@@ -36,7 +36,7 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 	for i := range dead.Above {
 		a := &dead.Above[i]
 		if a.Cannot == "" && !opt.Really {
-			a.Cannot = guarded(at.Reclaimable, a.Path, identity.Parse(a.Path).Kind)
+			a.Cannot = n.words.Of(guarded(at.Reclaimable, a.Path, identity.Parse(a.Path).Kind))
 		}
 	}
 	d, err := remedy.MakeDying(dead.Situation, dead.Graves, dead.Above, opt.Selection)

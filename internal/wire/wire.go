@@ -7,8 +7,6 @@ package wire
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -40,7 +38,7 @@ type Options struct {
 
 // ErrOutOfTime is returned when the time ran out before there was anything to
 // explain.
-var ErrOutOfTime = errors.New("out of time")
+var ErrOutOfTime = words.Errorf("out of time")
 
 // Node is an opened source.
 type Node struct {
@@ -108,7 +106,7 @@ func ServeReads(hostRoot string, in io.Reader, out io.Writer) error {
 // late replaces an error that only came of the deadline.
 func (n *Node) late(err error) error {
 	if err != nil && n.ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", ErrOutOfTime, err)
+		return words.Errorf("%w: %w", ErrOutOfTime, err)
 	}
 	return err
 }

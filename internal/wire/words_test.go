@@ -3,6 +3,9 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -61,47 +64,86 @@ func TestChinese(t *testing.T) {
 // In JSON the sentences are Chinese; codes, keys, enumerations and numbers are the
 // same as in English.
 func TestChineseJSON(t *testing.T) {
-	for _, capture := range []string{"el7-1062-healthy", "el7-1062-leak", "el7-1062-kmem-limit"} {
-		zh := chinese(t, capture)
-		en, err := open(t, "testdata/"+capture+".capture").Explain("")
-		if err != nil {
-			t.Fatal(err)
+	everyNode(t, func(t *testing.T, file string, n *Node) {
+		docs := func(p words.Printer) (docs []any) {
+			n.words = p
+			r, err := n.Explain("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			whole, err := n.Whole()
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := n.List(Want{All: true}, explain.Selection{Sort: explain.ByUsage})
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults, err := n.Advisories()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, doc := range []any{r, whole, list, faults} {
+				b, err := json.Marshal(doc)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var v any
+				if err := json.Unmarshal(b, &v); err != nil {
+					t.Fatal(err)
+				}
+				docs = append(docs, v)
+			}
+			return docs
 		}
-		if en.Lang != "" || zh.Lang != words.Chinese {
-			t.Errorf("lang %q and %q", en.Lang, zh.Lang)
-		}
-		for _, text := range []string{zh.Risks.Kill.Because, zh.Risks.Evict.Because, zh.Suspicions[0].Because, zh.NotSeen[0].WouldShow} {
-			if !strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.Han, r) }) {
-				t.Errorf("%s: %q is not Chinese", capture, text)
+		en, zh := docs(words.Printer{}), docs(words.In(words.Chinese))
+		for i := range en {
+			doc := zh[i].(map[string]any)
+			if doc["lang"] != words.Chinese || !han(fmt.Sprint(doc)) {
+				t.Errorf("%s: %v is not in Chinese", file, doc["schema"])
+			}
+			delete(doc, "lang")
+			for _, diff := range differences(en[i], zh[i], fmt.Sprint(doc["schema"])) {
+				t.Errorf("%s: %s", file, diff)
 			}
 		}
-		if a, b := bare(en), bare(zh); !slices.Equal(a, b) {
-			t.Errorf("%s: codes and numbers differ:\n%q\n%q", capture, a, b)
-		}
-	}
+	})
 }
 
-// bare are codes, enumerations and amounts of a report.
-func bare(r *report.Report) (all []string) {
-	for _, f := range r.Findings {
-		all = append(all, f.Code, f.Severity, f.Confidence, f.PartOf)
-		for _, e := range f.Evidence {
-			all = append(all, e.Source)
+func han(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+}
+
+// differences are those of two documents but that one says in Chinese what the other
+// says in English.
+func differences(en, zh any, at string) (all []string) {
+	switch e := en.(type) {
+	case map[string]any:
+		z, ok := zh.(map[string]any)
+		if !ok || !slices.Equal(slices.Sorted(maps.Keys(e)), slices.Sorted(maps.Keys(z))) {
+			return []string{at + ": other keys"}
 		}
-		for _, d := range f.Remedies {
-			all = append(all, d.Kind)
+		for key := range e {
+			all = append(all, differences(e[key], z[key], at+"."+key)...)
+		}
+	case []any:
+		z, ok := zh.([]any)
+		if !ok || len(e) != len(z) {
+			return []string{at + ": another length"}
+		}
+		for i := range e {
+			all = append(all, differences(e[i], z[i], fmt.Sprintf("%s[%d]", at, i))...)
+		}
+	case string:
+		if z, ok := zh.(string); !ok || z != e && (!han(z) || !strings.Contains(e, " ") && !strings.HasSuffix(at, ".cost")) {
+			all = append(all, fmt.Sprintf("%s: %q and %q", at, e, zh))
+		}
+	default:
+		if en != zh {
+			all = append(all, fmt.Sprintf("%s: %v and %v", at, en, zh))
 		}
 	}
-	for _, s := range r.Suspicions {
-		all = append(all, s.ID, s.Answer)
-	}
-	for _, s := range r.Says {
-		all = append(all, s.Tool)
-	}
-	for _, n := range r.NotSeen {
-		all = append(all, n.Key, n.Source, n.State)
-	}
-	return append(all, r.Verdict.Code, r.Verdict.Account, r.Verdict.Reclaim, r.Risks.Kill.Level, r.Risks.Throttle.Level)
+	return all
 }
 
 // On every recorded node the screens keep to their size in Chinese too, where a

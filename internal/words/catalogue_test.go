@@ -71,7 +71,7 @@ func sources(t *testing.T) (keys []key) {
 	for _, text := range []string{
 		snapshot.CensusGain, snapshot.CensusOff, snapshot.NoCommand, snapshot.Vanished,
 		fs.ErrPermission.Error(), syscall.EACCES.Error(), syscall.EPERM.Error(), syscall.ENOENT.Error(), "no such file",
-		"the recording does not hold it", "not in this capture", "not in this tree",
+		"cgroup v1 has no such file", "cgroup v2 has no such file", "the recording does not hold it", "not in this capture", "not in this tree",
 	} {
 		keys = append(keys, key{text, "readers: why not"})
 	}
@@ -121,11 +121,23 @@ func saying(n ast.Node, rendered bool) (text string, is, literal bool) {
 	if !ok {
 		return "", false, false
 	}
+	if f, ok := call.Fun.(*ast.Ident); ok && (f.Name == "notFound" || f.Name == "differ") {
+		lit, ok := call.Args[0].(*ast.BasicLit)
+		if !ok {
+			return "", true, false
+		}
+		text, err := strconv.Unquote(lit.Value)
+		return text, true, err == nil
+	}
 	f, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
 		return "", false, false
 	}
 	i, ok := said[f.Sel.Name]
+	if f.Sel.Name == "Errorf" {
+		x, isName := f.X.(*ast.Ident)
+		i, ok = 0, isName && x.Name == "words"
+	}
 	if f.Sel.Name == "line" && !rendered {
 		return "", false, false
 	}
@@ -133,6 +145,9 @@ func saying(n ast.Node, rendered bool) (text string, is, literal bool) {
 		return "", false, false
 	}
 	lit, ok := call.Args[i].(*ast.BasicLit)
+	if x, isName := call.Args[i].(*ast.Ident); isName && x.Name == "format" { // the caller's
+		return "", false, false
+	}
 	if !ok {
 		return "", f.Sel.Name != "line", false // lines of a table have layouts without words
 	}

@@ -10,7 +10,9 @@ package words
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -96,6 +98,45 @@ func (t Text) String() string { return Printer{}.Tell(t) }
 
 // Tell says what was to be said later.
 func (p Printer) Tell(t Text) string { return fmt.Sprintf(p.Of(t.Format), t.Args...) }
+
+// Errorf is fmt.Errorf for an error that can be said in a language; its format is a key.
+func Errorf(format string, args ...any) error { return &sayable{Text{format, args}} }
+
+type sayable struct{ Text }
+
+func (e *sayable) Error() string { return Printer{}.said(e) }
+
+// Unwrap are the errors that it was made of.
+func (e *sayable) Unwrap() (all []error) {
+	for _, a := range e.Args {
+		if err, ok := a.(error); ok {
+			all = append(all, err)
+		}
+	}
+	return all
+}
+
+func (p Printer) said(e *sayable) string {
+	args := slices.Clone(e.Args)
+	for i, a := range args {
+		switch a := a.(type) {
+		case error:
+			args[i] = p.SayError(a)
+		case Text:
+			args[i] = p.Tell(a)
+		}
+	}
+	return fmt.Sprintf(strings.ReplaceAll(p.Of(e.Format), "%w", "%s"), args...)
+}
+
+// SayError says an error, as far as it can be said: what others have added stays.
+func (p Printer) SayError(err error) string {
+	var e *sayable
+	if errors.As(err, &e) && e.Error() == err.Error() {
+		return p.said(e)
+	}
+	return p.Of(err.Error())
+}
 
 // Count says one thing or several of it; many has one verb, for n, and is the key.
 func (p Printer) Count(n int64, one, many string) string {

@@ -1,6 +1,10 @@
 package words
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
 
 func TestPreferred(t *testing.T) {
 	for _, c := range []struct {
@@ -54,5 +58,28 @@ func TestParse(t *testing.T) {
 	got, err := parse("# note\nmsgid \"\"\nmsgstr \"Language: zh\\n\"\n\nmsgid \"a\"\n\"b\"\nmsgstr \"c\\\"\"\n\"d\"\nmsgid \"new\"\nmsgstr \"\"\n")
 	if err != nil || len(got) != 1 || got["ab"] != `c"d` {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// An error says itself in English, what it is made of can be found in it, and a
+// printer says as much of it as the catalogue has.
+func TestErrors(t *testing.T) {
+	lost := Errorf("lost")
+	zh := Printer{Chinese, map[string]string{"lost": "丢失", "%w: %q of %d": "%w：%[3]d 中的 %[2]q"}}
+	err := Errorf("%w: %q of %d", lost, "x", 3)
+	if !errors.Is(err, lost) || errors.Is(lost, err) {
+		t.Error("what it was made of is not found in it")
+	}
+	for _, c := range [][2]string{
+		{err.Error(), `lost: "x" of 3`},
+		{zh.SayError(err), `丢失：3 中的 "x"`},
+		{zh.SayError(fmt.Errorf("more: %w", err)), `more: lost: "x" of 3`},
+		{zh.SayError(fmt.Errorf("%w", err)), `丢失：3 中的 "x"`},
+		{zh.SayError(errors.New("lost")), "丢失"},
+		{Printer{}.Tell(Later("%d of %s", 1, "x")), "1 of x"},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("%q, want %q", c[0], c[1])
+		}
 	}
 }

@@ -39,7 +39,7 @@ var names = []string{
 
 // quiet are calls whose texts no screen shows: errors, which are English, and those
 // that look into a text.
-var quiet = regexp.MustCompile(`^(errors\.New|fmt\.Errorf|panic|regexp\.MustCompile|strings\.\w+|slices\.\w+|size\.\w+)$`)
+var quiet = regexp.MustCompile(`^(errors\.New|fmt\.Errorf|words\.Errorf|panic|regexp\.MustCompile|strings\.\w+|slices\.\w+|size\.\w+)$`)
 
 // What reads like a sentence in the rooms that tell, passes a printer.
 func TestWrapped(t *testing.T) {

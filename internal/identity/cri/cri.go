@@ -270,7 +270,7 @@ func status(n *snapshot.Named, b []byte) error {
 		return nil
 	})
 	if ended > 0 && n.State == "exited" {
-		n.Last = &snapshot.Termination{Reason: reason, ExitCode: &code, At: time.Unix(0, int64(ended)).UTC()}
+		n.Last = &snapshot.Termination{ID: n.ID, Reason: reason, ExitCode: &code, At: time.Unix(0, int64(ended)).UTC()}
 	}
 	return err
 }

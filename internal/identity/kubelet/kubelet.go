@@ -43,9 +43,10 @@ type status struct {
 	State, LastState  struct {
 		Running    *struct{}
 		Terminated *struct {
-			Reason     string
-			ExitCode   int64
-			FinishedAt time.Time
+			ContainerID string
+			Reason      string
+			ExitCode    int64
+			FinishedAt  time.Time
 		}
 	}
 }
@@ -88,6 +89,9 @@ func (p *pod) named() []snapshot.Named {
 		}
 		if t := cmp.Or(s.State.Terminated, s.LastState.Terminated); t != nil {
 			n.Last = &snapshot.Termination{Reason: t.Reason, ExitCode: &t.ExitCode, At: t.FinishedAt.UTC()}
+			if _, id, _ := strings.Cut(t.ContainerID, "://"); identity.IsID(id) {
+				n.Last.ID = id
+			}
 		}
 		for _, c := range append(p.Spec.Containers, p.Spec.InitContainers...) {
 			if c.Name == s.Name {
