@@ -28,6 +28,9 @@ func (c *Column) Name() string {
 	if c.Arch != "amd64" {
 		name += " " + c.Arch
 	}
+	if c.Flavour != "" {
+		name += " " + c.Flavour
+	}
 	return name
 }
 

@@ -3,12 +3,14 @@ package vm
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 )
 
 // initramfs is a cpio archive of the newc format (linux
 // Documentation/driver-api/early-userspace/buffer-format.rst) with init and the
 // directories that it mounts on.
-func initramfs(init []byte) []byte {
+func initramfs(init []byte, modules []string) ([]byte, error) {
 	var b bytes.Buffer
 	ino := 0
 	entry := func(name string, mode, rdev int, data []byte) {
@@ -19,14 +21,21 @@ func initramfs(init []byte) []byte {
 		b.Write(data)
 		pad(&b)
 	}
-	for _, dir := range []string{"dev", "proc", "sys", "tmp", "disk", "var", "etc", "mnt"} {
+	for _, dir := range []string{"dev", "proc", "sys", "tmp", "disk", "var", "etc", "mnt", "modules"} {
 		entry(dir, 0o040755, 0, nil)
 	}
 	entry("dev/console", 0o020600, 5<<8|1, nil)
 	entry("etc/os-release", 0o100644, 0, []byte("PRETTY_NAME=\"memwhy test machine\"\n"))
 	entry("init", 0o100755, 0, init)
+	for _, file := range modules {
+		module, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		entry("modules/"+filepath.Base(file), 0o100644, 0, module)
+	}
 	entry("TRAILER!!!", 0, 0, nil)
-	return b.Bytes()
+	return b.Bytes(), nil
 }
 
 func pad(b *bytes.Buffer) {

@@ -12,28 +12,38 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Machine is one kernel in one mode.
 type Machine struct {
-	Suite  string // of Debian, whose newest cloud kernel runs
-	Arch   string // amd64, arm64
-	Cgroup string // v1, v2
+	Suite   string // of Debian, whose newest kernel runs
+	Arch    string // amd64, arm64
+	Cgroup  string // v1, v2
+	Flavour string // of the kernel where it is not the cloud's: 16k
 }
 
 // Machines is the matrix. Version 1 is not built into later cloud kernels.
 func Machines() []Machine {
 	return []Machine{
-		{"bullseye", "amd64", "v2"},
-		{"bookworm", "amd64", "v2"},
-		{"trixie", "amd64", "v2"},
-		{"sid", "amd64", "v2"},
-		{"bullseye", "amd64", "v1"},
-		{"bookworm", "amd64", "v1"},
-		{"trixie", "arm64", "v2"},
+		{Suite: "bullseye", Arch: "amd64", Cgroup: "v2"},
+		{Suite: "bookworm", Arch: "amd64", Cgroup: "v2"},
+		{Suite: "trixie", Arch: "amd64", Cgroup: "v2"},
+		{Suite: "sid", Arch: "amd64", Cgroup: "v2"},
+		{Suite: "bullseye", Arch: "amd64", Cgroup: "v1"},
+		{Suite: "bookworm", Arch: "amd64", Cgroup: "v1"},
+		{Suite: "trixie", Arch: "arm64", Cgroup: "v2"},
 	}
+}
+
+// page is the size of a page.
+func (m Machine) page() int {
+	if m.Flavour == "16k" {
+		return 16 << 10
+	}
+	return 4 << 10
 }
 
 // nodes is of memory: lists are counted by node, and one machine has two.
@@ -44,7 +54,27 @@ func (m Machine) nodes() int {
 	return 1
 }
 
-func (m Machine) String() string { return m.Suite + "-" + m.Arch + "-" + m.Cgroup }
+// CensusMachines are those that the census is tested on: arm64 has pages of 16 KiB
+// there, as the labs run it with 4.
+func CensusMachines() []Machine {
+	machines := Machines()
+	for i := range machines {
+		if machines[i].Arch == "arm64" {
+			machines[i].Flavour = "16k"
+		}
+	}
+	return machines
+}
+
+func (m Machine) String() string { return m.kernel() + "-" + m.Cgroup }
+
+// kernel is the directory that scripts/kernels left it in.
+func (m Machine) kernel() string {
+	if m.Flavour != "" {
+		return m.Suite + "-" + m.Arch + "-" + m.Flavour
+	}
+	return m.Suite + "-" + m.Arch
+}
 
 // Files are where things are on the host: kernels as scripts/kernels leaves
 // them, Bin/{memwhy,guest,e2e.test,census.test,actuate.test}-ARCH and, for a
@@ -63,11 +93,12 @@ func (f Files) programs() []string {
 // Release is the kernel's, as uname -r without what Debian appends for the
 // flavour: 6.12.117+deb13.
 func (f Files) Release(m Machine) (string, error) {
-	b, err := os.ReadFile(filepath.Join(f.Kernels, m.Suite+"-"+m.Arch, "release"))
+	b, err := os.ReadFile(filepath.Join(f.Kernels, m.kernel(), "release"))
 	if err != nil {
 		return "", err
 	}
-	return strings.TrimSuffix(strings.TrimSpace(string(b)), "-cloud-"+m.Arch), nil
+	release := strings.TrimSuffix(strings.TrimSpace(string(b)), "-"+m.Arch+"-"+m.Flavour)
+	return strings.TrimSuffix(release, "-cloud-"+m.Arch), nil
 }
 
 // Run is what a boot left.
@@ -88,12 +119,20 @@ func Boot(ctx context.Context, m Machine, f Files, dir string, args ...string) (
 	if err != nil {
 		return nil, err
 	}
+	modules, err := filepath.Glob(filepath.Join(f.Kernels, m.kernel(), "modules", "*.ko"))
+	if err != nil {
+		return nil, err
+	}
 	initrd := filepath.Join(dir, "initrd")
-	if err := os.WriteFile(initrd, initramfs(guest), 0o600); err != nil {
+	content, err := initramfs(guest, modules)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(initrd, content, 0o600); err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, emulator(m), append(hardware(m, f, dir),
-		"-kernel", filepath.Join(f.Kernels, m.Suite+"-"+m.Arch, "vmlinuz"), "-initrd", initrd,
+		"-kernel", filepath.Join(f.Kernels, m.kernel(), "vmlinuz"), "-initrd", initrd,
 		"-append", strings.Join(append([]string{consoleOf(m), "quiet panic=-1 swapaccount=1", "memwhy.cgroup=" + m.Cgroup}, args...), " "))...)
 	said, runErr := cmd.CombinedOutput()
 	run := &Run{Files: map[string][]byte{}, Wall: time.Since(start)}
@@ -129,11 +168,15 @@ func hardware(m Machine, f Files, dir string) []string {
 		"-serial", "file:" + filepath.Join(dir, "console"),
 	}
 	if m.Arch == "arm64" {
-		args = append(args, "-M", "virt", "-cpu", "cortex-a57", "-accel", "tcg,thread=multi")
+		cpu := "cortex-a57"
+		if m.Flavour == "16k" {
+			cpu = "max,pauth=off" // the other has no pages of that size
+		}
+		args = append(args, "-M", "virt", "-cpu", cpu, "-accel", "tcg,thread=multi")
 	} else {
 		args = append(args, "-M", "pc,graphics=off", "-cpu", "qemu64,-cx16", "-accel", "tcg,thread=multi")
 	}
-	if m.nodes() == 2 {
+	if m.nodes() == 2 && f.Root == "" {
 		args = append(args, "-object", "memory-backend-ram,id=near,size=1024M", "-object", "memory-backend-ram,id=far,size=1024M",
 			"-numa", "node,memdev=near,cpus=0", "-numa", "node,memdev=far,cpus=1")
 	}
@@ -177,7 +220,7 @@ func disks(m Machine, f Files, dir string) error {
 	}
 	for _, c := range [][]string{
 		{"mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-d", tree, filepath.Join(dir, "data")},
-		{"mkswap", "-q", filepath.Join(dir, "swap")},
+		{"mkswap", "-q", "-p", strconv.Itoa(m.page()), filepath.Join(dir, "swap")},
 	} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w: %s", c[0], err, out)

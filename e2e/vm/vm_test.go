@@ -35,7 +35,7 @@ const (
 // TestKernels boots every machine of the matrix, two at a time, and judges what
 // its labs left. KERNEL=6.12, or KERNEL=5.10-v1, picks machines.
 func TestKernels(t *testing.T) {
-	f, columns := matrix(t)
+	f, columns := matrix(t, Machines())
 	var mu sync.Mutex
 	captures := map[*Column][]byte{}
 	t.Run("machine", func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestKernels(t *testing.T) {
 // TestCensus boots every machine once more, for the page census alone: its tests
 // compare it with files of their own making.
 func TestCensus(t *testing.T) {
-	f, columns := matrix(t)
+	f, columns := matrix(t, CensusMachines())
 	for _, c := range columns {
 		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +88,7 @@ func TestCensus(t *testing.T) {
 // TestActs boots every machine once more, for what writes to the kernel: each knob that
 // it has, and processes that are killed while they do.
 func TestActs(t *testing.T) {
-	f, columns := matrix(t)
+	f, columns := matrix(t, Machines())
 	for _, c := range columns {
 		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
 			t.Parallel()
@@ -103,9 +103,9 @@ func TestActs(t *testing.T) {
 // TestContainerRuntimes boots the machine with systemd on version 2, where containerd
 // with CRI, docker and podman run as they do on a node, for the tests of e2e/runtimes.
 func TestContainerRuntimes(t *testing.T) {
-	f, columns := matrix(t)
+	f, columns := matrix(t, Machines())
 	f.Root = filepath.Join(filepath.Dir(f.Kernels), "roots", "trixie-amd64.img")
-	i := slices.IndexFunc(columns, func(c *Column) bool { return c.Machine == Machine{"trixie", "amd64", "v2"} })
+	i := slices.IndexFunc(columns, func(c *Column) bool { return c.Machine == Machine{Suite: "trixie", Arch: "amd64", Cgroup: "v2"} })
 	if i < 0 {
 		t.Skipf("its kernel is not KERNEL=%s", os.Getenv("KERNEL"))
 	}
@@ -120,15 +120,15 @@ func TestContainerRuntimes(t *testing.T) {
 	}
 }
 
-// matrix is the machines that KERNEL picks.
-func matrix(t *testing.T) (f Files, columns []*Column) {
+// matrix is those machines that KERNEL picks.
+func matrix(t *testing.T, machines []Machine) (f Files, columns []*Column) {
 	t.Helper()
 	root := os.Getenv("MEMWHY_VM")
 	if root == "" {
 		t.Fatal("MEMWHY_VM must name the folder with kernels and bin: run make test-vm")
 	}
 	f = Files{Kernels: root + "/kernels", Bin: root + "/bin"}
-	for _, m := range Machines() {
+	for _, m := range machines {
 		release, err := f.Release(m)
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func matrix(t *testing.T) (f Files, columns []*Column) {
 func chosen(c *Column) bool {
 	series, mode, _ := strings.Cut(os.Getenv("KERNEL"), "-")
 	return (series == "" || c.Release == series || strings.HasPrefix(c.Release, series+".")) &&
-		(mode == "" || mode == c.Cgroup || mode == c.Arch)
+		(mode == "" || mode == c.Cgroup || mode == c.Arch || mode == c.Flavour)
 }
 
 // boot runs the live tests and all labs.

@@ -1,6 +1,10 @@
 package snapshot
 
-import "time"
+import (
+	"math/bits"
+	"strings"
+	"time"
+)
 
 // Unknown stands for an amount of a census that this kernel or this run could not
 // tell.
@@ -192,6 +196,46 @@ func (c *Census) Recall(earlier *Census) {
 		in.Path, in.Partial = was.Path, was.Partial
 		c.Recalled++
 	}
+}
+
+// Names is what Recall needs of c, for the largest files: at most limit of them. It
+// shares no memory with c.
+func (c *Census) Names(limit int) *Census {
+	size := func(f *CensusFile) int {
+		if f.Inode < 0 {
+			return 0
+		}
+		if in := &c.Inodes[f.Inode]; in.Path == "" || in.Pseudo || in.Deleted || in.Number == 0 {
+			return 0
+		}
+		return bits.Len64(uint64(max(f.Bytes, 0)))
+	}
+	var count [65]int
+	for i := range c.Files {
+		count[size(&c.Files[i])]++
+	}
+	least, n := 64, 0 // those of that size and more are no more than limit
+	for least > 0 && n+count[least] <= limit {
+		n += count[least]
+		least--
+	}
+	spare := limit - n // for some of that size
+	names := &Census{}
+	for i := range c.Files {
+		f := &c.Files[i]
+		switch k := size(f); {
+		case k == 0 || k < least:
+			continue
+		case k == least:
+			if spare--; spare < 0 {
+				continue
+			}
+		}
+		in := c.Inodes[f.Inode]
+		in.Path, in.Type = strings.Clone(in.Path), ""
+		names.Inodes = append(names.Inodes, in)
+	}
+	return names
 }
 
 // CensusFile is what one group is charged of one inode.

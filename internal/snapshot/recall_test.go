@@ -31,3 +31,39 @@ func TestRecall(t *testing.T) {
 		t.Errorf("%q, %d", got, c.Recalled)
 	}
 }
+
+func TestNamesAreThoseOfTheLargest(t *testing.T) {
+	c := &Census{}
+	add := func(path string, bytes int64) {
+		c.Files = append(c.Files, CensusFile{Inode: len(c.Inodes), PageState: &PageState{Bytes: bytes}})
+		c.Inodes = append(c.Inodes, CensusInode{Type: "ext4", Number: uint64(len(c.Inodes) + 1), Path: path})
+	}
+	add("/small", 4096)
+	add("/large", 1<<30)
+	add("", 1<<31)
+	add("/middle", 1<<20)
+	add("/middle2", 1<<20+1)
+	add("/gone", 1<<30)
+	c.Inodes[5].Deleted = true
+	c.Files = append(c.Files, CensusFile{Inode: -1, PageState: &PageState{Bytes: 1 << 40}})
+	for limit, want := range [][]string{{}, {"/large"}, {"/large", "/middle"}, {"/large", "/middle", "/middle2"}, {"/small", "/large", "/middle", "/middle2"}} {
+		got := []string{}
+		for _, in := range c.Names(limit).Inodes {
+			got = append(got, in.Path)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%d: %q", limit, got)
+		}
+	}
+	if n := len(c.Names(1000).Inodes); n != 4 {
+		t.Errorf("%d of 4", n)
+	}
+	if n := len((&Census{}).Names(10).Inodes); n != 0 {
+		t.Errorf("%d of none", n)
+	}
+	later := &Census{Inodes: []CensusInode{{Number: 2}}}
+	later.Recall(c.Names(2))
+	if later.Inodes[0].Path != "/large" {
+		t.Errorf("%+v", later.Inodes)
+	}
+}

@@ -65,8 +65,11 @@ type Counter struct {
 
 	own   bool             // it is one node's
 	again bool             // another census of this node is to follow the next
-	last  *snapshot.Census // of this node, for what files were called
+	last  *snapshot.Census // for what files were called
 }
+
+// namesKept is of files, whose names are kept for hours: a megabyte or two.
+const namesKept = 1 << 13
 
 // Close frees what is kept.
 func (k *Counter) Close() error {
@@ -115,8 +118,10 @@ func (k *Counter) names(c *snapshot.Census) {
 	if k.last != nil {
 		c.Recall(k.last)
 	}
-	k.last = nil
-	if k.own && k.again {
+	switch k.last = nil; {
+	case !k.own:
+		k.last = c.Names(namesKept)
+	case k.again: // which has the census of before at hand anyway
 		k.last = c
 	}
 }

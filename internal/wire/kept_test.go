@@ -24,6 +24,14 @@ func TestNamesAreKept(t *testing.T) {
 	if k.last != nil {
 		t.Error("names are kept for nobody")
 	}
+	k = &Counter{} // for many nodes
+	first, second = look("/data"), look("")
+	first.Files = []snapshot.CensusFile{{PageState: &snapshot.PageState{Bytes: 4096}}}
+	k.names(first)
+	k.names(second)
+	if second.Recalled != 1 {
+		t.Errorf("%+v", second)
+	}
 }
 
 // The program is loaded once for all censuses, and is gone after the last.

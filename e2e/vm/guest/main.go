@@ -28,6 +28,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 const (
@@ -48,7 +49,7 @@ func main() {
 func run() error {
 	first := os.Getpid() == 1
 	if first {
-		if err := mountAll(); err != nil {
+		if err := errors.Join(mountAll(), loadModules()); err != nil {
 			return err
 		}
 	}
@@ -103,6 +104,25 @@ func mountAll() error {
 		}
 	}
 	return nil
+}
+
+// loadModules loads what this kernel does not have built in, in the order of the names.
+func loadModules() error {
+	files, err := filepath.Glob("/modules/*.ko")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		none := []byte{0} // parameters
+		if _, _, e := syscall.Syscall(syscall.SYS_INIT_MODULE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&none[0]))); e != 0 {
+			return fmt.Errorf("%s: %w", file, e)
+		}
+	}
+	return os.RemoveAll("/modules")
 }
 
 func kernelArgs() map[string]string {

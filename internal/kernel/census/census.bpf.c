@@ -648,7 +648,7 @@ GLOBAL int count_alike(void) {
   u64 n = alike.n, flags = alike.flags;
   struct row *w = piece(&rows, alike.row);
   alike.n = 0;
-  if (!n || !alike.row || !w) return 0;
+  if (!n || !w) return 0;
   w->n[PAGES] += n;
   lru(w, flags, n, alike.seq);
   if (bit(flags, bit_dirty)) w->n[DIRTY] += n;
@@ -660,15 +660,23 @@ GLOBAL int count_alike(void) {
   return 0;
 }
 
-// pass begins a run of pages that are another walker's.
-GLOBAL int pass(u64 pfn) {
+// is_others says that a page by itself is user memory or file cache, and another
+// walker's. Nothing else is on a list of the LRU.
+INLINE int is_others(u64 pfn) {
+  u64 flags = word(pfn, pg_flags), mapping = word(pfn, pg_mapping);
+  if (!bit(flags, bit_lru) || bit(flags, bit_head) || word(pfn, pg_head) & 1 || mapping >> 56 != 0xff) return 0;
+  return mapping & 1 ? !mine : !is_mine(mix(mapping) >> 32);
+}
+
+// pass goes past a page that is another walker's, and those after it.
+GLOBAL int pass(void) {
+  u64 pfn = st.pfn, end = st.end;
   count_alike();
-  alike.flags = word(pfn, pg_flags);
-  alike.mapping = word(pfn, pg_mapping);
-  alike.charge = word(pfn, pg_charge);
-  alike.type = half(pfn, pg_type);
-  alike.n = 1;
-  alike.row = 0;
+  for (u32 i = 0; i < 63; i++) {
+    if (!(pfn & 63) || pfn >= end || !is_others(pfn)) break;
+    pfn++;
+  }
+  st.pfn = pfn;
   return 0;
 }
 
@@ -731,7 +739,7 @@ INLINE int used(u64 pfn, u64 n) {
     else if (!who) { st.sum[UNOWNED] += n; return 0; }
     else kind = OTHER;
   }
-  if (walkers > 1 && !(key > OTHER ? is_mine(mix(mapping) >> 32) : mine)) return key && n == 1 ? pass(pfn) : 0;
+  if (walkers > 1 && !(key > OTHER ? is_mine(mix(mapping) >> 32) : mine)) return key && n == 1 ? pass() : 0;
   if (who) {
     payer = payer_of(who, nid_shift ? flags >> (nid_shift & 63) : 0, !charge_is_memcg && (folio_has_objcg || charge & 2));
     group = payers[payer & (PAYERS - 1)].group;

@@ -277,6 +277,8 @@ func TestUnknownIsNotZero(t *testing.T) {
 // What is read from a wrong place and not needed to count pages is doubted, and
 // unknown.
 func TestWrongOffsetsAreDoubted(t *testing.T) {
+	engine(t)
+	filled(t, filepath.Join(t.TempDir(), "lists"), 4096*os.Getpagesize()) // more than what is forgiven
 	for constant, check := range map[string]func(*snapshot.Census) bool{
 		"pn_lists": func(c *snapshot.Census) bool {
 			return slices.ContainsFunc(c.Groups, func(g snapshot.CensusGroup) bool { return g.File.Active == snapshot.Unknown })

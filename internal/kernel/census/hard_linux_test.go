@@ -110,7 +110,7 @@ func TestPathOfFourKiB(t *testing.T) {
 		t.Fatal(err)
 	}
 	in, sum, _ := findFile(scan(t, e), statOf(t, f), 0)
-	if sum.Bytes != 8192 || in.Partial || !strings.HasSuffix(in.Path, strings.Repeat("/d", levels)+"/deep") {
+	if sum.Bytes != max(8192, int64(os.Getpagesize())) || in.Partial || !strings.HasSuffix(in.Path, strings.Repeat("/d", levels)+"/deep") {
 		t.Errorf("%d bytes, partial %v, path of %d bytes", sum.Bytes, in.Partial, len(in.Path))
 	}
 }
@@ -207,8 +207,12 @@ func mounted(t *testing.T, options string) string {
 
 func TestHugeFile(t *testing.T) {
 	e := engine(t)
-	const size = 8 << 20
-	f := filled(t, filepath.Join(mounted(t, "huge=always"), "huge"), size)
+	size := int64(8 << 20)
+	b, _ := os.ReadFile("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
+	if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
+		size = max(size, 2*n) // 32 MiB with pages of 16 KiB
+	}
+	f := filled(t, filepath.Join(mounted(t, "huge=always"), "huge"), int(size))
 	in, sum, _ := findFile(scan(t, e), statOf(t, f), magicTmpfs)
 	if sum.Bytes != size || sum.Dirty != 0 || in.Path != "/huge" {
 		t.Errorf("%+v, %+v", in, sum)
