@@ -140,9 +140,12 @@ func (r *reader) lost(t *testing.T) (missing, read int64) {
 	return max(0, missing-by), max(0, r.counter(t, "read_bytes")-r.read-by)
 }
 
+// unhurt allows for a little that others take meanwhile: where DAMON runs it evicts
+// single pages of anybody.
 func (r *reader) unhurt(t *testing.T, who string) {
 	t.Helper()
-	if missing, read := r.lost(t); missing > 0 || read > 0 {
+	const others = 512 << 10
+	if missing, read := r.lost(t); missing > others || read > others {
 		t.Errorf("%s lost %d bytes, and read %d from disk again", who, missing, read)
 	}
 }
