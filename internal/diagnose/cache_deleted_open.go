@@ -90,7 +90,7 @@ func (f *facts) deletedByDescriptors() []report.Finding {
 			dev, _ := st.Get(snapshot.FileDevice)
 			ino, _ := st.Get(snapshot.FileInode)
 			id := [2]int64{dev, ino}
-			if !ok || !ok1 || !ok2 || !ok3 || links != 0 || fs == tmpfs || fs == ramfs || fs == hugetlbfs || !size.Plausible(allocated) || seen[id] {
+			if !ok || !ok1 || !ok2 || !ok3 || links != 0 || fs == snapshot.MagicTmpfs || fs == ramfs || fs == hugetlbfs || !size.Plausible(allocated) || seen[id] {
 				continue
 			}
 			seen[id] = true

@@ -49,7 +49,7 @@ func filling(f *facts) []report.Finding {
 	shown := 0
 	for i := range f.trend.Files {
 		m := &f.trend.Files[i]
-		if m.Inode.Magic == tmpfs {
+		if m.Inode.Magic == snapshot.MagicTmpfs {
 			continue
 		}
 		if m.Grew() <= 0 || shown == 3 {
@@ -83,7 +83,7 @@ func filling(f *facts) []report.Finding {
 // grew are the files that grew while they were watched, in memory or of a disk.
 func (f *facts) grew(memory bool) (list []share) {
 	for i := range f.trend.Files {
-		if m := &f.trend.Files[i]; m.Grew() > 0 && (m.Inode.Magic == tmpfs) == memory {
+		if m := &f.trend.Files[i]; m.Grew() > 0 && (m.Inode.Magic == snapshot.MagicTmpfs) == memory {
 			list = append(list, share{bytes: m.Grew(), inode: m.Inode, cgroup: m.Cgroup})
 		}
 	}

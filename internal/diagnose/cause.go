@@ -102,9 +102,6 @@ func (f *facts) largest(list []share, what string) report.Evidence {
 	return report.Evidence{Statement: f.Say("the largest: %s", what), Source: snapshot.CensusSource, Value: strings.Join(values, ", ")}
 }
 
-// tmpfs is the magic number of its file systems, memfd and shared memory among them.
-const tmpfs = 0x01021994
-
 // cached is the target's page cache, each byte in one part.
 type cached struct {
 	deleted, dirty, mapped, rest int64
@@ -179,7 +176,7 @@ func (f *facts) countFiles() (d cached, ok bool) {
 	}
 	for i := range sums {
 		st, in, by := &sums[i], &c.Inodes[sums[i].inode], c.Groups[sums[i].group].Path
-		if in.Magic == tmpfs {
+		if in.Magic == snapshot.MagicTmpfs {
 			continue
 		}
 		dirty := min(st.Bytes, max(0, st.Dirty)+max(0, st.Writeback))

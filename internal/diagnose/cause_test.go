@@ -83,7 +83,7 @@ type fixture struct {
 func causes() map[string]fixture {
 	log := []snapshot.CensusInode{{Type: "ext4", Number: 5, Path: "/var/log/app.log"}}
 	gone := []snapshot.CensusInode{{Type: "ext4", Number: 5, Path: "/var/log/app.log", Deleted: true}}
-	memfd := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "memfd:x", Pseudo: true}}
+	memfd := []snapshot.CensusInode{{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 5, Path: "memfd:x", Pseudo: true}}
 	openLog := snapshot.OpenFile{FD: 3, Path: "/var/log/app.log (deleted)", Stat: stat(snapshot.FileInode, 5)}
 	swap := charged(200, "file", 90, "anon", 10)
 	swap.Path[0].SwapUsage = read(int64(50 * mib))

@@ -66,7 +66,7 @@ func TestNativeMemoryIsNotTheHeap(t *testing.T) {
 
 // Shared memory is told with those who have it, and with the setting that sizes it.
 func TestSharedMemoryOfADatabase(t *testing.T) {
-	zero := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "tmpfs", Magic: tmpfs, Number: 6, Path: "/small"}}
+	zero := []snapshot.CensusInode{{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 6, Path: "/small"}}
 	s := censused(charged(200, "file", 90, "shmem", 80, "anon", 10), zero, []snapshot.PageState{pages(79, 0, 0), pages(1, 0, 0)})
 	s = running(running(s, stat("RssShmem", 60*mib)), stat("RssShmem", 0))
 	shared := snapshot.Mapping{Name: "/dev/zero (deleted)", Start: 1 << 40, End: 1<<40 + 80*mib, Perms: [4]byte([]byte("rw-s"))}
@@ -79,7 +79,7 @@ func TestSharedMemoryOfADatabase(t *testing.T) {
 
 // A database that has the same data in its shared memory and in the page cache.
 func TestDoubleBuffering(t *testing.T) {
-	files := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "ext4", Number: 6, Path: "/pg/base/16384"}, {Type: "ext4", Number: 7, Path: "/backup"}}
+	files := []snapshot.CensusInode{{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 5, Path: "dev/zero", Pseudo: true}, {Type: "ext4", Number: 6, Path: "/pg/base/16384"}, {Type: "ext4", Number: 7, Path: "/backup"}}
 	s := censused(charged(200, "file", 95, "shmem", 40, "anon", 5), files, []snapshot.PageState{pages(40, 0, 0), pages(30, 0, 0), pages(25, 0, 0)})
 	s = running(s, stat("RssShmem", 38*mib))
 	open := func(inode int64, name string) {

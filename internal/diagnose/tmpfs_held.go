@@ -170,7 +170,7 @@ func (f *facts) memoryFileList() []share {
 	}
 	sums, by := map[int]int64{}, map[int]string{}
 	for i := range c.Files {
-		if row := &c.Files[i]; within[row.Group] && row.Inode >= 0 && c.Inodes[row.Inode].Magic == tmpfs {
+		if row := &c.Files[i]; within[row.Group] && row.Inode >= 0 && c.Inodes[row.Inode].Magic == snapshot.MagicTmpfs {
 			sums[row.Inode] += row.Bytes
 			by[row.Inode] = c.Groups[row.Group].Path
 		}

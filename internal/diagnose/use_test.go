@@ -124,7 +124,7 @@ func TestFilesAreNamedAsTheContainerSeesThem(t *testing.T) {
 	on := func(device uint32, path string, number uint64) snapshot.CensusInode {
 		in := snapshot.CensusInode{Type: "ext4", Device: device, Path: path, Number: number}
 		if device == shm {
-			in.Type, in.Magic = "tmpfs", tmpfs
+			in.Type, in.Magic = "tmpfs", snapshot.MagicTmpfs
 		}
 		return in
 	}
@@ -156,7 +156,7 @@ func TestFilesAreNamedAsTheContainerSeesThem(t *testing.T) {
 // Files in memory that a removed cgroup wrote are told as files, not as a fault of
 // the kernel.
 func TestFilesLeftInMemory(t *testing.T) {
-	upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "/upload"}}
+	upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 5, Path: "/upload"}}
 	s := censused(charged(200, "file", 90, "shmem", 80, "anon", 10), upload, []snapshot.PageState{pages(80, 0, 0)})
 	c := s.Census.Value
 	c.Groups = append(c.Groups, snapshot.CensusGroup{Path: "/kubepods/pod1/app/before", Parent: 1, Dying: true, Shmem: 80 * mib, File: pages(80, 0, 0)})
@@ -183,7 +183,7 @@ func TestWhatGrewIsNamed(t *testing.T) {
 				}
 			}
 		}
-		upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: tmpfs, Number: 5, Path: "/upload"}}
+		upload := []snapshot.CensusInode{{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Number: 5, Path: "/upload"}}
 		censused(s, upload, []snapshot.PageState{pages(80, 0, 0)}, slabOf(1, "dentry", 20), slabOf(1, "kmalloc-rcl-256", 20))
 		s.Watch.First.Census = censused(charged(200), upload, []snapshot.PageState{pages(56, 0, 0)}, slabOf(1, "dentry", 8), slabOf(1, "kmalloc-rcl-256", 8)).Census
 		return s

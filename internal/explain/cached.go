@@ -119,7 +119,7 @@ func pageStates(m *snapshot.PageState) map[string]int64 {
 
 // account is the one that the pages of a file are in.
 func (f *cached) account() string {
-	if f.in != nil && f.in.Magic == tmpfs {
+	if f.in != nil && f.in.Magic == snapshot.MagicTmpfs {
 		return ledger.Shmem
 	}
 	return ledger.File
@@ -256,7 +256,7 @@ func openFiles(s *snapshot.Snapshot) map[uint64][]openFile {
 			dev, ok2 := st.Get(snapshot.FileDevice)
 			if ok1 && ok2 {
 				files[uint64(number)] = append(files[uint64(number)], openFile{
-					kernelDevice(uint64(dev)), path.Base(strings.TrimSuffix(f.Path, " (deleted)")), report.User{PID: p.PID, How: fmt.Sprintf("fd %d", f.FD)},
+					snapshot.KernelDevice(uint64(dev)), path.Base(strings.TrimSuffix(f.Path, " (deleted)")), report.User{PID: p.PID, How: fmt.Sprintf("fd %d", f.FD)},
 				})
 			}
 		}
@@ -268,13 +268,6 @@ type openFile struct {
 	device uint32
 	name   string
 	user   report.User
-}
-
-// kernelDevice is st_dev as the kernel keeps it (linux include/linux/kdev_t.h,
-// new_decode_dev).
-func kernelDevice(dev uint64) uint32 {
-	major, minor := uint32(dev>>8)&0xfff, uint32(dev)&0xff|uint32(dev>>12)&0xfff00
-	return major<<20 | minor
 }
 
 // usersOf finds who has the file open: by device, or, of an overlay and of btrfs,

@@ -44,7 +44,7 @@ func counted() *snapshot.Snapshot {
 		Inodes: []snapshot.CensusInode{
 			{Type: "ext4", Device: disk, Number: 1, Links: 1, Path: "/srv/shared"},
 			{Type: "ext4", Device: disk, Number: 2, Links: 1, Path: "/srv/log/\xff\n"},
-			{Type: "tmpfs", Magic: tmpfs, Device: 5, Number: 3, Path: "memfd:x", Pseudo: true},
+			{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Device: 5, Number: 3, Path: "memfd:x", Pseudo: true},
 			{Type: "ext4", Device: disk, Number: 4, Path: "/srv/log/old", Deleted: true},
 			{Type: "bdev", Device: 3, Number: disk},
 		},
@@ -260,7 +260,7 @@ func TestUsersOfAFile(t *testing.T) {
 			t.Errorf("%+v\n%s", c.in, d)
 		}
 	}
-	if got := kernelDevice(0x12345678<<8&0xfff00000 | 254<<8 | 7); got>>20 != 254 || got&0xff != 7 {
+	if got := snapshot.KernelDevice(0x12345678<<8&0xfff00000 | 254<<8 | 7); got>>20 != 254 || got&0xff != 7 {
 		t.Errorf("%#x", got)
 	}
 }

@@ -10,10 +10,9 @@ import (
 	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// File systems whose files are memory: linux include/uapi/linux/magic.h, and
+// Other file systems whose files are memory: linux include/uapi/linux/magic.h, and
 // hugetlbfs, whose pages are a matter of their own.
 const (
-	tmpfs     = 0x01021994
 	ramfs     = 0x858458f6
 	hugetlbfs = 0x958458f6
 )
@@ -83,7 +82,7 @@ func fileHolder(f snapshot.OpenFile, st *snapshot.Stat) (h report.Holder, id [2]
 	}
 	h.Path, h.PathBytes = name(path)
 	h.Name, _ = name(path[strings.LastIndexByte(path, '/')+1:])
-	if fs != tmpfs && fs != ramfs {
+	if fs != snapshot.MagicTmpfs && fs != ramfs {
 		h.Account, h.AtMost = ledger.File, true
 	}
 	return h, id, true

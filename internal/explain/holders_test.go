@@ -37,9 +37,9 @@ const ext4 = 0xef53
 
 func TestDeletedFiles(t *testing.T) {
 	s := &snapshot.Snapshot{Processes: []snapshot.Process{
-		holding(7, 0, open(3, "/tmp/a (deleted)", 1, 0, 4<<20, tmpfs), open(4, "/log (deleted)", 2, 0, 500, ext4), open(5, "/big (deleted)", 3, 0, 9<<30, ext4)),
-		holding(8, 0, open(9, "/tmp/a (deleted)", 1, 0, 4<<20, tmpfs), open(10, "/named (deleted)", 4, 1, 4<<20, tmpfs),
-			open(11, "/empty (deleted)", 5, 0, 0, tmpfs), open(12, "/anon_hugepage (deleted)", 6, 0, 2<<20, hugetlbfs)),
+		holding(7, 0, open(3, "/tmp/a (deleted)", 1, 0, 4<<20, snapshot.MagicTmpfs), open(4, "/log (deleted)", 2, 0, 500, ext4), open(5, "/big (deleted)", 3, 0, 9<<30, ext4)),
+		holding(8, 0, open(9, "/tmp/a (deleted)", 1, 0, 4<<20, snapshot.MagicTmpfs), open(10, "/named (deleted)", 4, 1, 4<<20, snapshot.MagicTmpfs),
+			open(11, "/empty (deleted)", 5, 0, 0, snapshot.MagicTmpfs), open(12, "/anon_hugepage (deleted)", 6, 0, 2<<20, hugetlbfs)),
 	}}
 	w := ledgerOf(0, 0, acc(ledger.File, 1<<20), acc(ledger.Shmem, 4<<20))
 	files, shmem := fileHolders(s, w.Ledger)

@@ -59,7 +59,7 @@ func Situation(w words.Printer, s *snapshot.Snapshot, o Observed) (*remedy.Situa
 		alone := !t.Hierarchical()
 		v := &visit{s: s, si: si, o: &o, inside: func(cgroup string) bool { return below(cgroup, t.Path) }}
 		if o.Before != nil {
-			v.before = earlier(o.Before, ledger.Within(o.Before, t.Path, alone))
+			v.before = o.Before.ByFile(ledger.Within(o.Before, t.Path, alone))
 		}
 		v.files(ledger.Within(c, t.Path, alone), nil)
 	}
@@ -93,29 +93,12 @@ func swaps(s *snapshot.Snapshot) bool {
 	return !ok || limit != 0
 }
 
-// earlier is what groups were charged of each file at the earlier look; nil: all groups.
-func earlier(c *snapshot.Census, within []bool) map[snapshot.FileID]*snapshot.PageState {
-	at := map[snapshot.FileID]*snapshot.PageState{}
-	for i := range c.Files {
-		f := &c.Files[i]
-		if f.Inode < 0 || within != nil && !within[f.Group] {
-			continue
-		}
-		id := c.Inodes[f.Inode].ID()
-		if at[id] == nil {
-			at[id] = &snapshot.PageState{}
-		}
-		at[id].Add(*f.PageState)
-	}
-	return at
-}
-
 // visit lists the files that some groups are charged for, and who shares them.
 type visit struct {
 	s      *snapshot.Snapshot
 	si     *remedy.Situation
 	o      *Observed
-	before map[snapshot.FileID]*snapshot.PageState
+	before map[snapshot.FileID]snapshot.PageState
 	inside func(cgroup string) bool // whose use of a file is their own
 	dead   bool                     // they are removed: whoever has a layer or a volume is another one
 }
@@ -139,7 +122,10 @@ func (v *visit) files(within []bool, also func(*remedy.Candidate, *cached)) {
 			continue
 		}
 		p := n.place(f)
-		cand := remedy.Candidate{ID: f.in.ID(), Kind: string(p.Kind), State: f.sum, Before: v.before[f.in.ID()], Sharers: v.sharers(f, p)}
+		cand := remedy.Candidate{ID: f.in.ID(), Kind: string(p.Kind), State: f.sum, Sharers: v.sharers(f, p)}
+		if before, ok := v.before[cand.ID]; ok {
+			cand.Before = &before
+		}
 		cand.Path, _ = shown(f, p)
 		for _, ch := range f.charges {
 			if !n.within[ch.group] {

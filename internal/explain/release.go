@@ -72,7 +72,7 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	}
 	v := &visit{s: s, si: si, o: &o, inside: func(string) bool { return false }, dead: true}
 	if o.Before != nil {
-		v.before = earlier(o.Before, nil)
+		v.before = o.Before.ByFile(nil)
 	}
 	above := &ancestors{Printer: w, c: s.Census.Value, want: map[int]int64{}, shared: map[int]int64{}, graves: map[int][]remedy.Grave{}}
 	v.files(dead, func(cand *remedy.Candidate, f *cached) {

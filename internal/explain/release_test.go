@@ -36,7 +36,7 @@ func graves() *snapshot.Snapshot {
 			{Type: "ext4", Device: disk, Number: 3, Links: 1, Path: "/both"},
 			{Type: "ext4", Device: disk, Number: 4, Links: 1},
 			{Type: "ext4", Device: disk, Number: 5, Links: 1, Path: "/beside"},
-			{Type: "tmpfs", Magic: tmpfs, Device: 5, Number: 6, Path: "memfd:x", Pseudo: true},
+			{Type: "tmpfs", Magic: snapshot.MagicTmpfs, Device: 5, Number: 6, Path: "memfd:x", Pseudo: true},
 		},
 		Files: []snapshot.CensusFile{
 			{Group: 4, Inode: 0, PageState: alike(1000, 0)},

@@ -397,18 +397,16 @@ func (r *reach) add(v *reachView, f *kernel.CachedFile, m *snapshot.Mount, text 
 	r.inodes[id] = len(r.c.Inodes) - 1
 	state := unknownState()
 	state.Bytes, state.Dirty, state.Writeback = f.Bytes, f.Dirty, f.Writeback
-	if in.Magic == magicTmpfs { // has nowhere to be written to
+	if in.Magic == snapshot.MagicTmpfs { // has nowhere to be written to
 		state.Dirty, state.Writeback = 0, 0
 	}
 	r.c.Files = append(r.c.Files, snapshot.CensusFile{Group: v.group, Inode: r.inodes[id], PageState: &state})
 }
 
-const magicTmpfs = 0x01021994
-
 // typeNames are the file systems of linux include/uapi/linux/magic.h that a magic
 // number tells.
 var typeNames = map[uint64]string{
-	magicTmpfs: "tmpfs", 0x794c7630: "overlay", 0x58465342: "xfs", 0x9123683e: "btrfs", 0xf2f52010: "f2fs", 0x858458f6: "ramfs", 0x73717368: "squashfs",
+	snapshot.MagicTmpfs: "tmpfs", 0x794c7630: "overlay", 0x58465342: "xfs", 0x9123683e: "btrfs", 0xf2f52010: "f2fs", 0x858458f6: "ramfs", 0x73717368: "squashfs",
 }
 
 // named gives an inode its device and path within its file system.
@@ -424,7 +422,7 @@ func named(in *snapshot.CensusInode, m *snapshot.Mount, text string) {
 		}
 	}
 	in.Type = cmp.Or(in.Type, typeNames[in.Magic])
-	if in.Magic == magicTmpfs {
+	if in.Magic == snapshot.MagicTmpfs {
 		if label, ok := pseudo(text); ok && m == nil {
 			in.Path, in.Pseudo = label, true
 			return

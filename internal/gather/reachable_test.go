@@ -27,9 +27,9 @@ func TestNamesOfReachedFiles(t *testing.T) {
 		{snapshot.CensusInode{}, vol, "/data/x (deleted)", snapshot.CensusInode{Device: 7, Type: "ext4", Path: "/pods/a/vol/x", Deleted: true}},
 		{snapshot.CensusInode{Links: 1}, vol, "/data/x (deleted)", snapshot.CensusInode{Links: 1, Device: 7, Type: "ext4", Path: "/pods/a/vol/x (deleted)"}},
 		{snapshot.CensusInode{Links: 1}, vol, "/database/x", snapshot.CensusInode{Links: 1, Device: 7, Type: "ext4", Path: "/database/x", Partial: true}},
-		{snapshot.CensusInode{Magic: magicTmpfs, Device: 1}, nil, "/memfd:a b (deleted)", snapshot.CensusInode{Magic: magicTmpfs, Device: 1, Type: "tmpfs", Path: "memfd:a b", Pseudo: true}},
-		{snapshot.CensusInode{Magic: magicTmpfs, Device: 1}, nil, "/SYSV0000002a (deleted)", snapshot.CensusInode{Magic: magicTmpfs, Device: 1, Type: "tmpfs", Path: "SYSV0000002a", Pseudo: true}},
-		{snapshot.CensusInode{Magic: magicTmpfs, Device: 1}, nil, "/dev/zero (deleted)", snapshot.CensusInode{Magic: magicTmpfs, Device: 1, Type: "tmpfs", Path: "dev/zero", Pseudo: true}},
+		{snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1}, nil, "/memfd:a b (deleted)", snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1, Type: "tmpfs", Path: "memfd:a b", Pseudo: true}},
+		{snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1}, nil, "/SYSV0000002a (deleted)", snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1, Type: "tmpfs", Path: "SYSV0000002a", Pseudo: true}},
+		{snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1}, nil, "/dev/zero (deleted)", snapshot.CensusInode{Magic: snapshot.MagicTmpfs, Device: 1, Type: "tmpfs", Path: "dev/zero", Pseudo: true}},
 		{snapshot.CensusInode{Magic: 0xef53, Device: 1}, nil, "/memfd:x", snapshot.CensusInode{Magic: 0xef53, Device: 1, Path: "/memfd:x", Partial: true, Deleted: true}},
 	} {
 		named(&c.in, c.mount, c.text)

@@ -2,9 +2,6 @@ package ledger
 
 import "github.com/memwhy/memwhy/internal/snapshot"
 
-// tmpfs is the magic number of file systems whose files are shared memory.
-const tmpfs = 0x01021994
-
 // Bounds are the least and the most that something may be, in bytes.
 type Bounds struct{ Least, Most int64 }
 
@@ -34,7 +31,7 @@ func Cold(c *snapshot.Census) map[string]Bounds {
 		switch {
 		case f.Inode < 0: // it may be either
 			cold[f.Group].add(coldOf(f.PageState, f.Bytes))
-		case c.Inodes[f.Inode].Magic == tmpfs:
+		case c.Inodes[f.Inode].Magic == snapshot.MagicTmpfs:
 			shmem[f.Group] -= f.Bytes
 		default:
 			cold[f.Group].add(coldOf(f.PageState, 0))

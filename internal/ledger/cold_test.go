@@ -21,7 +21,7 @@ func TestCold(t *testing.T) {
 			{Path: "/pod/b", Parent: 3, Dying: true, File: snapshot.PageState{Bytes: 7, Inactive: 7}},
 			{Path: "/pod/c", Parent: 1, File: snapshot.PageState{Bytes: 10, Inactive: 10, Mapped: snapshot.Unknown}},
 		},
-		Inodes: []snapshot.CensusInode{{Magic: 0xef53}, {Magic: tmpfs}},
+		Inodes: []snapshot.CensusInode{{Magic: 0xef53}, {Magic: snapshot.MagicTmpfs}},
 		Files: []snapshot.CensusFile{
 			file(2, 0, snapshot.PageState{Bytes: 300, Inactive: 300}),             // all cold
 			file(2, 0, snapshot.PageState{Bytes: 100, Inactive: 60, Mapped: 100}), // none

@@ -145,6 +145,10 @@ type PageState struct {
 // one more does not show.
 const MaxMarks = 5
 
+// MagicTmpfs is the Magic of files that are memory and nothing else: on tmpfs, memfd and
+// shared memory (linux include/uapi/linux/magic.h).
+const MagicTmpfs = 0x01021994
+
 // CensusInode is a file that has cache.
 type CensusInode struct {
 	Type       string // of the file system: ext4, tmpfs; up to 15 bytes
@@ -170,6 +174,29 @@ type FileID struct {
 
 // ID is the same in every census.
 func (in *CensusInode) ID() FileID { return FileID{in.Device, in.Number, in.Generation} }
+
+// KernelDevice is st_dev, as stat(2) tells it, as the kernel has it: linux
+// include/linux/kdev_t.h, new_decode_dev and MKDEV.
+func KernelDevice(dev uint64) uint32 {
+	major, minor := uint32(dev>>8)&0xfff, uint32(dev)&0xff|uint32(dev>>12)&0xfff00
+	return major<<20 | minor
+}
+
+// ByFile sums what groups are charged for of each file; within nil: all groups.
+func (c *Census) ByFile(within []bool) map[FileID]PageState {
+	sums := map[FileID]PageState{}
+	for i := range c.Files {
+		f := &c.Files[i]
+		if f.Inode < 0 || within != nil && !within[f.Group] {
+			continue
+		}
+		id := c.Inodes[f.Inode].ID()
+		sum := sums[id]
+		sum.Add(*f.PageState)
+		sums[id] = sum
+	}
+	return sums
+}
 
 // Recall names files by an earlier census of the same node, for the kernel forgets a
 // file's name before its pages. The file is the same; it may be called something else

@@ -37,9 +37,10 @@ func (t *Trend) moves(s *snapshot.Snapshot) {
 		return
 	}
 	alone := !s.Target().Hierarchical()
-	t.slabs(was, now, s.Target().Path, alone)
-	before, _, _ := charged(was, s.Target().Path, alone)
-	after, inodes, by := charged(now, s.Target().Path, alone)
+	wasIn, nowIn := ledger.Within(was, s.Target().Path, alone), ledger.Within(now, s.Target().Path, alone)
+	t.slabs(was, wasIn, now, nowIn)
+	before, after := was.ByFile(wasIn), now.ByFile(nowIn)
+	inodes, by := inodesOf(now, nowIn)
 	byNumber := map[uint64][]*FileMove{}
 	t.Compared = true
 	for id, st := range after {
@@ -71,16 +72,17 @@ type SlabMove struct {
 	Grew  int64
 }
 
-func (t *Trend) slabs(was, now *snapshot.Census, cgroup string, alone bool) {
+func (t *Trend) slabs(was *snapshot.Census, wasIn []bool, now *snapshot.Census, nowIn []bool) {
 	grew := map[string]int64{}
-	for sign, c := range map[int64]*snapshot.Census{-1: was, 1: now} {
-		within := ledger.Within(c, cgroup, alone)
+	add := func(c *snapshot.Census, within []bool, sign int64) {
 		for i := range c.Slabs {
 			if row := &c.Slabs[i]; row.Group > 0 && within[row.Group] {
 				grew[row.Cache] += sign * row.Bytes
 			}
 		}
 	}
+	add(was, wasIn, -1)
+	add(now, nowIn, 1)
 	for cache, n := range grew {
 		if n > 0 {
 			t.Slabs = append(t.Slabs, SlabMove{cache, n})
@@ -95,20 +97,18 @@ func exact(s *snapshot.Snapshot) (*snapshot.Census, bool) {
 	return c, ok && c.Complete && c.Sampled == 0 && (c.Engine == snapshot.EngineBPF || c.Engine == snapshot.EngineKcore)
 }
 
-func charged(c *snapshot.Census, cgroup string, alone bool) (sums map[snapshot.FileID]snapshot.PageState, inodes map[snapshot.FileID]*snapshot.CensusInode, by map[snapshot.FileID]string) {
-	within := ledger.Within(c, cgroup, alone)
-	sums, inodes, by = map[snapshot.FileID]snapshot.PageState{}, map[snapshot.FileID]*snapshot.CensusInode{}, map[snapshot.FileID]string{}
+// inodesOf are the files that groups are charged for, and a group that is.
+func inodesOf(c *snapshot.Census, within []bool) (inodes map[snapshot.FileID]*snapshot.CensusInode, by map[snapshot.FileID]string) {
+	inodes, by = map[snapshot.FileID]*snapshot.CensusInode{}, map[snapshot.FileID]string{}
 	for i := range c.Files {
 		row := &c.Files[i]
 		if row.Inode < 0 || !within[row.Group] {
 			continue
 		}
 		in := &c.Inodes[row.Inode]
-		st := sums[in.ID()]
-		st.Add(*row.PageState)
-		sums[in.ID()], inodes[in.ID()], by[in.ID()] = st, in, c.Groups[row.Group].Path
+		inodes[in.ID()], by[in.ID()] = in, c.Groups[row.Group].Path
 	}
-	return sums, inodes, by
+	return inodes, by
 }
 
 // touched is what the kernel's marks say was used again: pages become referenced and
@@ -161,19 +161,11 @@ func (t *Trend) follow(s *snapshot.Snapshot, byNumber map[uint64][]*FileMove) {
 func find(list []*FileMove, o *snapshot.Position) *FileMove {
 	base := path.Base(strings.TrimSuffix(o.Path, " (deleted)"))
 	for _, m := range list {
-		if m.Inode.Device == kernelDevice(o.Device) || path.Base(m.Inode.Path) == base {
+		if m.Inode.Device == snapshot.KernelDevice(uint64(o.Device)) || path.Base(m.Inode.Path) == base {
 			return m
 		}
 	}
 	return nil
-}
-
-// kernelDevice is the number that the kernel has of one that stat(2) tells: linux
-// include/linux/kdev_t.h new_encode_dev and MKDEV.
-func kernelDevice(dev int64) uint32 {
-	major := dev>>8&0xfff | dev>>32&^0xfff
-	minor := dev&0xff | dev>>12&^0xff
-	return uint32(major)<<20 | uint32(minor)&(1<<20-1)
 }
 
 func position(p *snapshot.Process, o *snapshot.Position) (int64, bool) {

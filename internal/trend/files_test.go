@@ -122,8 +122,8 @@ func TestPositionsOnOverlays(t *testing.T) {
 			t.Errorf("%s: %+v", name, tr.Files)
 		}
 	}
-	if kernelDevice(0x801) != disk || kernelDevice(0x12345678) != 0x456<<20|0x12378&0xfffff {
-		t.Errorf("%x %x", kernelDevice(0x801), kernelDevice(0x12345678))
+	if snapshot.KernelDevice(0x801) != disk || snapshot.KernelDevice(0x12345678) != 0x456<<20|0x12378&0xfffff {
+		t.Errorf("%x %x", snapshot.KernelDevice(0x801), snapshot.KernelDevice(0x12345678))
 	}
 }
 

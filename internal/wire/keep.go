@@ -179,24 +179,14 @@ func (k *keeper) reread(census *snapshot.Reading[*snapshot.Census]) int64 {
 	if !ok {
 		return snapshot.Unknown
 	}
-	now := cachedOf(c)
+	now := c.ByFile(nil)
 	var sum int64
 	for id, was := range k.dropped {
-		sum += max(0, now[id]-was)
-		k.dropped[id] = now[id]
+		bytes := now[id].Bytes
+		sum += max(0, bytes-was)
+		k.dropped[id] = bytes
 	}
 	return sum
-}
-
-// cachedOf is how much of each file is in memory, whoever is charged for it.
-func cachedOf(c *snapshot.Census) map[snapshot.FileID]int64 {
-	now := map[snapshot.FileID]int64{}
-	for i := range c.Files {
-		if in := c.Files[i].Inode; in >= 0 {
-			now[c.Inodes[in].ID()] += c.Files[i].Bytes
-		}
-	}
-	return now
 }
 
 // give gives some bytes back, down to a usage.

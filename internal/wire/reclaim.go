@@ -309,10 +309,10 @@ func (r *Reclaiming) verify(ctx context.Context) {
 	if !ok {
 		return
 	}
-	now := cachedOf(c)
+	now := c.ByFile(nil)
 	var sum int64
 	for i, p := range r.decision.Picked {
-		n := now[p.ID]
+		n := now[p.ID].Bytes
 		sum += n
 		if i < len(r.Report.Plan.Files) {
 			r.Report.Plan.Files[i].RereadBytes = &n

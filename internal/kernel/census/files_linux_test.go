@@ -259,7 +259,7 @@ func (g *grove) compare(t *testing.T, c *snapshot.Census) (wrong []string) {
 		if f.Group != at {
 			continue
 		}
-		if f.Inode >= 0 && c.Inodes[f.Inode].Magic == magicTmpfs {
+		if f.Inode >= 0 && c.Inodes[f.Inode].Magic == snapshot.MagicTmpfs {
 			kind = "anon"
 		}
 		lists["active_"+kind] += f.Active
@@ -297,7 +297,7 @@ func (g *grove) compareFile(c *snapshot.Census, group int, ino uint64, name stri
 		}
 		in := c.Inodes[f.Inode]
 		tmp := name == "tmpfs" || name == "memfd"
-		if tmp != (in.Magic == magicTmpfs) {
+		if tmp != (in.Magic == snapshot.MagicTmpfs) {
 			continue
 		}
 		label := map[bool]string{true: "memfd:planted", false: "/" + name}[name == "memfd"]

@@ -28,8 +28,8 @@ import (
 // is not in the census.
 func findFile(c *snapshot.Census, st unix.Stat_t, magic uint64) (in snapshot.CensusInode, sum snapshot.PageState, groups int) {
 	for _, f := range c.Files {
-		if f.Inode >= 0 && c.Inodes[f.Inode].Number == st.Ino && (c.Inodes[f.Inode].Magic == magicTmpfs) == (magic == magicTmpfs) &&
-			(magic != magicTmpfs || st.Dev == unix.Mkdev(c.Inodes[f.Inode].Device>>20, c.Inodes[f.Inode].Device&(1<<20-1))) {
+		if f.Inode >= 0 && c.Inodes[f.Inode].Number == st.Ino && (c.Inodes[f.Inode].Magic == snapshot.MagicTmpfs) == (magic == snapshot.MagicTmpfs) &&
+			(magic != snapshot.MagicTmpfs || st.Dev == unix.Mkdev(c.Inodes[f.Inode].Device>>20, c.Inodes[f.Inode].Device&(1<<20-1))) {
 			in = c.Inodes[f.Inode]
 			sum.Add(*f.PageState)
 			groups++
@@ -184,7 +184,7 @@ func TestMlockedFile(t *testing.T) {
 	}
 	var sum snapshot.PageState
 	for range 10 { // pages get to their list by the batch
-		if _, sum, _ = findFile(scan(t, e), statOf(t, f), magicTmpfs); sum.Unevictable == size {
+		if _, sum, _ = findFile(scan(t, e), statOf(t, f), snapshot.MagicTmpfs); sum.Unevictable == size {
 			break
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -213,7 +213,7 @@ func TestHugeFile(t *testing.T) {
 		size = max(size, 2*n) // 32 MiB with pages of 16 KiB
 	}
 	f := filled(t, filepath.Join(mounted(t, "huge=always"), "huge"), int(size))
-	in, sum, _ := findFile(scan(t, e), statOf(t, f), magicTmpfs)
+	in, sum, _ := findFile(scan(t, e), statOf(t, f), snapshot.MagicTmpfs)
 	if sum.Bytes != size || sum.Dirty != 0 || in.Path != "/huge" {
 		t.Errorf("%+v, %+v", in, sum)
 	}
@@ -327,7 +327,7 @@ func TestFileOfAnotherMountNamespace(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "secret.bin")); err == nil {
 		t.Fatal("it is mounted here too")
 	}
-	in, sum, _ := findFile(scan(t, e), statOf(t, f), magicTmpfs)
+	in, sum, _ := findFile(scan(t, e), statOf(t, f), snapshot.MagicTmpfs)
 	if sum.Bytes != 1<<20 || in.Path != "/secret.bin" || in.Type != "tmpfs" {
 		t.Errorf("%+v, %+v", in, sum)
 	}

@@ -158,7 +158,7 @@ func (w *walker) prove(pfn uint64, self *selfPage) error {
 	if len(w.c.Files) != 1 || w.c.Files[0].Inode < 0 || w.c.Files[0].Bytes != w.page {
 		return failed("own file", "one file of one page", fmt.Sprintf("%d files", len(w.c.Files)))
 	}
-	if i := w.c.Inodes[w.c.Files[0].Inode]; i.Number != self.ino || i.Magic != magicTmpfs || i.Path != "memfd:"+selfName || !i.Pseudo || i.Size != w.page {
+	if i := w.c.Inodes[w.c.Files[0].Inode]; i.Number != self.ino || i.Magic != snapshot.MagicTmpfs || i.Path != "memfd:"+selfName || !i.Pseudo || i.Size != w.page {
 		return failed("own file", fmt.Sprintf("inode %d, tmpfs, memfd:%s", self.ino, selfName), fmt.Sprintf("%d, %#x, %q", i.Number, i.Magic, i.Path))
 	}
 	return (&Engine{}).proveGroup(w.c.Groups[w.c.Files[0].Group])

@@ -361,7 +361,7 @@ func (r *reader) file(group, inode int, row *rowRecord, pages int64) {
 		case magicHuge:
 			g.Hugetlb += pages
 			return
-		case magicTmpfs:
+		case snapshot.MagicTmpfs:
 			g.Shmem += pages
 			tmpfs = true
 		}

@@ -235,7 +235,7 @@ func (e *Engine) checkLists(c *snapshot.Census, before map[uint64][4]uint64, lis
 	}
 	for _, f := range c.Files {
 		at := 2
-		if f.Inode >= 0 && c.Inodes[f.Inode].Magic == magicTmpfs {
+		if f.Inode >= 0 && c.Inodes[f.Inode].Magic == snapshot.MagicTmpfs {
 			at = 0
 		}
 		seen[f.Group][at] += known(f.Inactive)

@@ -17,9 +17,8 @@ import (
 )
 
 const (
-	selfName   = "memwhy-census"
-	magicTmpfs = 0x01021994
-	magicHuge  = 0x958458f6
+	selfName  = "memwhy-census"
+	magicHuge = 0x958458f6
 )
 
 // selfPage is a file of one page in memory, of which everything is known.
@@ -174,7 +173,7 @@ func (e *Engine) proveWalk(ctx context.Context, pfn uint64) error {
 		return failed("own file", "one file of one page", fmt.Sprintf("%d files", len(c.Files)))
 	}
 	i := c.Inodes[c.Files[0].Inode]
-	if i.Number != e.self.ino || i.Magic != magicTmpfs || i.Path != "memfd:"+selfName || !i.Pseudo || i.Size != int64(os.Getpagesize()) {
+	if i.Number != e.self.ino || i.Magic != snapshot.MagicTmpfs || i.Path != "memfd:"+selfName || !i.Pseudo || i.Size != int64(os.Getpagesize()) {
 		return failed("own file", fmt.Sprintf("inode %d, tmpfs, memfd:%s", e.self.ino, selfName), fmt.Sprintf("%d, %#x, %q", i.Number, i.Magic, i.Path))
 	}
 	g := c.Groups[c.Files[0].Group]

@@ -609,7 +609,7 @@ func (w *walker) file(g *snapshot.CensusGroup, k rowKey, r *rowSum) {
 		case magicHuge:
 			g.Hugetlb += f.Bytes
 			return
-		case magicTmpfs:
+		case snapshot.MagicTmpfs:
 			g.Shmem += f.Bytes
 			f.Dirty = 0
 		}
