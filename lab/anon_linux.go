@@ -136,22 +136,8 @@ var anonSwapped = Scenario{
 	Summary: "anonymous memory, written, then swapped out",
 	Finding: anonLive,
 	plant: func(j job, t *Truth) error {
-		room, err := keyed("/proc/meminfo", "SwapFree")
-		if err != nil || room == 0 {
-			t.NotHere = "this machine has no swap"
-			return nil //nolint:nilerr // a kernel without swap
-		}
-		bytes := wholePages(min(j.Bytes, room/2))
-		mem, err := touched(bytes)
-		if err != nil {
-			return err
-		}
-		swapped, err := j.swapOut(mem)
-		if errors.Is(err, unix.EINVAL) {
-			t.NotHere = fmt.Sprintf("the kernel does not swap out on demand: %v", err)
-			return nil
-		}
-		if err != nil {
+		bytes, swapped, err := j.inSwap(t, j.Bytes)
+		if err != nil || t.NotHere != "" {
 			return err
 		}
 		t.add(anonOther, max(0, bytes-swapped)).state("swap", swapped)
@@ -159,6 +145,27 @@ var anonSwapped = Scenario{
 		t.ToleranceBytes = tolerance(bytes)
 		return nil
 	},
+}
+
+// inSwap touches memory, at most half of the room in swap, and has it swapped out. Where
+// nothing can be the truth says so.
+func (j job) inSwap(t *Truth, most int64) (bytes, swapped int64, err error) {
+	room, err := keyed("/proc/meminfo", "SwapFree")
+	if err != nil || room == 0 {
+		t.NotHere = "this machine has no swap"
+		return 0, 0, nil //nolint:nilerr // a kernel without swap
+	}
+	bytes = wholePages(min(most, room/2))
+	mem, err := touched(bytes)
+	if err != nil {
+		return 0, 0, err
+	}
+	swapped, err = j.swapOut(mem)
+	if errors.Is(err, unix.EINVAL) {
+		t.NotHere = fmt.Sprintf("the kernel does not swap out on demand: %v", err)
+		return 0, 0, nil
+	}
+	return bytes, swapped, err
 }
 
 // swapOut returns how much of mem is in swap, and in the cgroup's usage no more.

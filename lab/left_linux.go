@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // tmpfsLeft is a pod whose container wrote into a volume in memory, and was replaced.
@@ -49,21 +47,8 @@ var swapKept = Scenario{
 	Finding: "swap.cache-kept",
 	needs:   disk,
 	plant: func(j job, t *Truth) error {
-		room, err := keyed("/proc/meminfo", "SwapFree")
-		if err != nil || room == 0 {
-			t.NotHere = "this machine has no swap"
-			return nil //nolint:nilerr // a kernel without swap
-		}
-		mem, err := touched(wholePages(min(j.Bytes/2, room/2)))
-		if err != nil {
-			return err
-		}
-		swapped, err := j.swapOut(mem)
-		if errors.Is(err, unix.EINVAL) {
-			t.NotHere = fmt.Sprintf("the kernel does not swap out on demand: %v", err)
-			return nil
-		}
-		if err != nil {
+		_, swapped, err := j.inSwap(t, j.Bytes/2)
+		if err != nil || t.NotHere != "" {
 			return err
 		}
 		f, err := t.written(j, j.Bytes, true)

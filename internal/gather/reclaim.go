@@ -1,12 +1,7 @@
 package gather
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
 	"path"
-	"strconv"
-	"strings"
 
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
@@ -48,22 +43,10 @@ func ForReclaim(src kernel.Source, target string, opt Options) (*Reclaimable, er
 func Positions(src kernel.Source, of []snapshot.Descriptor) map[snapshot.Descriptor]int64 {
 	at := map[snapshot.Descriptor]int64{}
 	for _, d := range of {
-		file := procFile(d.PID, "fdinfo/"+d.FD)
-		if n, ok := kernel.Value(src, file, maxFile, position).Get(); ok {
+		a := src.Ask(kernel.Question{Op: kernel.Read, Path: procFile(d.PID, "fdinfo/"+d.FD), Max: maxFile})
+		if n, _, err := procfs.ParseFDInfo(a.Data); a.State == snapshot.Present && err == nil {
 			at[d] = n
 		}
 	}
 	return at
-}
-
-var errNoPosition = errors.New("no line of a position")
-
-// position reads the line "pos:" of fdinfo.
-func position(b []byte) (int64, error) {
-	for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
-		if rest, ok := strings.CutPrefix(sc.Text(), "pos:"); ok {
-			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
-		}
-	}
-	return 0, errNoPosition
 }

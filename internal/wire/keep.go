@@ -115,13 +115,14 @@ func (k *keeper) turn(ctx context.Context) (time.Duration, error) {
 		k.out.Backoffs++
 	}
 	k.freed, k.guard = 0, ""
+	open := explain.Descriptors(g.Snapshot)
 	if t.Bytes > 0 {
-		if err := k.give(ctx, &seen{Reclaimable: g, src: src, counted: g.Census.At}, now.Usage.Value-t.Bytes, &row); err != nil {
+		if err := k.give(ctx, &seen{Reclaimable: g, src: src, counted: g.Census.At}, open, now.Usage.Value-t.Bytes, &row); err != nil {
 			return 0, err
 		}
 	}
 	k.census, k.last = g.Census, now
-	k.moved = gather.Positions(k.node.Source, explain.Descriptors(g.Snapshot))
+	k.moved = gather.Positions(k.node.Source, open)
 	k.note(row)
 	return t.Wait, nil
 }
@@ -189,17 +190,12 @@ func (k *keeper) reread(census *snapshot.Reading[*snapshot.Census]) int64 {
 	return sum
 }
 
-// give gives some bytes back, down to a usage.
-func (k *keeper) give(ctx context.Context, at *seen, to int64, row *report.KeepTurn) error {
+// give gives some bytes back, down to a usage. open are descriptors of its files.
+func (k *keeper) give(ctx context.Context, at *seen, open []snapshot.Descriptor, to int64, row *report.KeepTurn) error {
 	g := at.Reclaimable
-	o := explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: k.seen.Opens, Moved: map[snapshot.Descriptor]bool{}}
+	o := explain.Observed{ID: g.ID, HasReclaim: g.HasReclaim, Opens: k.seen.Opens, Moved: moved(k.moved, gather.Positions(k.node.Source, open))}
 	if c, ok := k.census.Get(); ok {
 		o.Before, o.Window = c, g.Census.At.Sub(k.census.At)
-	}
-	for d, pos := range gather.Positions(k.node.Source, explain.Descriptors(g.Snapshot)) {
-		if was, ok := k.moved[d]; ok && was != pos {
-			o.Moved[d] = true
-		}
 	}
 	situation, err := explain.Situation(k.node.words, g.Snapshot, o)
 	if err != nil {

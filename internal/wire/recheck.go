@@ -9,7 +9,6 @@ import (
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
-	"github.com/memwhy/memwhy/internal/words"
 )
 
 // How old a look at who uses files may be, and a count of pages. What takes long is
@@ -101,10 +100,5 @@ func (c *recheck) look() {
 
 // again reads the target of the plan, and who uses its files, from src.
 func (r *Reclaiming) again(src kernel.Source) (*gather.Reclaimable, error) {
-	t := r.decision.Target
-	g, err := gather.ForReclaim(src, t.Path, r.node.opt)
-	if err == nil && g.ID != t.ID {
-		err = words.Errorf("%s was removed and made again meanwhile", t.Path)
-	}
-	return g, err
+	return r.node.again(src, r.decision.Target.Path, r.decision.Target.ID)
 }

@@ -140,20 +140,36 @@ func (n *Node) observe(src kernel.Source, first *gather.Reclaimable, opt Reclaim
 		return nil, n.ctx.Err()
 	case <-time.After(opt.Observe):
 	}
-	last, err := gather.ForReclaim(src, first.Target().Path, n.opt)
+	last, err := n.again(src, first.Target().Path, first.ID)
 	if err != nil {
 		return nil, err
 	}
-	if last.ID != first.ID {
-		return nil, words.Errorf("%s was removed and made again meanwhile", first.Target().Path)
+	seen.Before, seen.Window = first.Census.Value, time.Since(start)
+	seen.Moved = moved(before, gather.Positions(n.Source, descriptors))
+	return last, nil
+}
+
+// again reads a cgroup that was read before, and who uses its files, from src.
+func (n *Node) again(src kernel.Source, cgroup string, id uint64) (*gather.Reclaimable, error) {
+	g, err := gather.ForReclaim(src, cgroup, n.opt)
+	if err != nil {
+		return nil, err
 	}
-	seen.Before, seen.Window, seen.Moved = first.Census.Value, time.Since(start), map[snapshot.Descriptor]bool{}
-	for d, at := range gather.Positions(n.Source, descriptors) {
+	if g.ID != id {
+		return nil, words.Errorf("%s was removed and made again meanwhile", cgroup)
+	}
+	return g, nil
+}
+
+// moved are the descriptors that are elsewhere in their files than they were.
+func moved(before, now map[snapshot.Descriptor]int64) map[snapshot.Descriptor]bool {
+	list := map[snapshot.Descriptor]bool{}
+	for d, at := range now {
 		if was, ok := before[d]; ok && was != at {
-			seen.Moved[d] = true
+			list[d] = true
 		}
 	}
-	return last, nil
+	return list
 }
 
 // recount is the same node, whose pages are counted once more.
