@@ -19,9 +19,10 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/memwhy/memwhy/bench/document"
 )
 
 func main() {
@@ -47,7 +48,7 @@ func main() {
 		log.Fatal(err)
 	}
 	if o.doc != "" {
-		if err := publish(o.doc, said.String()); err != nil {
+		if err := document.Replace(o.doc, "<!-- go run ./census -doc -->\n", "<!-- end of the figures -->\n", said.String()); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -117,19 +118,4 @@ func growth(ctx context.Context, out io.Writer, tree *tree, o options) error {
 		}
 	}
 	return nil
-}
-
-// publish replaces what is between the marks of this program in a document.
-func publish(file, said string) error {
-	const begin, end = "<!-- go run ./census -doc -->\n", "<!-- end of the figures -->\n"
-	b, err := os.ReadFile(filepath.Clean(file))
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(b), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no marks %q and %q", file, begin, end)
-	}
-	return os.WriteFile(file, []byte(before+begin+"\n"+strings.TrimSpace(said)+"\n\n"+end+after), 0o644)
 }

@@ -33,6 +33,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/memwhy/memwhy/bench/document"
 )
 
 type options struct {
@@ -70,27 +72,12 @@ func main() {
 	var said strings.Builder
 	err := run(ctx, o, io.MultiWriter(os.Stdout, &said))
 	if err == nil && o.doc != "" {
-		err = publish(o.doc, said.String())
+		err = document.Replace(o.doc, "<!-- go run ./reclaim -doc -->\n", "<!-- end of go run ./reclaim -doc -->\n", said.String())
 	}
 	if err != nil {
 		stop()
 		log.Fatal(err)
 	}
-}
-
-// publish replaces what is between the marks of this program in a document.
-func publish(file, said string) error {
-	const begin, end = "<!-- go run ./reclaim -doc -->\n", "<!-- end of go run ./reclaim -doc -->\n"
-	b, err := os.ReadFile(filepath.Clean(file))
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(b), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no marks %q and %q", file, begin, end)
-	}
-	return os.WriteFile(file, []byte(before+begin+"\n"+strings.TrimSpace(said)+"\n\n"+end+after), 0o644)
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {

@@ -6,44 +6,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/memwhy/memwhy/e2e/archive"
 )
 
 // trim makes a capture small enough to keep: of the files of a census it leaves those
-// that the target, or a cgroup below it, is charged for. It reads the archive by its
-// published format (memwhy.capture/v1) alone; a census is lines of g, i, f and s:
-// groups, inodes, what a group is charged of an inode (by their numbers, 0 for no
+// that the target, or a cgroup below it, is charged for. A census is lines of g, i, f and
+// s: groups, inodes, what a group is charged of an inode (by their numbers, 0 for no
 // inode), slabs.
 func trim(capture []byte, target string) ([]byte, error) {
-	var out bytes.Buffer
-	line, rest, ok := bytes.Cut(capture, []byte("\n"))
-	if !ok || string(line) != "memwhy-capture v1" {
-		return nil, fmt.Errorf("not a capture: %.40q", line)
-	}
-	out.Write(append(line, '\n'))
-	for {
-		if line, rest, ok = bytes.Cut(rest, []byte("\n")); !ok {
-			return nil, fmt.Errorf("the capture has no end")
+	return archive.Edit(capture, func(s archive.Section) []byte {
+		if s.Op == "census" && s.State == "present" {
+			return ownFiles(s.Data, target)
 		}
-		if bytes.HasPrefix(line, []byte("end ")) {
-			out.Write(append(line, '\n'))
-			return out.Bytes(), nil
-		}
-		f := bytes.SplitN(line, []byte(" "), 5)
-		if len(f) < 5 {
-			return nil, fmt.Errorf("section header %.80q", line)
-		}
-		size, err := strconv.Atoi(string(f[3]))
-		if err != nil || size >= len(rest) {
-			return nil, fmt.Errorf("section header %.80q: %w", line, err)
-		}
-		data := rest[:size]
-		if string(f[1]) == "census" && string(f[2]) == "present" {
-			data = ownFiles(data, target)
-		}
-		f[3] = strconv.AppendInt(nil, int64(len(data)), 10)
-		fmt.Fprintf(&out, "%s\n%s\n", bytes.Join(f, []byte(" ")), data)
-		rest = rest[size+1:]
-	}
+		return s.Data
+	})
 }
 
 func ownFiles(census []byte, target string) []byte {
