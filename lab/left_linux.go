@@ -98,8 +98,10 @@ var oomGroup = Scenario{
 			return err
 		}
 		// The one that was chosen is counted once more with its group (linux
-		// mm/oom_kill.c oom_kill_process).
-		if kills != 2 && kills != 3 {
+		// mm/oom_kill.c oom_kill_process), and each once more that ends while the group
+		// is gone through: 6.12 counted 4, and named a thread of the second beside it.
+		const processes, chosen = 2, 1
+		if kills < processes || kills > 2*processes+chosen {
 			return fmt.Errorf("two processes were to be killed, the kernel counts %d", kills)
 		}
 		t.add("shmem", own, withinFile)

@@ -87,7 +87,7 @@ func TestDocker(t *testing.T) {
 	r.said(t, "docker stats", "/stats?")
 	memwhy(t, "explain", "web").want(t, 0, "web, docker container "+id[:12])
 
-	_ = command(t, "sh", "-c", "docker run --name oomed -m 16m --network none "+workloadRef+" -anon 64 || true")
+	_ = command(t, "sh", "-c", "docker run --name oomed -m 64m --network none "+workloadRef+" -anon 256 || true")
 	memwhy(t, "explain", "oomed").want(t, 2, "oomed", "exited", "OOMKilled")
 
 	// The kernel remembers the kill by id alone; who asked while docker still
