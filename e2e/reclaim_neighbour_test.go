@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/memwhy/memwhy/e2e/judge"
 )
 
 // stage is a target, and who lives beside it. What they lose shows in counters: no
@@ -104,11 +105,7 @@ func keyed(t *testing.T, text, key string) (n int64) {
 // that advice drops leave none.
 func (r *reader) takes(t *testing.T) (bytes int64) {
 	t.Helper()
-	threads, _ := filepath.Glob("/proc/[0-9]*/comm")
-	if !slices.ContainsFunc(threads, func(comm string) bool {
-		b, _ := os.ReadFile(comm)
-		return strings.HasPrefix(string(b), "kdamond.")
-	}) {
+	if !judge.Kdamond() {
 		return 0
 	}
 	for _, dir := range r.dirs {
@@ -184,7 +181,7 @@ func TestReclaimHurtsNobody(t *testing.T) {
 		r.mark(t)
 	}
 	before := usage(t, s.dir)
-	r := reclaims(t, 0, s.cgroup, "--yes")
+	r := givesBack(t, files*each, s.cgroup)
 	if r.Result == nil || !r.Result.Met || r.Result.FreedBytes == nil {
 		t.Fatalf("%+v", r)
 	}

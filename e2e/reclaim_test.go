@@ -8,7 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
+
+	"github.com/memwhy/memwhy/e2e/judge"
 )
 
 type reclaimed struct {
@@ -32,15 +33,33 @@ type reclaimed struct {
 	}
 }
 
-func reclaims(t *testing.T, code int, args ...string) (r reclaimed) {
+func reclaims(t *testing.T, code int, args ...string) reclaimed {
+	t.Helper()
+	r, out := reclaiming(t, args...)
+	out.want(t, code)
+	return r
+}
+
+// givesBack plans and acts on so much cold cache. What DAMON takes of it before that cannot
+// be given back any more.
+func givesBack(t *testing.T, cold int64, cgroup string) reclaimed {
+	t.Helper()
+	r, out := reclaiming(t, cgroup, "--yes")
+	if out.code == 6 && judge.Kdamond() && r.Plan.ExpectBytes < cold && r.Result != nil {
+		t.Skipf("DAMON of this host evicted some of the %d bytes meanwhile: %d were left to plan, %d to drop", cold, r.Plan.ExpectBytes, r.Result.DroppedBytes)
+	}
+	out.want(t, 0)
+	return r
+}
+
+func reclaiming(t *testing.T, args ...string) (r reclaimed, out result) {
 	t.Helper()
 	dir := t.TempDir()
-	out := run(t, append([]string{"reclaim", "-o", "json", "--observe", "500ms", "--record", filepath.Join(dir, "r"), "--journal", filepath.Join(dir, "j")}, args...)...)
-	out.want(t, code)
+	out = run(t, append([]string{"reclaim", "-o", "json", "--observe", "500ms", "--record", filepath.Join(dir, "r"), "--journal", filepath.Join(dir, "j")}, args...)...)
 	if err := json.Unmarshal([]byte(out.out), &r); err != nil {
 		t.Fatalf("%v: %s%s", err, out.out, out.err)
 	}
-	return r
+	return r, out
 }
 
 // cold writes a file that nobody has in memory.
@@ -75,25 +94,11 @@ func cold(t *testing.T, dir, name string, bytes int) string {
 }
 
 // resident is how much of a file is in memory.
-func resident(t *testing.T, file string) (bytes int64) {
+func resident(t *testing.T, file string) int64 {
 	t.Helper()
-	f, err := os.Open(file)
+	n, err := judge.Resident(file)
 	must(err)
-	defer f.Close()
-	st, err := f.Stat()
-	must(err)
-	b, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
-	must(err)
-	page := os.Getpagesize()
-	vector := make([]byte, (len(b)+page-1)/page)
-	if _, _, e := syscall.Syscall(syscall.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&vector[0]))); e != 0 {
-		t.Fatal(e)
-	}
-	must(syscall.Munmap(b))
-	for _, v := range vector {
-		bytes += int64(v&1) * int64(page)
-	}
-	return min(bytes, st.Size())
+	return n
 }
 
 // What a target gives back is its own: a file that a neighbour has open stays, though
@@ -115,7 +120,7 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	if p.Result != nil || usage(t, dir) < 60<<20 {
 		t.Fatalf("a plan changed something: %+v, usage %d", p, usage(t, dir))
 	}
-	r := reclaims(t, 0, cgroup, "--yes")
+	r := givesBack(t, 32<<20, cgroup)
 	if r.Result == nil || !r.Result.Met || !r.Result.Restored || r.Result.FreedBytes == nil {
 		t.Fatalf("%+v", r)
 	}

@@ -216,6 +216,8 @@ type truth struct {
 	Healthy        bool      `json:"healthy,omitempty"`
 	ToleranceBytes int64     `json:"toleranceBytes"`
 	Watch          *watch    `json:"watch,omitempty"`
+
+	planted map[string]int64 // files of which so much was in memory
 }
 
 type watch struct {

@@ -178,6 +178,7 @@ func sqliteIdle(b *box) truth {
 	want.Cause.Census, want.Cause.Names = true, []string{"most of it is " + file}
 	want.Watch = at(3, "file", "flat")
 	want.Healthy = true
+	want.planted = map[string]int64{file: st.Size()}
 	return want
 }
 
