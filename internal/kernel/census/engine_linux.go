@@ -110,7 +110,7 @@ func (e *Engine) load() error {
 			return notLoaded("constant "+name, err)
 		}
 	}
-	e.sizes = wantedSizes(e.walkers)
+	e.sizes = wantedSizes(max(e.walkers, 1))
 	if err := e.sizes.apply(spec); err != nil {
 		return notLoaded("sizes of tables", err)
 	}

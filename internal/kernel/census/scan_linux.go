@@ -75,7 +75,7 @@ func (e *Engine) Scan(ctx context.Context) (*snapshot.Census, error) {
 // refit loads the program with larger tables when the node has outgrown those of
 // before.
 func (e *Engine) refit() error {
-	if e.sizes.covers(wantedSizes(e.walkers)) {
+	if e.sizes.covers(wantedSizes(max(e.walkers, 1))) {
 		return nil
 	}
 	e.unload()

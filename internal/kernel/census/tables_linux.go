@@ -115,7 +115,7 @@ type sizes struct{ rowIndex, inodeIndex, dentryIndex, groups uint32 }
 
 // wantedSizes makes room for all inodes that the kernel has in memory and all
 // memory cgroups, as far as a table can go. Walkers share the inodes, nearly evenly;
-// each meets every cgroup, and most directories.
+// each meets every cgroup, and as many directories as there are, or files of its own.
 func wantedSizes(walkers int) sizes {
 	inodes := firstNumber("/proc/sys/fs/inode-nr", 1<<18)
 	share := inodes
@@ -127,7 +127,7 @@ func wantedSizes(walkers int) sizes {
 	return sizes{
 		rowIndex:    within(groups*256+share/4, 1<<16, 1<<21),
 		inodeIndex:  within(share*5/4, 1<<15, 1<<21),
-		dentryIndex: within(inodes/2, 1<<15, 1<<21),
+		dentryIndex: within(inodes/uint64(walkers+1), 1<<15, 1<<21),
 		groups:      within(groups*5/4+1024, 1<<12, 1<<16),
 	}
 }
@@ -222,7 +222,7 @@ func mapped[T any](d *shard, name string, earlier error) ([]T, error) {
 // How many records, or bytes of names, a run may add after it was to end: a slab's
 // objects may all be different cgroups', and a path has up to 2048 directories.
 const (
-	rowMargin    = 8192
+	rowMargin    = 4608 // a slab of 32 KiB has up to 4096 objects
 	inodeMargin  = 64
 	dentryMargin = 4096
 	nameMargin   = 640 << 10
