@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strconv"
@@ -33,6 +34,7 @@ type wholeNode struct {
 	Watermarks struct {
 		AboveLowBytes int64
 		Zones         []struct {
+			Node                          int
 			Zone                          string
 			FreeBytes, MinBytes, LowBytes int64
 			Orders                        []struct{ Fits int64 }
@@ -119,10 +121,10 @@ func TestNodeReadsTheKernelsFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, z := range n.Watermarks.Zones {
-		_, text, _ := strings.Cut(string(b), " "+z.Zone+"\n")
+		_, text, _ := strings.Cut(string(b), fmt.Sprintf("Node %d, zone %8s\n", z.Node, z.Zone))
 		low := regexp.MustCompile(`(?m)^ +low +(\d+)$`).FindStringSubmatch(text)
 		if low == nil {
-			t.Fatalf("no zone %s in zoneinfo", z.Zone)
+			t.Fatalf("no zone %s of node %d in zoneinfo", z.Zone, z.Node)
 		}
 		if pages, _ := strconv.ParseInt(low[1], 10, 64); pages*int64(os.Getpagesize()) != z.LowBytes || len(z.Orders) == 0 {
 			t.Errorf("%+v, zoneinfo has low %s", z, low[1])
