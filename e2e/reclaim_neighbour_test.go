@@ -229,6 +229,22 @@ func (s *stage) settings(t *testing.T) string {
 	return strings.Join(all, "")
 }
 
+// swapped is how much of the target is in swap.
+func (s *stage) swapped(t *testing.T) (n int64) {
+	t.Helper()
+	if b, err := os.ReadFile(filepath.Join(s.dir, "memory.swap.current")); err == nil {
+		_, err := fmt.Sscan(string(b), &n)
+		must(err)
+		return n
+	}
+	b, err := os.ReadFile(filepath.Join(s.dir, "memory.stat"))
+	must(err)
+	if strings.Contains(string(b), "\nswap ") {
+		n = keyed(t, string(b), "swap")
+	}
+	return n
+}
+
 // What no single file gives back goes by the kernel's knob: the cache of a file that
 // was deleted and is open still.
 func TestReclaimByKnob(t *testing.T) {
@@ -239,9 +255,16 @@ func TestReclaimByKnob(t *testing.T) {
 	near := s.reads(t, s.near, "held", theirs)
 	near.mark(t)
 	knob, allow := s.knob(t)
-	was, before := s.settings(t), usage(t, s.dir)
+	was, before, swapped := s.settings(t), usage(t, s.dir), s.swapped(t)
 	r := reclaims(t, 0, append([]string{s.cgroup, "--yes"}, allow...)...)
-	gave := before - usage(t, s.dir)
+	swapped = s.swapped(t) - swapped
+	gave := before - usage(t, s.dir) - swapped
+	if swapped != 0 {
+		t.Logf("reclaimed: beside it %d of the target were swapped", swapped)
+	}
+	if swapped != 0 && !slices.Contains(allow, "--allow-swap") {
+		t.Error("that was not allowed")
+	}
 	near.unhurt(t, "the neighbour")
 	if r.Result == nil || !r.Result.Met || !r.Result.Restored || len(r.Plan.Knobs) != 1 || r.Plan.Knobs[0].Knob != knob {
 		t.Fatalf("%+v, want %s", r, knob)
@@ -276,7 +299,7 @@ func TestReclaimSparesAHotSet(t *testing.T) {
 	self.passed(t)
 	read := self.counter(t, "read_bytes") - self.read // whoever took it
 	t.Logf("reclaimed: a hot set; stopped by %s: %s; of %d were missing at the end %d; read again %d", r.Result.Stopped, r.Result.Because, self.size, missing, read)
-	if read > bytes/2 {
+	if read > bytes*3/4 { // three steps of 16 MiB, of which the kernel makes more
 		t.Errorf("it lost %d of %d", read, bytes)
 	}
 }

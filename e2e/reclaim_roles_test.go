@@ -38,12 +38,14 @@ func pass(f *os.File, rest time.Duration) {
 	}
 }
 
-// rereads reads a file over and over: held open, opened for each pass, or deleted
-// while it is open, so that only a knob of the cgroup can take its cache.
+// rereads reads a file over and over: held open, opened for each pass, or, busier,
+// deleted while it is open, so that only a knob of the cgroup can take its cache.
 func rereads(how, file string) {
 	f, err := os.Open(file)
 	must(err)
+	rest := time.Duration(6)
 	if how == "deleted" {
+		rest = 2
 		must(os.Remove(file))
 	}
 	for i := 0; ; i++ {
@@ -52,7 +54,7 @@ func rereads(how, file string) {
 			f, err = os.Open(file)
 			must(err)
 		}
-		pass(f, 2)
+		pass(f, rest)
 		if i == 3 {
 			fmt.Println("ready")
 		}

@@ -76,8 +76,12 @@ func (m Machine) kernel() string {
 	return m.Suite + "-" + m.Arch
 }
 
+// disposable is a kernel argument that only these machines are started with: there
+// the caches of the whole node may be dropped (bench/reclaim).
+const disposable = "memwhy.disposable"
+
 // Files are where things are on the host: kernels as scripts/kernels leaves
-// them, Bin/{memwhy,guest,e2e.test,census.test,actuate.test}-ARCH and, for a
+// them, Bin/{memwhy,guest,e2e.test,census.test,actuate.test,reclaim.bench}-ARCH and, for a
 // machine with container runtimes, Root as scripts/root leaves it and
 // Bin/{runtimes.test,workload}-ARCH.
 type Files struct{ Kernels, Bin, Root string }
@@ -87,7 +91,7 @@ func (f Files) programs() []string {
 	if f.Root != "" {
 		return []string{"memwhy", "runtimes.test", "workload"}
 	}
-	return []string{"memwhy", "e2e.test", "census.test", "actuate.test"}
+	return []string{"memwhy", "e2e.test", "census.test", "actuate.test", "reclaim.bench"}
 }
 
 // Release is the kernel's, as uname -r without what Debian appends for the
@@ -133,7 +137,7 @@ func Boot(ctx context.Context, m Machine, f Files, dir string, args ...string) (
 	}
 	cmd := exec.CommandContext(ctx, emulator(m), append(hardware(m, f, dir),
 		"-kernel", filepath.Join(f.Kernels, m.kernel(), "vmlinuz"), "-initrd", initrd,
-		"-append", strings.Join(append([]string{consoleOf(m), "quiet panic=-1 swapaccount=1", "memwhy.cgroup=" + m.Cgroup}, args...), " "))...)
+		"-append", strings.Join(append([]string{consoleOf(m), "quiet panic=-1 swapaccount=1", disposable, "memwhy.cgroup=" + m.Cgroup}, args...), " "))...)
 	said, runErr := cmd.CombinedOutput()
 	run := &Run{Files: map[string][]byte{}, Wall: time.Since(start)}
 	run.Console, _ = os.ReadFile(filepath.Join(dir, "console"))
@@ -209,7 +213,7 @@ func disks(m Machine, f Files, dir string) error {
 			return err
 		}
 	}
-	for name, size := range map[string]int64{"data": 1 << 30, "swap": 512 << 20, "out": 256 << 20} {
+	for name, size := range map[string]int64{"data": 2 << 30, "swap": 512 << 20, "out": 256 << 20} {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, nil, 0o600); err != nil {
 			return err

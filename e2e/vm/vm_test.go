@@ -20,15 +20,20 @@ import (
 	"github.com/memwhy/memwhy/e2e/judge"
 )
 
-var update = flag.Bool("update", false, "write docs/kernels.md and the captures of internal/wire anew; needs the whole matrix")
+var (
+	update = flag.Bool("update", false, "write docs/kernels.md and the captures of internal/wire anew; needs the whole matrix")
+	beside = flag.Bool("neighbours", false, "measure what giving memory back costs the neighbours, each way, and write it into docs/reclaim-proof.md")
+)
 
 // elsewhere are the live tests that need more than these machines have: a shell,
-// FUSE, or a processor that is not emulated. TestLabs is what the machines do.
+// FUSE, or a processor that is not emulated. TestLabs is what the machines do, and
+// TestReclaims has a boot of its own for what takes its time.
 const elsewhere = "TestLabs|TestDoctor|TestTreeOfAnUntouchedNode|TestStuck|TestBudget|TestLargeHeap|TestMany|TestChurningContainer|TestWatch|TestReclaim|TestHeaps|TestRuntimes"
 
 const (
 	repository = "../.."
 	page       = repository + "/docs/kernels.md"
+	proof      = repository + "/docs/reclaim-proof.md"
 	corpus     = repository + "/internal/wire/testdata/labs"
 )
 
@@ -117,6 +122,59 @@ func TestContainerRuntimes(t *testing.T) {
 	passes(t, columns[i].Machine, f, run, "runtimes", args...)
 	if !strings.Contains(string(run.Files["runtimes"]), "cgroups are systemd's") {
 		t.Error("these were no cgroups of systemd's")
+	}
+}
+
+// TestReclaims boots every machine once more, for memwhy reclaim with the knob that its
+// kernel has, and for what moves while it is watched.
+func TestReclaims(t *testing.T) {
+	f, columns := matrix(t, Machines())
+	results := make([][]byte, len(columns))
+	t.Run("machine", func(t *testing.T) {
+		for i, c := range columns {
+			t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+				t.Parallel()
+				args := []string{"memwhy.only=reclaim", "memwhy.tests=" + reclaims(c.Machine)}
+				run := boots(t, c.Machine, f, args...)
+				t.Logf("%s", run.Files["reclaim"])
+				passes(t, c.Machine, f, run, "reclaim", args...)
+				results[i] = run.Files["reclaim"]
+			})
+		}
+	})
+	if *beside && !t.Failed() {
+		publish(t, "plan", plansOf(columns, results))
+	}
+}
+
+// reclaims are the tests that a machine runs: those that depend on the kernel each one,
+// and one of each version those that need nothing but the test program.
+func reclaims(m Machine) string {
+	kernel := "HurtsNobody|ByKnob|SparesAHotSet"
+	if m.Suite == "bookworm" && m.Cgroup == "v1" || m.Suite == "trixie" && m.Arch == "amd64" {
+		return "^Test(Reclaim(" + kernel + "|SparesNeighbours|Refuses)|Watch|WatchIsRecorded)$"
+	}
+	return "^TestReclaim(" + kernel + ")$"
+}
+
+// TestNeighbours measures who loses what when a container gives memory back: by memwhy,
+// by the cgroup's own knob, and by dropping all caches, which no other machine survives
+// unharmed.
+func TestNeighbours(t *testing.T) {
+	if !*beside {
+		t.Skip("a benchmark, asked for with -neighbours")
+	}
+	f, columns := matrix(t, Machines())
+	for _, c := range columns {
+		t.Run(strings.ReplaceAll(c.Name(), " ", "-"), func(t *testing.T) {
+			run := boots(t, c.Machine, f, "memwhy.only=neighbours", "memwhy.mib=128", "memwhy.rounds=3")
+			said := run.Files["neighbours"]
+			if said == nil {
+				t.Fatalf("%s", run.Files["neighbours.failed"])
+			}
+			t.Logf("%s", said)
+			publish(t, c.Name(), string(said))
+		})
 	}
 }
 
@@ -372,6 +430,22 @@ func pack(t *testing.T, run *Run) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// publish puts a table into docs/reclaim-proof.md.
+func publish(t *testing.T, key, said string) {
+	t.Helper()
+	b, err := os.ReadFile(proof)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := between(string(b), key, said)
+	if err == nil {
+		err = os.WriteFile(proof, []byte(doc), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func write(t *testing.T, columns []*Column, captures map[*Column][]byte) {

@@ -8,9 +8,11 @@
 //
 // Kernel arguments: memwhy.cgroup=v1|v2, memwhy.labs=a,b (all when absent),
 // memwhy.bytes=24M, memwhy.tests=PATTERN of the live tests to leave out (none
-// are run when absent), memwhy.only=census|acts|tests|runtimes for the page census's
-// tests, those of what writes to the kernel, the live tests, or those of e2e/runtimes
-// (memwhy.tests leaves out here too), and nothing else.
+// are run when absent), memwhy.only=census|acts|reclaim|neighbours|tests|runtimes for the
+// page census's tests, those of what writes to the kernel, the live tests of memwhy
+// reclaim and of what moves (memwhy.tests says which), the benchmark of the neighbours
+// (of memwhy.mib=128, in memwhy.rounds=3), the other live tests, or those of
+// e2e/runtimes (memwhy.tests leaves out here too), and nothing else.
 package main
 
 import (
@@ -76,6 +78,11 @@ func run() error {
 			err = r.census()
 		case "acts":
 			err = r.acts()
+		case "reclaim":
+			err = r.program("reclaim", 4*patience, "/disk/e2e.test", "-test.v", "-test.run", args["memwhy.tests"], "-test.parallel", "1")
+		case "neighbours":
+			err = r.program("neighbours", 14*patience, "/disk/reclaim.bench", "-memwhy", memwhy, "-dir", "/disk/tmp", "-drop-caches",
+				"-mib", args["memwhy.mib"], "-rounds", args["memwhy.rounds"])
 		case "tests":
 			err = r.tests(args["memwhy.tests"])
 		default:
