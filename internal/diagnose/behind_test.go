@@ -60,6 +60,15 @@ func TestKernelMemoryBehindDescriptors(t *testing.T) {
 	if !strings.Contains(r.Title, "none of its processes has a BPF map open") {
 		t.Error(r.Title)
 	}
+	asked := piping(charged(200, "kernel", 60), 0)
+	asked.Processes[0].BPF = read([]snapshot.BPFMap{})
+	if r, _ = of(find(t, asked), codeKernel); !strings.Contains(r.Title, "next to nothing waits in its pipes") {
+		t.Error(r.Title)
+	}
+	asked.Processes[0].Pipes.State = snapshot.Denied
+	if r, _ = of(find(t, asked), codeKernel); strings.Contains(r.Title, "next to nothing waits in its pipes") {
+		t.Error(r.Title)
+	}
 	if r, _ = of(find(t, unread), codeKernel); strings.Contains(r.Title, "none of its processes") {
 		t.Error(r.Title)
 	}
