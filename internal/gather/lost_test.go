@@ -112,3 +112,20 @@ func (n *endless) Ask(q kernel.Question) kernel.Answer {
 	}
 	return kernel.Answer{State: snapshot.Present, Data: b}
 }
+
+// Whatever a directory says, names stay below it and with the numbers that were asked for.
+func FuzzLost(f *testing.F) {
+	f.Add("f52 a\x00d60 sub\x00")
+	f.Add("f52 ../../x\x00f61 \x00d\x00")
+	f.Fuzz(func(t *testing.T, answer string) {
+		n, c := lostNode(), lostCensus()
+		n.files["/proc/77/root/srv"] = answer
+		before := lostCensus()
+		Lost(t.Context(), n, c)
+		for i, in := range c.Inodes {
+			if was := before.Inodes[i]; in.Path != "" && (in.Path[0] != '/' || was.Links == 0 || was.Path != "" && in.Path != was.Path) {
+				t.Errorf("%+v", in)
+			}
+		}
+	})
+}
