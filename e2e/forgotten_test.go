@@ -87,7 +87,11 @@ func TestForgottenNames(t *testing.T) {
 	const size = 400 << 10
 	at, numbers := forgotten(t, names, size)
 	found := map[string]int64{}
-	for _, f := range listFiles(t, "--node", "-n", "0").Files {
+	all := listFiles(t, "--node", "-n", "0")
+	if n := all.Coverage.SearchedFiles; n < len(names) {
+		t.Errorf("%d names were found by reading directories", n)
+	}
+	for _, f := range all.Files {
 		found[f.HostPath] = f.Bytes
 	}
 	for i, name := range names {
