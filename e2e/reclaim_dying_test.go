@@ -53,6 +53,7 @@ func TestReclaimDying(t *testing.T) {
 		one := filepath.Join(dir, fmt.Sprintf("job%d", i))
 		must(os.Mkdir(one, 0o755))
 		files = append(files, cold(t, work, fmt.Sprintf("data%d", i), 32<<20))
+		must(exec.Command("/bin/sh", "-c", "cat </dev/null").Run()) // what of both was evicted meanwhile is charged here
 		charged(t, one, files[i])
 		remove(t, one)
 	}
