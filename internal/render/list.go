@@ -16,18 +16,17 @@ import (
 // whole, and the last in its line, which it may make longer than a screen is wide.
 func List(l *report.List, wide bool) []byte {
 	p := &page{Printer: words.In(l.Lang)}
-	const row = "%8s %8s %9s %5s %8s %-7s %s"
+	const row = "%8s %8s %9s %5s %8s %-7s %8s %s"
 	counted := slices.ContainsFunc(l.Containers, func(c report.Listed) bool { return c.ColdMinBytes != nil })
 	heading := p.Say("NAME, sizes in MiB")
-	switch {
-	case wide && counted:
-		heading = "  COLD>= KILL     " + heading
-	case wide:
-		heading = "  COLD<= KILL     " + heading
-	case counted:
-		heading = "  COLD>= " + heading
+	if wide {
+		heading = "KILL     " + heading
 	}
-	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
+	cold := "COLD<="
+	if counted {
+		cold = "COLD>="
+	}
+	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", cold, heading)
 	for _, c := range l.Containers {
 		n := c.Numbers
 		cannot, share := p.Say("unknown"), "-"
@@ -38,14 +37,11 @@ func List(l *report.List, wide bool) []byte {
 			}
 		}
 		who := listed(c.Target)
-		switch {
-		case wide:
-			who = layout("%8s %-8s %s", p.cold(&c, counted), c.Risk.Level, p.listedWide(c.Target))
-		case counted:
-			who = layout("%8s %s", p.cold(&c, true), listed(c.Target))
+		if wide {
+			who = layout("%-8s %s", c.Risk.Level, p.listedWide(c.Target))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, p.Say("unknown")), cannot, share,
-			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, who)
+			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, p.cold(&c, counted), who)
 	}
 	if !wide {
 		p.width = Width

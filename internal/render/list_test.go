@@ -45,7 +45,7 @@ func TestColdColumn(t *testing.T) {
 		with, lack []string
 	}{
 		"bound, wide":    {[]report.Listed{bound, unknown}, true, []string{"COLD<=", " 7.0 ", " unknown "}, []string{"COLD>="}},
-		"bound":          {[]report.Listed{bound}, false, nil, []string{"COLD", " 7.0"}},
+		"bound":          {[]report.Listed{bound, unknown}, false, []string{"COLD<=", " 7.0 bound", " unknown unknown"}, []string{"COLD>="}},
 		"counted":        {[]report.Listed{counted, bound, unknown}, false, []string{"COLD>=", " 12.0 counted", " <=7.0 bound", " unknown unknown"}, []string{"COLD<="}},
 		"counted, wide":  {[]report.Listed{counted, bound}, true, []string{"COLD>=", " 12.0 ", " <=7.0 "}, []string{"COLD<="}},
 		"none, but wide": {nil, true, []string{"COLD<="}, nil},
