@@ -167,7 +167,10 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
 	if p.Empty() && r.keep == "" {
-		return show()
+		if err := show(); err != nil || !r.yes || p.Fits() {
+			return err
+		}
+		return &coded{exitMissed, words.Errorf("usage is more than was asked for"), ""}
 	}
 	if !r.yes {
 		if err := show(); err != nil || !a.asks(stdin, p.Report.Plan.ExpectBytes) {
@@ -211,6 +214,8 @@ func outcome(p *wire.Reclaiming) error {
 	switch res := p.Report.Result; {
 	case res.Stopped != "":
 		return &coded{exitStopped, words.Errorf("stopped by a guard: %s", res.Stopped), ""}
+	case !res.Met && p.Report.Plan.ToBytes != nil:
+		return &coded{exitMissed, words.Errorf("usage is more than was asked for"), ""}
 	case !res.Met:
 		return &coded{exitMissed, words.Errorf("less was given back than planned"), ""}
 	}
@@ -332,6 +337,8 @@ func (a *app) reclaimHistory(r *reclaiming) error {
 		switch {
 		case h.Ended.IsZero():
 			ended = say.Say("its end was not noted")
+		case ended == "" && h.Missed:
+			ended = say.Say("missed")
 		case ended == "":
 			ended = say.Say("done")
 		}

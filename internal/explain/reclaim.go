@@ -277,7 +277,7 @@ func Reclaim(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window t
 	r := &report.Reclaim{
 		Schema: report.ReclaimSchema, Lang: w.Lang(), Generated: generated(s), Host: host(s), Target: t,
 		Plan: report.ReclaimPlan{
-			UsageBytes: d.Usage, WantBytes: d.Want, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
+			UsageBytes: d.Usage, WantBytes: d.Want, ToBytes: d.To, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
 			Knobs: []report.ReclaimKnob{}, Files: []report.ReclaimFile{}, Spared: []report.ReclaimSpared{},
 			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(w, s)...)),
 			Guards: guards(&d.Guards),

@@ -128,7 +128,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if err := sel.check(); err != nil {
 		return nil, err
 	}
-	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
+	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage, To: sel.To, Drift: s.drift()}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
 	if sel.To != nil {
 		d.Want = max(0, s.Usage-*sel.To)
 	}

@@ -63,11 +63,12 @@ type KeepTurn struct {
 // ReclaimPlan says what would be done.
 type ReclaimPlan struct {
 	UsageBytes     int64           `json:"usageBytes"`
-	WantBytes      int64           `json:"wantBytes"`      // to be given back
-	ExpectBytes    int64           `json:"expectBytes"`    // what the steps should give
-	ErrorBytes     int64           `json:"errorBytes"`     // expectBytes is right within this
-	ReachableBytes int64           `json:"reachableBytes"` // the lowest usage without swap, roughly
-	WindowMs       int64           `json:"windowMs"`       // over which use was observed; 0: not at all
+	WantBytes      int64           `json:"wantBytes"`         // to be given back
+	ToBytes        *int64          `json:"toBytes,omitempty"` // usage that it is to come down to, whoever frees what
+	ExpectBytes    int64           `json:"expectBytes"`       // what the steps should give
+	ErrorBytes     int64           `json:"errorBytes"`        // expectBytes is right within this
+	ReachableBytes int64           `json:"reachableBytes"`    // the lowest usage without swap, roughly
+	WindowMs       int64           `json:"windowMs"`          // over which use was observed; 0: not at all
 	Knobs          []ReclaimKnob   `json:"knobs"`
 	Files          []ReclaimFile   `json:"files"` // the largest, at most 1000
 	FileCount      int             `json:"fileCount"`
@@ -127,9 +128,10 @@ type ReclaimResult struct {
 	UsageAfterBytes  *int64           `json:"usageAfterBytes" jsonschema:"nullable"`
 	FreedBytes       *int64           `json:"freedBytes" jsonschema:"nullable"` // by how much usage fell
 	AskedBytes       int64            `json:"askedBytes"`
-	DroppedBytes     int64            `json:"droppedBytes"` // cache of single files that went, as far as the kernel tells
+	DroppedBytes     int64            `json:"droppedBytes"`        // cache of single files that went, as far as the kernel tells
+	GoneBytes        int64            `json:"goneBytes,omitempty"` // planned, and out of memory before it was dropped: somebody else freed it
 	Steps            int              `json:"steps"`
-	Met              bool             `json:"met"` // within errorBytes of what was expected
+	Met              bool             `json:"met"` // what was planned is out of memory, within errorBytes; with toBytes: usage is there
 	Stopped          string           `json:"stopped,omitempty"`
 	Because          string           `json:"because,omitempty"`
 	Restored         bool             `json:"restored"` // every setting is what it was

@@ -225,6 +225,13 @@ func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
 // Empty reports a plan without steps.
 func (r *Reclaiming) Empty() bool { return len(r.decision.Steps) == 0 }
 
+// Fits reports that usage is what it was to come down to before anything is done, or that
+// no usage was asked for.
+func (r *Reclaiming) Fits() bool {
+	p := &r.decision.Plan
+	return p.To == nil || p.Usage <= *p.To+p.Drift
+}
+
 // Apply does what was planned, and looks again after opt.Verify.
 func (r *Reclaiming) Apply(ctx context.Context) error {
 	opt := r.opt
@@ -245,15 +252,16 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 // run runs the steps.
 func (r *Reclaiming) run(ctx context.Context) (*actuate.Result, error) {
 	opt := &r.opt
+	check := newRecheck(r)
 	return actuate.Run(ctx, &r.decision.Plan, actuate.Options{
 		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
-		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
+		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: check.before, Gone: check.gone,
 	})
 }
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	out := &report.ReclaimResult{
-		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
+		AskedBytes: res.Asked, Steps: len(res.Steps), Met: res.Met, GoneBytes: res.Gone, Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
 		Left: []string{}, Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
 	}
 	for _, left := range res.Left {
@@ -271,7 +279,7 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	for i := range res.Steps {
 		d := &res.Steps[i]
 		out.DroppedBytes += d.Dropped.Value
-		if d.Err != nil {
+		if d.Err != nil && !errors.Is(d.Err, actuate.ErrGone) {
 			r.fail(out, d)
 		}
 	}
@@ -281,9 +289,6 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	if res.RecordErr != nil {
 		out.RecordError = res.RecordErr.Error()
 	}
-	p := &r.decision.Plan
-	got := max(out.DroppedBytes, res.Freed)
-	out.Met = res.Stopped == "" && res.Restored && got+p.Error >= p.Want
 	return out
 }
 
