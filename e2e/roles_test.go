@@ -66,6 +66,8 @@ func play(role string) {
 		read(os.Args[1])
 	case "caches":
 		caches(os.Args[1:]...)
+	case "writes":
+		go writes(os.Args[1], number(os.Args[2]), number(os.Args[3])<<20)
 	case "opens":
 		var err error
 		held, err = os.Open(os.Args[1])
