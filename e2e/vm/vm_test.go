@@ -150,9 +150,9 @@ func TestReclaims(t *testing.T) {
 // reclaims are the tests that a machine runs: those that depend on the kernel each one,
 // and one of each version those that need nothing but the test program.
 func reclaims(m Machine) string {
-	kernel := "HurtsNobody|ByKnob|SparesAHotSet"
+	kernel := "HurtsNobody|ByKnob|SparesAHotSet|Dying|KeepCold"
 	if m.Suite == "bookworm" && m.Cgroup == "v1" || m.Suite == "trixie" && m.Arch == "amd64" {
-		return "^Test(Reclaim(" + kernel + "|SparesNeighbours|Refuses)|Watch|WatchIsRecorded)$"
+		return "^Test(Reclaim(" + kernel + "|WhatOthersTook|SparesNeighbours|Refuses)|Watch|WatchIsRecorded)$"
 	}
 	return "^TestReclaim(" + kernel + ")$"
 }

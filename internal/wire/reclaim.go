@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"errors"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -181,9 +180,13 @@ func (n *Node) recount() kernel.Source {
 	return c.anew()
 }
 
-// runtimes are units whose memory is that of the runtimes, not of containers.
-var runtimes = []string{
-	"containerd.service", "docker.service", "crio.service", "kubelet.service", "podman.service", "cri-docker.service", "dockerd", "containerd", "kubelet",
+// guards says why what is in a cgroup belongs together with others.
+var guards = map[identity.Common]string{
+	identity.Node:     words.Key("the root is the whole node"),
+	identity.OfPod:    words.Key("a pod: its containers are targets of their own"),
+	identity.OfClass:  words.Key("all pods of a class are in it"),
+	identity.Services: words.Key("the services of the node are in it"),
+	identity.Runtimes: words.Key("a container runtime, or the kubelet"),
 }
 
 // refused says why a target is not touched.
@@ -204,18 +207,10 @@ func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 
 // guarded says why the knobs of a cgroup are not turned by mistake.
 func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
-	base := path.Base(cgroup)
-	switch {
-	case cgroup == "/":
-		return words.Key("the root is the whole node")
-	case kind == identity.Pod:
-		return words.Key("a pod: its containers are targets of their own")
-	case strings.HasPrefix(base, "kubepods"):
-		return words.Key("all pods of a class are in it")
-	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
-		return words.Key("the services of the node are in it")
-	case slices.Contains(runtimes, base):
-		return words.Key("a container runtime, or the kubelet")
+	id := identity.Identity{Kind: kind}
+	switch why := id.Together(cgroup); {
+	case why != "":
+		return guards[why]
 	case r.Own != "" && (r.Own == cgroup || strings.HasPrefix(r.Own, strings.TrimSuffix(cgroup, "/")+"/")):
 		return words.Key("memwhy itself runs in it")
 	}
