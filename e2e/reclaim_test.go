@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -139,18 +142,72 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	}
 }
 
+// runIn runs memwhy as a member of a cgroup.
+func runIn(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "MEMWHY_E2E_JOIN="+dir, "MEMWHY_E2E_PROGRAM="+binary)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	return result{out: out.String(), err: errs.String(), code: cmd.ProcessState.ExitCode()}
+}
+
 func TestReclaimRefuses(t *testing.T) {
 	h := memory(t)
-	cgroup, _ := h.group(t, unique("refuses"))
-	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really")
-	run(t, "reclaim", cgroup, "--to", "NaN").want(t, 2, "no amount")
-	run(t, "reclaim", cgroup, "--to", "-5").want(t, 2, "no amount")
-	run(t, "reclaim", cgroup, "--file", "/a/../b", "--observe", "0").want(t, 2, "stay below")
+	cgroup, dir := h.group(t, unique("refuses"))
+	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really", "whole node")
+	runIn(t, dir, "reclaim", "self", "--observe", "0").want(t, 3, "--really", "memwhy itself runs in it")
+	for _, amount := range []string{"NaN", "-5", "Inf", "1e30", "9999999TiB", "0%", "200%", "", "0x10"} {
+		run(t, "reclaim", cgroup, "--to="+amount).want(t, 2, "no amount")
+	}
+	run(t, "reclaim", cgroup, "--to", "50%", "--observe", "0").want(t, 2, "no limit")
+	for _, file := range []string{"/a/../b", "../etc", "/a/[", "etc/passwd"} {
+		run(t, "reclaim", cgroup, "--file", file, "--observe", "0").want(t, 2, "pattern")
+	}
 	run(t, "reclaim", cgroup, "--file", "/no-such-*", "--observe", "0").want(t, 2, "matches")
 	run(t, "reclaim", cgroup, "--all-cache", "--cold").want(t, 2, "one of")
+	run(t, "reclaim", cgroup, "--observe", "-1s").want(t, 2, "--observe")
+	run(t, "reclaim", cgroup, "--from", "/dev/null").want(t, 2, "--from")
 	run(t, "reclaim", cgroup+"-gone", "--observe", "0").want(t, 2)
 	if out := run(t, "reclaim", cgroup, "--observe", "0").want(t, 0); !strings.HasPrefix(out.out, "Nothing to give back.") {
 		t.Errorf("%s", out.out)
+	}
+}
+
+// Where another reclaim of the cgroup is under way, where nothing can be noted, or where
+// somebody else may write to what is noted, nothing is done.
+func TestReclaimNeedsItsPlace(t *testing.T) {
+	h := memory(t)
+	work := workdir(t)
+	cgroup, dir := h.group(t, unique("place"))
+	file := cold(t, work, "data", 8<<20)
+	charged(t, dir, file)
+	before := resident(t, file)
+	journal, record := t.TempDir(), t.TempDir()
+	must(errors.Join(os.Chmod(journal, 0o700), os.Chmod(record, 0o700)))
+	reclaim := func(journal, record string) result {
+		return run(t, "reclaim", cgroup, "--file", file, "--yes", "--observe", "0", "--journal", journal, "--record", record)
+	}
+	st, err := os.Stat(dir)
+	must(err)
+	name := filepath.Join(journal, fmt.Sprintf("%d.lock", st.Sys().(*syscall.Stat_t).Ino))
+	lock, err := os.Create(name)
+	must(err)
+	must(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	reclaim(journal, record).want(t, 3, "another reclaim of this cgroup is under way")
+	must(errors.Join(lock.Close(), os.Remove(name)))
+	reclaim("/proc/self/fdinfo/x", record).want(t, 3, "journal")
+	reclaim(journal, "/dev/full").want(t, 3, "recorded")
+	open := filepath.Join(work, "open")
+	must(errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)))
+	reclaim(journal, open).want(t, 3, "written to by others")
+	if n := resident(t, file); n < before/2 { // DAMON may take some
+		t.Errorf("%d of %d are in memory", n, before)
+	}
+	reclaim(journal, record).want(t, 0)
+	if n := resident(t, file); n > 0 {
+		t.Errorf("%d are in memory still", n)
 	}
 }
 

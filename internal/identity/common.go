@@ -21,6 +21,7 @@ const (
 // runtimes are units whose memory is that of the runtimes, not of containers.
 var runtimes = []string{
 	"containerd.service", "docker.service", "crio.service", "kubelet.service", "podman.service", "cri-docker.service", "dockerd", "containerd", "kubelet",
+	"k3s.service", "k3s-agent.service", "rke2-server.service", "rke2-agent.service",
 }
 
 // Together says what the cgroup with this identity holds in common; empty: it stands for

@@ -42,7 +42,7 @@ const atRest = 1 << 20
 // charged for; nobody's processes are theirs, and Usage is what they hold together. above
 // are asked only for what no file gives.
 func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*Decision, error) {
-	if err := sel.check(); err != nil {
+	if err := sel.Check(); err != nil {
 		return nil, err
 	}
 	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}

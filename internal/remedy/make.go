@@ -125,7 +125,7 @@ const (
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
 func Make(s *Situation, sel Selection) (*Decision, error) {
-	if err := sel.check(); err != nil {
+	if err := sel.Check(); err != nil {
 		return nil, err
 	}
 	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage, To: sel.To, Drift: s.drift()}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
@@ -151,7 +151,8 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	return d, nil
 }
 
-func (sel *Selection) check() error {
+// Check refuses what no plan is made of, without a look at anything.
+func (sel *Selection) Check() error {
 	if sel.To != nil && (*sel.To < 0 || *sel.To > maxBytes) {
 		return words.Errorf("%w: %d", ErrAmount, *sel.To)
 	}

@@ -101,6 +101,9 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 
 // see looks at a target that may be acted on, and again after opt.Observe.
 func (n *Node) see(target string, opt ReclaimOptions) (*seen, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
 	n.askNames()
 	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
 		c.keep.expect(true)
