@@ -45,7 +45,7 @@ func TestReclaimDying(t *testing.T) {
 	if h.v2 {
 		must(os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory"), 0))
 	}
-	charged(t, dir, cold(t, work, "small", 4096)) // or who reads is charged for the program that does
+	small := cold(t, work, "small", 4096)
 	const (
 		graves = 4
 		each   = 16 << 20
@@ -56,6 +56,7 @@ func TestReclaimDying(t *testing.T) {
 		one := filepath.Join(dir, fmt.Sprintf("job%d", i))
 		must(os.Mkdir(one, 0o755))
 		files = append(files, cold(t, work, fmt.Sprintf("data%d", i), each))
+		charged(t, dir, small) // what of the program was evicted meanwhile is charged here
 		charged(t, one, files[i])
 		remove(t, one)
 	}
