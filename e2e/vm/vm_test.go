@@ -152,7 +152,7 @@ func TestReclaims(t *testing.T) {
 func reclaims(m Machine) string {
 	kernel := "HurtsNobody|ByKnob|SparesAHotSet|Dying|KeepCold"
 	if m.Suite == "bookworm" && m.Cgroup == "v1" || m.Suite == "trixie" && m.Arch == "amd64" {
-		return "^Test(Reclaim(" + kernel + "|WhatOthersTook|SparesNeighbours|Refuses)|Watch|WatchIsRecorded)$"
+		return "^Test(Reclaim(" + kernel + "|WhatOthersTook|SparesNeighbours|Refuses|Recover|LeftIsTold|Dirty|Interrupted)|Watch|WatchIsRecorded)$"
 	}
 	return "^TestReclaim(" + kernel + ")$"
 }

@@ -281,6 +281,7 @@ func Reclaim(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window t
 			Knobs: []report.ReclaimKnob{}, Files: []report.ReclaimFile{}, Spared: []report.ReclaimSpared{},
 			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(w, s)...)),
 			Guards: guards(&d.Guards),
+			Cost:   report.ReclaimCost{FileBytes: d.Cost.File, SlabBytes: d.Cost.Slab, RereadBytes: d.Cost.File, WritebackBytes: d.Cost.Write},
 		},
 		NotSeen: []report.NotSeen{},
 	}

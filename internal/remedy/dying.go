@@ -65,6 +65,7 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	d.Offers, d.Losers, d.Expect = append(d.Offers, asked.Offers...), asked.Losers, d.Expect+asked.Expect
 	d.Want = d.Expect
 	d.Error = max(d.Expect/50, s.PageSize)
+	d.price(s)
 	d.Reaches = max(0, s.Usage-d.Expect)
 	// What else lives on the node comes and goes as it does: only what is taken from it,
 	// or what makes it wait, stops the plan.

@@ -88,6 +88,7 @@ type Decision struct {
 	words.Printer
 
 	Knobs   []KnobUse
+	Cost    Cost
 	Picked  []Pick
 	Spared  []Pick
 	Goes    []uint64 // removed cgroups that hold nothing besides what the steps give back
@@ -104,6 +105,13 @@ type KnobUse struct {
 	Bytes int64
 	Why   string
 	Undo  string
+}
+
+// Cost is what the steps take from, and what that may cost.
+type Cost struct {
+	File  int64 // of page cache: as much is read from disks again if all of it is used again
+	Slab  int64 // of shrinkable slab, as the kernel's choice is expected to be
+	Write int64 // written to disks first
 }
 
 // Errors of Make.
@@ -146,6 +154,7 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 		d.byKnob(s, sel, rest)
 	}
 	d.Error = max(d.Expect/50, s.drift())
+	d.price(s)
 	d.guard(s)
 	d.doubt(s, sel)
 	return d, nil
@@ -311,6 +320,23 @@ func (d *Decision) files(sel Selection) {
 	d.Expect += u.Bytes
 	if u.Steps > 0 {
 		d.Knobs = append(d.Knobs, u)
+	}
+}
+
+// price says what is taken of what: of the kernel's choice as much as there is of each.
+func (d *Decision) price(s *Situation) {
+	for i := range d.Knobs {
+		u := &d.Knobs[i]
+		slab := int64(0)
+		if lists := max(0, s.Cache) + s.Slab; u.Knob != FileCache && lists > 0 {
+			slab = int64(float64(u.Bytes) * float64(s.Slab) / float64(lists))
+		}
+		d.Cost.File, d.Cost.Slab = d.Cost.File+u.Bytes-slab, d.Cost.Slab+slab
+	}
+	for i := range d.Steps {
+		if f := d.Steps[i].File; f != nil && d.Steps[i].Sync {
+			d.Cost.Write += f.Dirty
+		}
 	}
 }
 

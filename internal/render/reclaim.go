@@ -26,6 +26,9 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	if len(plan.Knobs) > 0 {
 		p.line("  plan     %9s   within %s", size.Text(plan.ExpectBytes), size.Text(plan.ErrorBytes))
 	}
+	if r.Result == nil && len(plan.Knobs) > 0 {
+		reclaimCost(p, &plan.Cost)
+	}
 	if res := r.Result; res != nil && res.FreedBytes != nil && *res.FreedBytes < 0 {
 		p.line("  grew     %9s   meanwhile, usage now %s", size.Text(-*res.FreedBytes), size.Text(*res.UsageAfterBytes))
 	} else if res != nil && res.FreedBytes != nil {
@@ -43,6 +46,15 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	}
 	reclaimNotes(p, r)
 	return p.Bytes()
+}
+
+// reclaimCost says what it may cost, in one line.
+func reclaimCost(p *page, c *report.ReclaimCost) {
+	if c.WritebackBytes > 0 {
+		p.line("  costs    %9s   read from disk again, if all of it is used again; %s written first", size.Text(c.RereadBytes), size.Text(c.WritebackBytes))
+		return
+	}
+	p.line("  costs    %9s   read from disk again, if all of it is used again", size.Text(c.RereadBytes))
 }
 
 // reclaimKnobs says by what, and why by that.

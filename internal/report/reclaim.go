@@ -67,8 +67,9 @@ type ReclaimPlan struct {
 	ToBytes        *int64          `json:"toBytes,omitempty"` // usage that it is to come down to, whoever frees what
 	ExpectBytes    int64           `json:"expectBytes"`       // what the steps should give
 	ErrorBytes     int64           `json:"errorBytes"`        // expectBytes is right within this
-	ReachableBytes int64           `json:"reachableBytes"`    // the lowest usage without swap, roughly
-	WindowMs       int64           `json:"windowMs"`          // over which use was observed; 0: not at all
+	Cost           ReclaimCost     `json:"cost,omitzero"`
+	ReachableBytes int64           `json:"reachableBytes"` // the lowest usage without swap, roughly
+	WindowMs       int64           `json:"windowMs"`       // over which use was observed; 0: not at all
 	Knobs          []ReclaimKnob   `json:"knobs"`
 	Files          []ReclaimFile   `json:"files"` // the largest, at most 1000
 	FileCount      int             `json:"fileCount"`
@@ -76,6 +77,14 @@ type ReclaimPlan struct {
 	Guards         ReclaimGuards   `json:"guards"`
 	Offers         []string        `json:"offers"` // what else could be done
 	Doubts         []string        `json:"doubts"`
+}
+
+// ReclaimCost says which accounts the plan takes from, and what that may cost.
+type ReclaimCost struct {
+	FileBytes      int64 `json:"fileBytes"`      // of page cache
+	SlabBytes      int64 `json:"slabBytes"`      // of shrinkable slab, as expected of the kernel's choice
+	RereadBytes    int64 `json:"rereadBytes"`    // at most, read from disks if all of it is used again
+	WritebackBytes int64 `json:"writebackBytes"` // written to disks first
 }
 
 // ReclaimKnob is one interface of the kernel, with all steps that use it.
