@@ -160,3 +160,24 @@ func TestReclaimInterrupted(t *testing.T) {
 		t.Errorf("%s", h.out)
 	}
 }
+
+// A file on FUSE is never opened, whatever is asked for: its server may never answer.
+func TestReclaimNeverOpensFuse(t *testing.T) {
+	h := memory(t)
+	cgroup, dir := h.group(t, unique("fuse"))
+	file, release, answers := fuseFile(t)
+	answers.Store(reads)
+	defer release()
+	charged(t, dir, file)
+	answers.Store(noOpens)
+	for _, selection := range [][]string{{"--all-cache"}, {"--file", file}, {"--to", "0"}} {
+		r := run(t, append([]string{"reclaim", cgroup, "--observe", "0", "-o", "json"}, selection...)...)
+		var p reclaimed
+		if err := json.Unmarshal([]byte(r.out), &p); err != nil || r.code != 0 {
+			t.Fatalf("%v: exit code %d: %s%s", selection, r.code, r.out, r.err)
+		}
+		if spared := fmt.Sprint(p.Plan.Spared); p.Plan.FileCount > 0 || !strings.Contains(spared, "on fuse, of which no file is ever opened") {
+			t.Errorf("%v: %s", selection, r.out)
+		}
+	}
+}
