@@ -28,9 +28,16 @@ type reclaimed struct {
 		Offers []string
 	}
 	Result *struct {
-		FreedBytes       *int64
-		DroppedBytes     int64
-		Met              bool
+		FreedBytes   *int64
+		DroppedBytes int64
+		Met          bool
+
+		WorkingSetBeforeBytes, WorkingSetAfterBytes *int64
+		Accounts                                    []struct {
+			Path                    string
+			BeforeBytes, AfterBytes *int64
+		}
+
 		Restored         bool
 		Stopped, Because string
 	}
@@ -131,6 +138,7 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	if got := *r.Result.FreedBytes; got < want-tenth || got > want+tenth {
 		t.Errorf("freed %d, want %d: the file that the neighbour has open is not the target's to give", got, want)
 	}
+	r.balances(t, want)
 	if lost := before - usage(t, near); lost > 8<<20 { // of 32 MiB; where DAMON runs it takes some of anybody
 		t.Errorf("the neighbour lost %d bytes", lost)
 	}
@@ -208,6 +216,32 @@ func TestReclaimNeedsItsPlace(t *testing.T) {
 	reclaim(journal, record).want(t, 0)
 	if n := resident(t, file); n > 0 {
 		t.Errorf("%d are in memory still", n)
+	}
+}
+
+// balances demands that the ledger before and after shows what went: page cache, and
+// hardly anything else.
+func (r *reclaimed) balances(t *testing.T, want int64) {
+	t.Helper()
+	var before, after int64
+	for _, a := range r.Result.Accounts {
+		if a.BeforeBytes == nil || a.AfterBytes == nil {
+			t.Errorf("%s is not told: %+v", a.Path, a)
+			continue
+		}
+		before, after = before+*a.BeforeBytes, after+*a.AfterBytes
+		switch fell := *a.BeforeBytes - *a.AfterBytes; {
+		case a.Path == "file" && !within(fell, want):
+			t.Errorf("page cache fell by %d, want %d", fell, want)
+		case a.Path != "file" && (fell > want/10 || fell < -want/10):
+			t.Errorf("%s fell by %d", a.Path, fell)
+		}
+	}
+	if fell := before - after; len(r.Result.Accounts) == 0 || !within(fell, *r.Result.FreedBytes) {
+		t.Errorf("the accounts fell by %d, usage by %d: %+v", fell, *r.Result.FreedBytes, r.Result.Accounts)
+	}
+	if b, a := r.Result.WorkingSetBeforeBytes, r.Result.WorkingSetAfterBytes; b == nil || a == nil || *a > *b+want/10 {
+		t.Errorf("the working set is not told, or grew: %v, %v", b, a)
 	}
 }
 

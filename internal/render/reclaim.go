@@ -37,6 +37,9 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	if r.Result != nil {
 		reclaimResult(p, r.Result)
 	}
+	if wide && r.Result != nil {
+		reclaimAccounts(p, r.Result.Accounts)
+	}
 	reclaimKnobs(p, plan, wide)
 	reclaimFiles(p, plan, wide)
 	reclaimSpared(p, plan, wide)
@@ -55,6 +58,19 @@ func reclaimCost(p *page, c *report.ReclaimCost) {
 		return
 	}
 	p.line("  costs    %9s   read from disk again, if all of it is used again", size.Text(c.RereadBytes))
+}
+
+// reclaimAccounts is the target's ledger before and after.
+func reclaimAccounts(p *page, list []report.ReclaimChange) {
+	text := func(n *int64) string {
+		if n == nil {
+			return "?"
+		}
+		return size.Text(*n)
+	}
+	for _, a := range list {
+		p.line("  %9s  -> %9s  %s", text(a.BeforeBytes), text(a.AfterBytes), a.Path)
+	}
 }
 
 // reclaimKnobs says by what, and why by that.
@@ -175,6 +191,9 @@ func (p *page) freed(res *report.ReclaimResult) string {
 func reclaimResult(p *page, res *report.ReclaimResult) {
 	if res.DroppedBytes > 0 {
 		p.line("  dropped  %9s   of the files' cache", size.Text(res.DroppedBytes))
+	}
+	if res.WorkingSetBeforeBytes != nil && res.WorkingSetAfterBytes != nil {
+		p.line("  working  %9s   set now, %s before", size.Text(*res.WorkingSetAfterBytes), size.Text(*res.WorkingSetBeforeBytes))
 	}
 	if res.GoneBytes > 0 {
 		p.line("  gone     %9s   of it already when its turn came: somebody else freed it", size.Text(res.GoneBytes))

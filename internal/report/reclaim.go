@@ -150,6 +150,18 @@ type ReclaimResult struct {
 	VerifyMs         int64            `json:"verifyMs"`
 	RereadBytes      *int64           `json:"rereadBytes,omitempty"` // of the files, in memory again after verifyMs
 	RecordError      string           `json:"recordError,omitempty"`
+
+	WorkingSetBeforeBytes *int64          `json:"workingSetBeforeBytes,omitempty"` // when it was planned
+	WorkingSetAfterBytes  *int64          `json:"workingSetAfterBytes,omitempty"`
+	Accounts              []ReclaimChange `json:"accounts,omitempty"` // by the kernel's counters alone; they sum to usage
+}
+
+// ReclaimChange is an account of the target when it was planned, and afterwards; null where
+// it was not told.
+type ReclaimChange struct {
+	Path        string `json:"path"`
+	BeforeBytes *int64 `json:"beforeBytes" jsonschema:"nullable"`
+	AfterBytes  *int64 `json:"afterBytes" jsonschema:"nullable"`
 }
 
 // ReclaimDying is about removed cgroups that the kernel keeps.

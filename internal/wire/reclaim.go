@@ -240,6 +240,8 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 	r.Report.Result = r.result(res)
 	if opt.Dying {
 		r.released(ctx)
+	} else if after, err := r.again(r.seen.src); err == nil {
+		explain.Changed(r.seen.Snapshot, after.Snapshot, r.Report.Result)
 	}
 	if opt.Verify > 0 && res.Stopped == "" {
 		r.verify(ctx)
