@@ -167,10 +167,11 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
 	if p.Empty() && r.keep == "" {
-		if err := show(); err != nil || !r.yes || p.Fits() {
+		missed := p.Missed()
+		if err := show(); err != nil || !r.yes || missed.Format == "" {
 			return err
 		}
-		return &coded{exitMissed, words.Errorf("usage is more than was asked for"), ""}
+		return &coded{exitMissed, words.Errorf("%s", missed), ""}
 	}
 	if !r.yes {
 		if err := show(); err != nil || !a.asks(stdin, p.Report.Plan.ExpectBytes) {

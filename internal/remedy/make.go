@@ -153,6 +153,11 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if rest > 0 && len(sel.Files) == 0 {
 		d.byKnob(s, sel, rest)
 	}
+	if len(sel.Files) > 0 && d.Expect == 0 { // asked for by name, and all of it has to stay
+		for i := range d.Spared {
+			d.Want += d.Spared[i].State.Bytes
+		}
+	}
 	d.Error = max(d.Expect/50, s.drift())
 	d.price(s)
 	d.guard(s)

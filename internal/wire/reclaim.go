@@ -223,11 +223,15 @@ func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
 // Empty reports a plan without steps.
 func (r *Reclaiming) Empty() bool { return len(r.decision.Steps) == 0 }
 
-// Fits reports that usage is what it was to come down to before anything is done, or that
-// no usage was asked for.
-func (r *Reclaiming) Fits() bool {
-	p := &r.decision.Plan
-	return p.To == nil || p.Usage <= *p.To+p.Drift
+// Missed says what a plan without steps misses; empty: nothing has to be done.
+func (r *Reclaiming) Missed() words.Text {
+	switch p := &r.decision.Plan; {
+	case p.To != nil && p.Usage > *p.To+p.Drift:
+		return words.Later("usage is more than was asked for")
+	case p.To == nil && len(r.sel.Files) > 0 && p.Want > 0:
+		return words.Later("nothing of what was asked for can be given back as asked")
+	}
+	return words.Text{}
 }
 
 // Apply does what was planned, and looks again after opt.Verify.
