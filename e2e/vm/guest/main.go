@@ -102,6 +102,7 @@ func mountAll() error {
 		{"devtmpfs", "/dev", "devtmpfs"},
 		{"tmpfs", "/tmp", "tmpfs"},
 		{"tmpfs", "/dev/shm", "tmpfs"},
+		{"devpts", "/dev/pts", "devpts"},
 	} {
 		if err := os.MkdirAll(m[1], 0o755); err != nil {
 			return err
