@@ -68,6 +68,10 @@ const (
 	// heaps finds in the memory of that process. Nothing else of it is handed on.
 	// Max is how many bytes of maps it may have.
 	Heaps Op = "heaps"
+	// Pipes is asked of /proc/PID/fd alone: of each pipe without a name that the
+	// process has open, the inode number, the bytes in it and how many it may hold, a
+	// line each. It neither opens nor reads them.
+	Pipes Op = "pipes"
 	// Containers is what the container runtimes of the node say: snapshot.Names in
 	// JSON. Asked of "/" it is the list, of "/ID" more of one of the list: of the
 	// container of that id, or of the pod of that UID. Kernels do not know: who

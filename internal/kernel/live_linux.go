@@ -122,6 +122,8 @@ func (l *Live) ask(q Question, dir int) Answer {
 		a.Data, err = l.environ(q)
 	case Heaps:
 		a.Data, err = l.heaps(q)
+	case Pipes:
+		a.Data, err = l.pipes(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}
