@@ -46,39 +46,41 @@ type Doc struct {
 
 // The codes.
 const (
-	codeLazy      = "alloc.lazyfree"
-	codeRetained  = "alloc.retained"
-	codeTHP       = "alloc.thp"
-	codeChurn     = "anon.churn"
-	codeLeak      = "anon.leak"
-	codeAnon      = "anon.live"
-	codeCold      = "cache.cold"
-	codeDeleted   = "cache.deleted-open"
-	codeDirty     = "cache.dirty"
-	codeFilling   = "cache.filling"
-	codeHot       = "cache.hot"
-	codeIdle      = "cache.idle-held"
-	codeDying     = "cgroup.dying"
-	codeIDs       = "cgroup.ids"
-	codeKernel    = "kernel.other"
-	codeTables    = "kernel.pagetables"
-	codeSock      = "kernel.sock"
-	codeStacks    = "kernel.stacks"
-	codeKmem      = "kmem.accounting"
-	codeParent    = "limit.parent"
-	codeTight     = "limit.tight"
-	codeMisread   = "metric.misread"
-	codeWatermark = "node.watermark"
-	codeAncestor  = "oom.ancestor"
-	codeContainer = "oom.container"
-	codeNoVictim  = "oom.no-victim"
-	codeNode      = "oom.node"
-	codeDentry    = "slab.dentry"
-	codeInode     = "slab.inode"
-	codeSlab      = "slab.other"
-	codeKept      = "swap.cache-kept"
-	codeThrottle  = "throttle.high"
-	codeTmpfs     = "tmpfs.held"
+	codeLazy       = "alloc.lazyfree"
+	codeRetained   = "alloc.retained"
+	codeTHP        = "alloc.thp"
+	codeChurn      = "anon.churn"
+	codeLeak       = "anon.leak"
+	codeAnon       = "anon.live"
+	codeCold       = "cache.cold"
+	codeDeleted    = "cache.deleted-open"
+	codeDirty      = "cache.dirty"
+	codeFilling    = "cache.filling"
+	codeHot        = "cache.hot"
+	codeIdle       = "cache.idle-held"
+	codeDying      = "cgroup.dying"
+	codeIDs        = "cgroup.ids"
+	codeKernel     = "kernel.other"
+	codeTables     = "kernel.pagetables"
+	codeSock       = "kernel.sock"
+	codeStacks     = "kernel.stacks"
+	codeKmem       = "kmem.accounting"
+	codeParent     = "limit.parent"
+	codeTight      = "limit.tight"
+	codeMisread    = "metric.misread"
+	codeFragmented = "node.fragmented"
+	codeUnowned    = "node.unowned"
+	codeWatermark  = "node.watermark"
+	codeAncestor   = "oom.ancestor"
+	codeContainer  = "oom.container"
+	codeNoVictim   = "oom.no-victim"
+	codeNode       = "oom.node"
+	codeDentry     = "slab.dentry"
+	codeInode      = "slab.inode"
+	codeSlab       = "slab.other"
+	codeKept       = "swap.cache-kept"
+	codeThrottle   = "throttle.high"
+	codeTmpfs      = "tmpfs.held"
 )
 
 // The severities, in order.
@@ -107,7 +109,7 @@ func Rules() []Rule {
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
 		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
-		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
+		limitParent, limitTight, metricMisread, nodeFragmented, nodeUnowned, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
 		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
 	}
 }
