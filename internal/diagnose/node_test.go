@@ -58,18 +58,20 @@ func TestUnowned(t *testing.T) {
 		mibs int64
 		text string
 	}{
-		"as ever":               {wholeNode(60), "", 0, ""},
-		"much, and as ever":     {wholeNode(700), "", 0, ""},
-		"a packet ring":         {mapped(wholeNode(300), "socket:[5]", 256, 256), "info high", 256, "rings of packet sockets that sniffer (pid 9) has mapped"},
-		"a ring of perf":        {mapped(wholeNode(300), "anon_inode:[perf_event]", 256, 0), "info high", 256, "rings of perf"},
-		"a small ring":          {mapped(wholeNode(60), "socket:[5]", 8, 8), "", 0, ""},
-		"a ring that counts":    {mapped(wholeNode(5), "anon_inode:[perf_event]", 256, 0), "", 0, ""},
-		"a file of that name":   {mapped(wholeNode(300), "/tmp/socket:[5]", 256, 256), "", 0, ""},
-		"a balloon":             {balloon(300), "info high", 256, "a balloon of the hypervisor"},
-		"a balloon beside it":   {balloon(100), "", 0, ""},
-		"a tenth":               {wholeNode(900), "info low", 899, "which, nothing here names"},
-		"a tenth in sockets":    {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Sockets = read(int64(800 * mib)) }), "", 0, ""},
-		"a tenth in pipes":      {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Path[0].Stat.Value.Entries = append(s.Path[0].Stat.Value.Entries, stat("kernel", 900*mib, "slab", 100*mib).Value.Entries...) }), "", 0, ""},
+		"as ever":             {wholeNode(60), "", 0, ""},
+		"much, and as ever":   {wholeNode(700), "", 0, ""},
+		"a packet ring":       {mapped(wholeNode(300), "socket:[5]", 256, 256), "info high", 256, "rings of packet sockets that sniffer (pid 9) has mapped"},
+		"a ring of perf":      {mapped(wholeNode(300), "anon_inode:[perf_event]", 256, 0), "info high", 256, "rings of perf"},
+		"a small ring":        {mapped(wholeNode(60), "socket:[5]", 8, 8), "", 0, ""},
+		"a ring that counts":  {mapped(wholeNode(5), "anon_inode:[perf_event]", 256, 0), "", 0, ""},
+		"a file of that name": {mapped(wholeNode(300), "/tmp/socket:[5]", 256, 256), "", 0, ""},
+		"a balloon":           {balloon(300), "info high", 256, "a balloon of the hypervisor"},
+		"a balloon beside it": {balloon(100), "", 0, ""},
+		"a tenth":             {wholeNode(900), "info low", 899, "which, nothing here names"},
+		"a tenth in sockets":  {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Sockets = read(int64(800 * mib)) }), "", 0, ""},
+		"a tenth in pipes": {but(wholeNode(900), func(s *snapshot.Snapshot) {
+			s.Path[0].Stat.Value.Entries = append(s.Path[0].Stat.Value.Entries, stat("kernel", 900*mib, "slab", 100*mib).Value.Entries...)
+		}), "", 0, ""},
 		"a quarter":             {wholeNode(2100), "notice low", 2099, ""},
 		"made up for its group": {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Zones.Value[0].Managed = 64 << 30 }), "", 0, ""},
 		"no zones":              {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Zones.State = snapshot.Denied }), "", 0, ""},
