@@ -71,7 +71,7 @@ func liveAnon(f *facts) []report.Finding {
 	forked, e := f.copies()
 	r.Title, r.Evidence = r.Title+forked, append(r.Evidence, e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.typed()), Cost: f.Say("none")},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.brief()), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	if len(list) > 0 {
@@ -84,10 +84,11 @@ func liveAnon(f *facts) []report.Finding {
 	return []report.Finding{r}
 }
 
-// bound is the setting that bounds the heap of a process, where its language has one.
+// bound is the setting that bounds the heap of a process, where its language has one,
+// or what an allocator that is not looked into has.
 func (f *facts) bound(p *snapshot.Process) string {
 	for _, r := range runtimes.Of(f.Printer, p) {
-		if r.Name == runtimes.Go || r.Name == runtimes.JVM || r.Name == runtimes.Node {
+		if r.Name != runtimes.Glibc && r.Name != runtimes.Python && r.Name != runtimes.Unrecognised {
 			return r.Cure
 		}
 	}

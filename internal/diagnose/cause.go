@@ -227,15 +227,19 @@ func (f *facts) files(code string) []report.Evidence {
 
 // lookAtFiles is the next command for everything that is a file.
 func (f *facts) lookAtFiles(sort string) report.Remedy {
-	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.typed()) + sort, Cost: f.Say("none")}
+	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.brief()) + sort, Cost: f.Say("none")}
 }
 
 // giveBack plans what may go of the page cache, for this cgroup alone.
 func (f *facts) giveBack() report.Remedy {
+	if path := f.target().Path; identity.Parse(path).Together(path) != "" {
+		return report.Remedy{Kind: "look", Command: f.Say("memwhy ps: whose it is; memwhy reclaim asks each of them alone"), Cost: f.Say("none")}
+	}
 	return report.Remedy{Kind: "reclaim", Command: "memwhy reclaim " + f.typed(), Cost: f.Say("nothing before --yes; what goes and is read again comes from the disk")}
 }
 
-// typed is the target as a shell is told it: by name, else id, else path.
+// typed is the target as a shell is told it, where it has to be spelled out: by name,
+// else id, else path.
 func (f *facts) typed() string {
 	path := f.target().Path
 	switch w := identity.Of(path, f.s.Names); {
@@ -245,6 +249,16 @@ func (f *facts) typed() string {
 		return quoted(w.ID)
 	}
 	return quoted(path)
+}
+
+// brief is the same where a look is all that is asked for: the beginning of an id is enough.
+func (f *facts) brief() string {
+	const enough = 12
+	typed := f.typed()
+	if w := identity.Of(f.target().Path, f.s.Names); w.ID == typed && len(typed) > enough {
+		return typed[:enough]
+	}
+	return typed
 }
 
 // quoted is a path that a shell takes for one word.

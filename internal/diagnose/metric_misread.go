@@ -52,7 +52,7 @@ func misread(f *facts) []report.Finding {
 			f.counters(f.Say("in the working set, and yet to be freed"), "active_file", "slab_reclaimable"),
 		},
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: f.Say("memwhy explain %s: who says what, and what cannot be freed", f.typed()), Cost: f.Say("none")},
+			{Kind: "look", Command: f.Say("memwhy explain %s: who says what, and what cannot be freed", f.brief()), Cost: f.Say("none")},
 			{Kind: "configure", Command: f.Say("alert on what cannot be freed: anon + shmem + sock + kernel - slab_reclaimable, against the limit"), Cost: f.Say("none")},
 		},
 	}

@@ -84,7 +84,7 @@ func coverage(s *snapshot.Snapshot, all []cached, found int64) report.Coverage {
 	c := s.Census.Value
 	v := report.Coverage{
 		Engine: string(c.Engine), Complete: c.Complete && !c.Dropped.Any(), FoundBytes: found,
-		Processes: len(s.Users.Value), Unasked: s.Unasked,
+		Processes: len(s.Users.Value), Unasked: s.Unasked, Recalled: c.Recalled, Searched: c.Searched,
 	}
 	for i := range all {
 		if in := all[i].in; in != nil && in.Path != "" {

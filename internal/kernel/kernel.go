@@ -45,6 +45,10 @@ const (
 	// directories are looked at; so many times 50 us is how long it takes at most.
 	// ParseCached parses the answer.
 	Cached Op = "cached"
+	// Numbered is asked of directories below /proc/PID/root alone: of each regular file
+	// in it an "f", of each directory a "d", then its inode number, a space and its
+	// name, followed by a NUL. Nothing of it is looked at, and no link leads there.
+	Numbered Op = "numbered"
 	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
 	// where Go says what built the executable. Absent when it has none.
 	BuildInfo Op = "buildinfo"
@@ -80,7 +84,7 @@ const LogPath = "/dev/kmsg"
 
 // Question asks one thing of the node. Path is absolute on the node, whatever
 // prefix the node's root has here. Max bounds the answer: bytes for Read and Log,
-// names for List, Names and Links; more than that is a Failed answer, never a silently
+// names for List, Names, Links and Numbered; more than that is a Failed answer, never a silently
 // shorter one. For BuildInfo it is how much of the section is wanted.
 type Question struct {
 	Op   Op

@@ -114,6 +114,8 @@ func (l *Live) ask(q Question, dir int) Answer {
 		a.Data, err = l.log(q)
 	case Cached:
 		a.Data, err = l.cached(q)
+	case Numbered:
+		a.Data, err = l.numbered(q)
 	case Inodes:
 		a.Data, err = l.inodes(q)
 	case Environ:
