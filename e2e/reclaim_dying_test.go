@@ -10,7 +10,11 @@ import (
 )
 
 type released struct {
-	Plan   struct{ FileCount int }
+	Plan struct {
+		FileCount int
+		Knobs     []struct{ Knob string }
+		Offers    []string
+	}
 	Result *struct{ Met, Restored bool }
 	Dying  struct {
 		Count, Releases int
@@ -18,7 +22,11 @@ type released struct {
 		Went            *int
 		BytesLeft       *int64
 		Inherited       []struct{ Bytes int64 }
-		Rest            []struct {
+		Losers          []struct {
+			Cgroup                 string
+			MostBytes, ExpectBytes int64
+		}
+		Rest []struct {
 			Cgroup   string
 			PinnedBy []struct{ Path string }
 		}
