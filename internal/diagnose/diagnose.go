@@ -56,11 +56,14 @@ const (
 	codeDeleted   = "cache.deleted-open"
 	codeDirty     = "cache.dirty"
 	codeFilling   = "cache.filling"
+	codeForeign   = "cache.foreign"
 	codeHot       = "cache.hot"
 	codeIdle      = "cache.idle-held"
 	codeDying     = "cgroup.dying"
 	codeIDs       = "cgroup.ids"
+	codeBPF       = "kernel.bpf"
 	codeKernel    = "kernel.other"
+	codePipe      = "kernel.pipe"
 	codeTables    = "kernel.pagetables"
 	codeSock      = "kernel.sock"
 	codeStacks    = "kernel.stacks"
@@ -74,6 +77,7 @@ const (
 	codeNoVictim  = "oom.no-victim"
 	codeNode      = "oom.node"
 	codeDentry    = "slab.dentry"
+	codeNegative  = "slab.dentry-negative"
 	codeInode     = "slab.inode"
 	codeSlab      = "slab.other"
 	codeKept      = "swap.cache-kept"
@@ -105,10 +109,10 @@ var (
 func Rules() []Rule {
 	return []Rule{
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
-		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
-		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheForeign, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
+		kernelAdvisory, kernelBPF, kernelOther, kernelPagetables, kernelPipe, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
-		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
+		slabDentry, slabDentryNegative, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
 	}
 }
 
@@ -132,9 +136,11 @@ type facts struct {
 	judged []advisory.Judgement
 	kills  kills
 
-	divided *cached  // see divide, once asked for
-	within  []bool   // of the census's groups, see census
-	kept    []keeper // see keepers, once asked for
+	divided *cached                             // see divide, once asked for
+	held    *behind                             // see behind, once asked for
+	strange map[*snapshot.CensusInode]*stranger // see foreign, once asked for
+	within  []bool                              // of the census's groups, see census
+	kept    []keeper                            // see keepers, once asked for
 	trend   *trend.Trend
 	moves   map[snapshot.FileID]*trend.FileMove // see moved, once asked for
 	places  *mounts.Names                       // see fileName, once asked for

@@ -62,9 +62,9 @@ func misread(f *facts) []report.Finding {
 // mostFreeable is the cause that the working set should not count.
 func (f *facts) mostFreeable() string {
 	d := f.divide()
-	names, _, _, _ := f.slabs(slabNames)
+	names, negative := f.names()
 	best, code := d.rest, codeCold
-	for c, n := range map[string]int64{codeHot: d.mapped, codeDentry: names} {
+	for c, n := range map[string]int64{codeHot: d.mapped, codeForeign: d.foreign, codeDentry: names.bytes - negative, codeNegative: negative} {
 		if n > best {
 			best, code = n, c
 		}

@@ -69,7 +69,8 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	members(src, s)
 	children(src, h, s)
 	if s.Census = kernel.Census(src, s.PIDs); s.Census.State == snapshot.Present {
-		s.Mounts = mountTables(src, firsts(s.Processes))
+		foreign(src, h, s)
+		s.Mounts = mountTables(src, viewers(s))
 	}
 	s.Host = host(src, h)
 	s.Node = node(src, s.Host.PageSize)
@@ -225,6 +226,7 @@ func node(src kernel.Source, pageSize int64) snapshot.Node {
 		Pressure:    kernel.Value(src, "/proc/pressure/memory", maxFile, cgroupfs.ParsePressure),
 		BootArgs:    kernel.Value(src, "/proc/cmdline", maxFile, text),
 		Version:     kernel.Value(src, "/proc/version", maxFile, text),
+		Dentries:    kernel.Value(src, "/proc/sys/fs/dentry-state", 4<<10, procfs.ParseDentries),
 	}
 }
 
@@ -258,7 +260,7 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 	}
 	readMappings(src, s, bySize)
 	readHeaps(src, bySize)
-	readOpenFiles(src, bySize)
+	readOpenFiles(src, bySize, holding(src, s.Target()))
 }
 
 func procFile(pid int, name string) string { return "/proc/" + itoa(pid) + "/" + name }
