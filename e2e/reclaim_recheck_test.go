@@ -114,6 +114,7 @@ func TestReclaimLooksOnceMore(t *testing.T) {
 // Only what is spelled out is acted on: a path without its slash is refused, with what to
 // type.
 func TestReclaimWantsWholeNames(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, _ := h.group(t, unique("whole"))
 	run(t, "explain", strings.TrimPrefix(cgroup, "/")).want(t, 0)

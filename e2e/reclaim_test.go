@@ -162,6 +162,7 @@ func runIn(t *testing.T, dir string, args ...string) result {
 }
 
 func TestReclaimRefuses(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("refuses"))
 	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really", "whole node")
@@ -186,6 +187,7 @@ func TestReclaimRefuses(t *testing.T) {
 // Where another reclaim of the cgroup is under way, where nothing can be noted, or where
 // somebody else may write to what is noted, nothing is done.
 func TestReclaimNeedsItsPlace(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("place"))
