@@ -84,10 +84,11 @@ func liveAnon(f *facts) []report.Finding {
 	return []report.Finding{r}
 }
 
-// bound is the setting that bounds the heap of a process, where its language has one.
+// bound is the setting that bounds the heap of a process, where its language has one,
+// or what an allocator that is not looked into has.
 func (f *facts) bound(p *snapshot.Process) string {
 	for _, r := range runtimes.Of(f.Printer, p) {
-		if r.Name == runtimes.Go || r.Name == runtimes.JVM || r.Name == runtimes.Node {
+		if r.Name != runtimes.Glibc && r.Name != runtimes.Python && r.Name != runtimes.Unrecognised {
 			return r.Cure
 		}
 	}

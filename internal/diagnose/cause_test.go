@@ -135,8 +135,10 @@ func causes() map[string]fixture {
 		codeFilling:  {growingFile(30), growingFile(0), high, 30, "most of it is /var/log/app.log, which app (pid 7) writes"},
 		codeIdle:     {watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 3), watched(charged(200, "file", 90, "anon", 10), nil, "pgfault", 30_000, "pgpgin", 0), high, 90, "did not touch within 6.0 s"},
 
-		codeThrottle:  {atHigh(98, 3), atHigh(200, 3), high, 100, "slows its processes down, 3 times so far"},
-		codeWatermark: {free(15), free(25), high, -1, "few free pages"},
+		codeThrottle:   {atHigh(98, 3), atHigh(200, 3), high, 100, "slows its processes down, 3 times so far"},
+		codeUnowned:    {mapped(wholeNode(300), "socket:[5]", 256, 256), wholeNode(300), high, 256, "sniffer (pid 9)"},
+		codeFragmented: {inPieces(alloc(3, 900, "0xcc0(GFP_KERNEL)")), inPieces(), high, -1, "still there is no free block"},
+		codeWatermark:  {free(15), free(25), high, -1, "few free pages"},
 	}
 }
 

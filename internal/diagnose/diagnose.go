@@ -12,6 +12,7 @@ package diagnose
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/ledger"
@@ -33,6 +34,19 @@ type Rule struct {
 	find    func(*facts) []report.Finding
 }
 
+// Class is the class of accounts that a cause is part of; empty for codes that are not
+// about a part of the usage.
+func Class(code string) string {
+	family, rest, _ := strings.Cut(code, ".")
+	switch {
+	case code == codeSock:
+		return "sock"
+	case strings.HasPrefix(rest, "advisory/"):
+		return ""
+	}
+	return map[string]string{"alloc": "anon", "anon": "anon", "cache": "file", "tmpfs": "shmem", "slab": "kernel", "kernel": "kernel"}[family]
+}
+
 // Doc is all that a reader should know of a code.
 type Doc struct {
 	Means   string   // what is the case when it is found
@@ -46,43 +60,45 @@ type Doc struct {
 
 // The codes.
 const (
-	codeLazy      = "alloc.lazyfree"
-	codeRetained  = "alloc.retained"
-	codeTHP       = "alloc.thp"
-	codeChurn     = "anon.churn"
-	codeLeak      = "anon.leak"
-	codeAnon      = "anon.live"
-	codeCold      = "cache.cold"
-	codeDeleted   = "cache.deleted-open"
-	codeDirty     = "cache.dirty"
-	codeFilling   = "cache.filling"
-	codeForeign   = "cache.foreign"
-	codeHot       = "cache.hot"
-	codeIdle      = "cache.idle-held"
-	codeDying     = "cgroup.dying"
-	codeIDs       = "cgroup.ids"
-	codeBPF       = "kernel.bpf"
-	codeKernel    = "kernel.other"
-	codePipe      = "kernel.pipe"
-	codeTables    = "kernel.pagetables"
-	codeSock      = "kernel.sock"
-	codeStacks    = "kernel.stacks"
-	codeKmem      = "kmem.accounting"
-	codeParent    = "limit.parent"
-	codeTight     = "limit.tight"
-	codeMisread   = "metric.misread"
-	codeWatermark = "node.watermark"
-	codeAncestor  = "oom.ancestor"
-	codeContainer = "oom.container"
-	codeNoVictim  = "oom.no-victim"
-	codeNode      = "oom.node"
-	codeDentry    = "slab.dentry"
-	codeNegative  = "slab.dentry-negative"
-	codeInode     = "slab.inode"
-	codeSlab      = "slab.other"
-	codeKept      = "swap.cache-kept"
-	codeThrottle  = "throttle.high"
-	codeTmpfs     = "tmpfs.held"
+	codeLazy       = "alloc.lazyfree"
+	codeRetained   = "alloc.retained"
+	codeTHP        = "alloc.thp"
+	codeChurn      = "anon.churn"
+	codeLeak       = "anon.leak"
+	codeAnon       = "anon.live"
+	codeCold       = "cache.cold"
+	codeDeleted    = "cache.deleted-open"
+	codeDirty      = "cache.dirty"
+	codeFilling    = "cache.filling"
+	codeForeign    = "cache.foreign"
+	codeHot        = "cache.hot"
+	codeIdle       = "cache.idle-held"
+	codeDying      = "cgroup.dying"
+	codeIDs        = "cgroup.ids"
+	codeBPF        = "kernel.bpf"
+	codeKernel     = "kernel.other"
+	codeTables     = "kernel.pagetables"
+	codePipe       = "kernel.pipe"
+	codeSock       = "kernel.sock"
+	codeStacks     = "kernel.stacks"
+	codeKmem       = "kmem.accounting"
+	codeParent     = "limit.parent"
+	codeTight      = "limit.tight"
+	codeMisread    = "metric.misread"
+	codeFragmented = "node.fragmented"
+	codeUnowned    = "node.unowned"
+	codeWatermark  = "node.watermark"
+	codeAncestor   = "oom.ancestor"
+	codeContainer  = "oom.container"
+	codeNoVictim   = "oom.no-victim"
+	codeNode       = "oom.node"
+	codeDentry     = "slab.dentry"
+	codeNegative   = "slab.dentry-negative"
+	codeInode      = "slab.inode"
+	codeSlab       = "slab.other"
+	codeKept       = "swap.cache-kept"
+	codeThrottle   = "throttle.high"
+	codeTmpfs      = "tmpfs.held"
 )
 
 // The severities, in order.
@@ -111,7 +127,7 @@ func Rules() []Rule {
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
 		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheForeign, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
 		kernelAdvisory, kernelBPF, kernelOther, kernelPagetables, kernelPipe, kernelSock, kernelStacks, kmemAccounting,
-		limitParent, limitTight, metricMisread, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
+		limitParent, limitTight, metricMisread, nodeFragmented, nodeUnowned, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
 		slabDentry, slabDentryNegative, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
 	}
 }

@@ -213,21 +213,28 @@ func Log(src kernel.Source) snapshot.Reading[snapshot.KernelLog] {
 	return kernel.Parsed(a, kernel.LogPath, func(b []byte) (snapshot.KernelLog, error) { return kmsg.Read(b, src.Origin().PageSize) })
 }
 
+// nodeCounters is what the node's own counters say: all that a first look needs of it.
+func nodeCounters(src kernel.Source, pageSize int64) snapshot.Node {
+	return snapshot.Node{
+		Meminfo: kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo),
+		Vmstat:  kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat),
+		Zones:   kernel.Value(src, "/proc/zoneinfo", maxFile, func(b []byte) ([]snapshot.Zone, error) { return procfs.ParseZoneinfo(b, pageSize) }),
+		Sockets: kernel.Value(src, "/proc/net/sockstat", maxFile, func(b []byte) (int64, error) { return procfs.ParseSockstat(b, pageSize) }),
+	}
+}
+
 func node(src kernel.Source, pageSize int64) snapshot.Node {
 	text := func(b []byte) (string, error) { return string(b), nil }
-	return snapshot.Node{
-		Meminfo:     kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo),
-		Vmstat:      kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat),
-		Zones:       kernel.Value(src, "/proc/zoneinfo", maxFile, func(b []byte) ([]snapshot.Zone, error) { return procfs.ParseZoneinfo(b, pageSize) }),
-		Buddy:       kernel.Value(src, "/proc/buddyinfo", maxFile, procfs.ParseBuddyinfo),
-		Slabs:       kernel.Value(src, "/proc/slabinfo", maxFile, func(b []byte) ([]snapshot.SlabCache, error) { return procfs.ParseSlabinfo(b, pageSize) }),
-		Swaps:       kernel.Value(src, "/proc/swaps", maxFile, procfs.ParseSwaps),
-		Controllers: kernel.Value(src, "/proc/cgroups", maxFile, procfs.ParseCgroups),
-		Pressure:    kernel.Value(src, "/proc/pressure/memory", maxFile, cgroupfs.ParsePressure),
-		BootArgs:    kernel.Value(src, "/proc/cmdline", maxFile, text),
-		Version:     kernel.Value(src, "/proc/version", maxFile, text),
-		Dentries:    kernel.Value(src, "/proc/sys/fs/dentry-state", 4<<10, procfs.ParseDentries),
-	}
+	n := nodeCounters(src, pageSize)
+	n.Buddy = kernel.Value(src, "/proc/buddyinfo", maxFile, procfs.ParseBuddyinfo)
+	n.Slabs = kernel.Value(src, "/proc/slabinfo", maxFile, func(b []byte) ([]snapshot.SlabCache, error) { return procfs.ParseSlabinfo(b, pageSize) })
+	n.Swaps = kernel.Value(src, "/proc/swaps", maxFile, procfs.ParseSwaps)
+	n.Controllers = kernel.Value(src, "/proc/cgroups", maxFile, procfs.ParseCgroups)
+	n.Pressure = kernel.Value(src, "/proc/pressure/memory", maxFile, cgroupfs.ParsePressure)
+	n.BootArgs = kernel.Value(src, "/proc/cmdline", maxFile, text)
+	n.Version = kernel.Value(src, "/proc/version", maxFile, text)
+	n.Dentries = kernel.Value(src, "/proc/sys/fs/dentry-state", 4<<10, procfs.ParseDentries)
+	return n
 }
 
 // processes reads the status of every process, and of the largest the command

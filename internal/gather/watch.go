@@ -90,6 +90,7 @@ func first(src kernel.Source, h cgroupfs.Hierarchy, cgroup string) *snapshot.Sna
 	members(src, s)
 	s.Census = kernel.Census(src, s.PIDs)
 	s.Host = host(src, h)
+	s.Node = nodeCounters(src, s.Host.PageSize)
 	processes(src, s)
 	times(src, s)
 	return s

@@ -36,12 +36,14 @@ var variables = map[string]func(string) string{
 	"MALLOC_CONF": jemalloc, "_RJEM_MALLOC_CONF": jemalloc, "JE_MALLOC_CONF": jemalloc,
 	"TCMALLOC_RELEASE_RATE": oneAmount, "TCMALLOC_HEAP_LIMIT_MB": oneAmount, "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES": oneAmount,
 	"JAVA_TOOL_OPTIONS": options, "_JAVA_OPTIONS": options, "JDK_JAVA_OPTIONS": options,
+	"DOTNET_GCHeapHardLimit": oneAmount, "DOTNET_GCHeapHardLimitPercent": oneAmount, "DOTNET_GCConserveMemory": oneAmount, "DOTNET_gcServer": oneAmount,
+	"COMPlus_GCHeapHardLimit": oneAmount, "COMPlus_GCConserveMemory": oneAmount, "COMPlus_gcServer": oneAmount, "MIMALLOC_PURGE_DELAY": oneAmount,
 	"NODE_OPTIONS": options, "PYTHONMALLOC": word, "LD_PRELOAD": preload,
 }
 
 var (
 	hexadecimal = regexp.MustCompile(`^(0x)?[0-9A-Fa-f]{1,16}$`)
-	allocators  = regexp.MustCompile(`^lib(jemalloc|tcmalloc|tcmalloc_minimal)\.so[.0-9]{0,8}$`)
+	allocators  = regexp.MustCompile(`^lib(jemalloc|tcmalloc|tcmalloc_minimal|tcmalloc_and_profiler|mimalloc)\.so[.0-9]{0,8}$`)
 	mallocConf  = regexp.MustCompile(`^(background_thread|dirty_decay_ms|muzzy_decay_ms|narenas|thp|metadata_thp|retain|tcache|percpu_arena|oversize_threshold|lg_tcache_max|decay_time):(-?[0-9]{1,20}|[a-z]{1,16})$`)
 	tunable     = regexp.MustCompile(`^glibc\.(malloc|mem)\.[a-z_]{1,32}=(0x[0-9a-f]{1,16}|[0-9]{1,20})$`)
 	goSetting   = regexp.MustCompile(`^(madvdontneed|disablethp|decoratemappings|scavtrace|gctrace|allocfreetrace|asyncpreemptoff)=[0-9]{1,4}$`)

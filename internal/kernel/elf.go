@@ -19,32 +19,49 @@ const (
 // ELF file, or has no such section, is fs.ErrNotExist. It reads the header, the
 // table of sections and their names, and trusts none of them.
 func elfSection(r io.ReaderAt, name string, max int) ([]byte, error) {
+	e, err := openELF(r)
+	if err != nil {
+		return nil, err
+	}
+	row, err := e.row(name)
+	if err != nil {
+		return nil, err
+	}
+	return e.content(r, row, max)
+}
+
+// openELF reads the table of sections and their names.
+func openELF(r io.ReaderAt) (e elf, err error) {
 	h := make([]byte, 64)
 	if n, err := r.ReadAt(h, 0); n < len(h) || string(h[:4]) != "\x7fELF" {
-		return nil, notExist(err)
+		return e, notExist(err)
 	}
-	e := elf{order: binary.LittleEndian, wide: h[4] == 2}
+	e = elf{order: binary.LittleEndian, wide: h[4] == 2}
 	if h[5] == 2 {
 		e.order = binary.BigEndian
 	}
 	at, entry := e.word(h, 40, 32), int(e.order.Uint16(e.pick(h, 58, 46)))
 	count, strings := int(e.order.Uint16(e.pick(h, 60, 48))), int(e.order.Uint16(e.pick(h, 62, 50)))
 	if least := 40 + 24*b2i(e.wide); entry < least || entry > 256 || count > maxSections || strings >= count {
-		return nil, fs.ErrNotExist
+		return e, fs.ErrNotExist
 	}
 	table := make([]byte, entry*count)
 	if n, err := r.ReadAt(table, int64(at)); n < len(table) {
-		return nil, notExist(err)
+		return e, notExist(err)
 	}
-	row := func(i int) []byte { return table[i*entry : (i+1)*entry] }
-	names, err := e.content(r, row(strings), maxSectionNames)
-	if err != nil {
-		return nil, err
-	}
-	want := append([]byte(name), 0)
 	for i := range count {
-		if o := int64(e.order.Uint32(row(i))); o < int64(len(names)) && bytes.HasPrefix(names[o:], want) {
-			return e.content(r, row(i), max)
+		e.rows = append(e.rows, table[i*entry:(i+1)*entry])
+	}
+	e.names, err = e.content(r, e.rows[strings], maxSectionNames)
+	return e, err
+}
+
+// row is that of the table of a section.
+func (e elf) row(name string) ([]byte, error) {
+	want := append([]byte(name), 0)
+	for _, row := range e.rows {
+		if o := int64(e.order.Uint32(row)); o < int64(len(e.names)) && bytes.HasPrefix(e.names[o:], want) {
+			return row, nil
 		}
 	}
 	return nil, fs.ErrNotExist
@@ -53,6 +70,8 @@ func elfSection(r io.ReaderAt, name string, max int) ([]byte, error) {
 type elf struct {
 	order binary.ByteOrder
 	wide  bool
+	rows  [][]byte // of the table of sections
+	names []byte   // of sections
 }
 
 func b2i(b bool) int {

@@ -44,8 +44,9 @@ func (l *Live) heaps(q Question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	exe := Question{Op: BuildInfo, Path: dir + "exe", Max: 64}
 	version := ""
-	if info, err := l.buildInfo(Question{Op: BuildInfo, Path: dir + "exe", Max: 64}); err == nil {
+	if info, err := l.buildInfo(exe); err == nil {
 		if version, err = procfs.ParseGoBuild(info); err != nil {
 			version = ""
 		}
@@ -60,7 +61,25 @@ func (l *Live) heaps(q Question) ([]byte, error) {
 		}
 		defer (*f.file).Close()
 	}
-	return json.Marshal(heaps.Read(&m, maps.Maps, version))
+	h := heaps.Read(&m, maps.Maps, version)
+	h.Exports = l.exports(exe)
+	return json.Marshal(h)
+}
+
+// exports are the known functions of allocators and runtimes that are within an
+// executable itself, not in a library; none where that cannot be told.
+func (l *Live) exports(exe Question) []string {
+	f, err := l.executable(exe)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM)
+	found, err := elfExports(f, heaps.Functions())
+	if err != nil {
+		return nil
+	}
+	return found
 }
 
 // memory is that of a process, as far as it is resident.

@@ -23,6 +23,7 @@ const (
 	KernelBounce    = "kernel/bounce"
 	KernelWriteback = "kernel/writeback-copies"
 	KernelMemmap    = "kernel/memmap"
+	KernelGPU       = "kernel/gpu"
 )
 
 // firstChunk is about the most that Percpu counts of memory from before the
@@ -92,6 +93,7 @@ func NodeClasses(s *snapshot.Snapshot) (*Classes, bool) {
 	n.zspages()
 	n.extra(KernelBounce, "Bounce")
 	n.extra(KernelWriteback, "WritebackTmp")
+	n.gpu()
 	if pages, ok := n.vmstat("nr_memmap_pages"); ok && pages > 0 { // of plugged memory; what is from the boot is not in MemTotal
 		n.add(KernelMemmap, pages, "nr_memmap_pages")
 	}
@@ -234,6 +236,16 @@ func (n *classes) zspages() {
 		n.add(KernelZspages, pages, "nr_zspages")
 	case zswap > 0:
 		n.add(KernelZspages, zswap, "Zswap")
+	}
+}
+
+// gpu is what drivers of GPUs have for their buffers, in use or kept for the next,
+// where the kernel counts it (linux drivers/gpu/drm/ttm/ttm_pool.c, 7.0).
+func (n *classes) gpu() {
+	used, _ := n.get("GPUActive")
+	kept, _ := n.get("GPUReclaim")
+	if used+kept > 0 {
+		n.add(KernelGPU, used+kept, "GPUActive + GPUReclaim")
 	}
 }
 

@@ -61,6 +61,16 @@ func TestNodeClasses(t *testing.T) {
 	}
 }
 
+// Buffers of GPUs are counted since 7.0.
+func TestNodeClassesOfAGPU(t *testing.T) {
+	const m = size.MiB
+	s := madeNode()
+	s.Node.Meminfo.Value.Entries = append(s.Node.Meminfo.Value.Entries, snapshot.Entry{Key: "GPUActive", Value: 30 * m}, snapshot.Entry{Key: "GPUReclaim", Value: 12 * m})
+	if c, ok := NodeClasses(s); !ok || c.Sum(KernelGPU) != 42*m || c.Unexplained() != (181-42)*m {
+		t.Errorf("%+v", c)
+	}
+}
+
 // What a kernel does not count is told, and is unexplained; a count of addresses is
 // no count of pages, and a broken counter none at all.
 func TestNodeClassesOfOldKernels(t *testing.T) {

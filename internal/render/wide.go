@@ -204,6 +204,9 @@ func managed(p *page, x report.Runtime) {
 	p.line("    runtime      %s (%s)%s%s%s", strings.TrimSpace(x.Name+" "+x.Version), x.How, arenas, after(state(x.Heap)), after(settings(x.Settings)))
 	if x.Unknown != "" {
 		p.line("      what it keeps and does not use is not known: %s", x.Unknown)
+		if x.Cure != "" {
+			p.line("      what would give it back, or bound it: %s", x.Cure)
+		}
 	}
 }
 

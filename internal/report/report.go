@@ -237,7 +237,7 @@ type Part struct {
 
 // Runtime is a language runtime or an allocator that manages memory of a process.
 type Runtime struct {
-	Name     string            `json:"name" jsonschema:"enum=go,enum=jvm,enum=node,enum=python,enum=glibc-malloc,enum=jemalloc,enum=tcmalloc"`
+	Name     string            `json:"name" jsonschema:"enum=go,enum=jvm,enum=node,enum=python,enum=glibc-malloc,enum=jemalloc,enum=tcmalloc,enum=mimalloc,enum=musl-malloc,enum=v8,enum=ruby,enum=dotnet,enum=unrecognised"`
 	Version  string            `json:"version,omitempty"`
 	How      string            `json:"how"`               // it was recognised
 	Settings map[string]string `json:"settings"`          // about memory: from the environment and the command line, or as they are in force

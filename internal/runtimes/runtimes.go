@@ -31,6 +31,13 @@ const (
 	Glibc    = "glibc-malloc"
 	Jemalloc = "jemalloc"
 	Tcmalloc = "tcmalloc"
+	Mimalloc = "mimalloc"
+	Musl     = "musl-malloc"
+	V8       = "v8"
+	Ruby     = "ruby"
+	DotNet   = "dotnet"
+
+	Unrecognised = "unrecognised" // none of these, or one of which only that it is there is known
 )
 
 // Runtime is one that manages memory of a process.
@@ -73,23 +80,44 @@ func Of(w words.Printer, p *snapshot.Process) []Runtime {
 	}
 	for _, r := range []struct {
 		is   *regexp.Regexp
-		make func(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime
+		make func(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, how string) Runtime
+		mark []string // functions of it, where it is within the executable
 	}{
-		{jvmFile, jvm},
-		{nodeFile, node},
-		{pythonFile, python},
-		{jemallocFile, jemalloc},
-		{tcmallocFile, tcmalloc},
-		{libcFile, glibc},
+		{jvmFile, jvm, nil},
+		{nodeFile, node, nil},
+		{nil, v8, v8Functions},
+		{pythonFile, python, nil},
+		{rubyFile, ruby, nil},
+		{dotnetFile, dotnet, nil},
+		{jemallocFile, jemalloc, []string{"mallctl", "je_mallctl", "_rjem_mallctl"}},
+		{tcmallocFile, tcmalloc, []string{"tc_malloc", "MallocExtension_ReleaseFreeMemory", "TCMallocInternalMalloc"}},
+		{mimallocFile, mimalloc, []string{"mi_malloc"}},
+		{muslFile, musl, nil},
+		{libcFile, glibc, nil},
 	} {
-		i := slices.IndexFunc(h.Libraries, r.is.MatchString)
-		if i < 0 || r.is == libcFile && h.Glibc == nil && other(all) {
-			continue
+		i, k := -1, -1
+		if r.is != nil {
+			i = slices.IndexFunc(h.Libraries, r.is.MatchString)
 		}
-		all = append(all, r.make(w, p, &h, h.Libraries[i]))
+		if i < 0 {
+			k = slices.IndexFunc(h.Exports, func(name string) bool { return slices.Contains(r.mark, name) })
+		}
+		switch {
+		case i < 0 && k < 0, r.is == libcFile && h.Glibc == nil && other(all), r.is == nil && has(all, Node):
+		case i >= 0:
+			all = append(all, r.make(w, p, &h, h.Libraries[i]))
+		default:
+			m := r.make(w, p, &h, "")
+			m.How = w.Say("its executable has the function %s", h.Exports[k])
+			all = append(all, m)
+		}
 	}
-	if h.Glibc != nil && !slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == Glibc }) {
+	if h.Glibc != nil && !has(all, Glibc) {
 		all = append(all, glibc(w, p, &h, "")) // static
+	}
+	own := slices.Contains(h.Exports, "malloc") && !other(all)
+	if seen && (own || len(all) == 0) {
+		all = append(all, unrecognised(w, own))
 	}
 	for i := range all {
 		r := &all[i]
@@ -102,7 +130,11 @@ func Of(w words.Printer, p *snapshot.Process) []Runtime {
 
 // other reports whether an allocator takes the place of the C library's.
 func other(all []Runtime) bool {
-	return slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == Jemalloc || r.Name == Tcmalloc })
+	return has(all, Jemalloc) || has(all, Tcmalloc) || has(all, Mimalloc) || has(all, Musl)
+}
+
+func has(all []Runtime, name string) bool {
+	return slices.ContainsFunc(all, func(r Runtime) bool { return r.Name == name })
 }
 
 var (
@@ -111,6 +143,10 @@ var (
 	pythonFile   = regexp.MustCompile(`^(libpython|python)(3\.[0-9]+)`)
 	jemallocFile = regexp.MustCompile(`^libjemalloc\.so`)
 	tcmallocFile = regexp.MustCompile(`^libtcmalloc`)
+	mimallocFile = regexp.MustCompile(`^libmimalloc`)
+	muslFile     = regexp.MustCompile(`^(ld-musl-|libc\.musl-)|-linux-musl[a-z]*/libc\.so$`)
+	rubyFile     = regexp.MustCompile(`^(?:libruby|ruby)(?:-?([0-9]+\.[0-9]+))?`)
+	dotnetFile   = regexp.MustCompile(`^libcoreclr\.so$`)
 	libcFile     = regexp.MustCompile(`^libc(\.so\.6|-2\.([0-9]+)\.so)$`)
 )
 
@@ -202,7 +238,7 @@ func node(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) 
 	r := Runtime{
 		Name: Node, How: w.Say("%s is mapped", file), Heap: none,
 		Settings: append(flags(p, nodeFlag), variables(p, "NODE_OPTIONS")...),
-		Unknown:  w.Say("the heap of V8 tells nobody outside what of it is free: process.memoryUsage() within does"),
+		Unknown:  w.Say("not looked into: the heap of V8 tells nobody outside what of it is free, process.memoryUsage() within does"),
 		Cure:     w.Say("--max-old-space-size below the limit of the container, in MiB: V8 then collects before it grows"),
 	}
 	r.Heap.Reserved = r.told(maxNode, size.MiB)
@@ -242,22 +278,6 @@ func python(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string
 		r.Heap.Arenas, r.Heap.AtLeast = a.Arenas, a.AtLeast
 	}
 	return r
-}
-
-func jemalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
-	return Runtime{
-		Name: Jemalloc, How: w.Say("%s is mapped", file), Heap: none, Settings: variables(p, "MALLOC_CONF", "LD_PRELOAD"),
-		Unknown: w.Say("the arenas of jemalloc tell nobody outside what of them is free, but for LazyFree: malloc_stats_print() within does"),
-		Cure:    "MALLOC_CONF=background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0",
-	}
-}
-
-func tcmalloc(w words.Printer, p *snapshot.Process, _ *snapshot.Heaps, file string) Runtime {
-	return Runtime{
-		Name: Tcmalloc, How: w.Say("%s is mapped", file), Heap: none, Settings: variables(p, "TCMALLOC_RELEASE_RATE", "TCMALLOC_HEAP_LIMIT_MB", "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", "LD_PRELOAD"),
-		Unknown: w.Say("the page heap of tcmalloc tells nobody outside what of it is free: MallocExtension::GetStats() within does"),
-		Cure:    w.Say("TCMALLOC_RELEASE_RATE=10, or MallocExtension::ReleaseFreeMemory()"),
-	}
 }
 
 func glibc(w words.Printer, p *snapshot.Process, h *snapshot.Heaps, file string) Runtime {
@@ -387,6 +407,12 @@ func (r *Runtime) Title(w words.Printer) string {
 		return "Python"
 	case Glibc:
 		return w.Say("malloc of glibc")
+	case Musl:
+		return w.Say("malloc of musl")
+	case V8, Ruby, DotNet:
+		return map[string]string{V8: "V8", Ruby: "Ruby", DotNet: ".NET"}[r.Name]
+	case Unrecognised:
+		return w.Say("an allocator that is not recognised")
 	}
 	return r.Name
 }

@@ -34,7 +34,21 @@ func TestOf(t *testing.T) {
 		p    *snapshot.Process
 		want []Runtime // without How, Unknown and Cure
 	}{
-		"nothing": {process("", nil, nil, snapshot.Heaps{}), nil},
+		"nothing":             {process("", nil, nil, snapshot.Heaps{}), []Runtime{{Name: Unrecognised, Heap: none}}},
+		"a malloc of its own": {process("", nil, nil, snapshot.Heaps{Exports: []string{"malloc"}, Libraries: []string{"libc.so.6"}}), []Runtime{{Name: Glibc, Heap: none}, {Name: Unrecognised, Heap: none}}},
+		"jemalloc within":     {process("", nil, []string{"JE_MALLOC_CONF=narenas:1"}, snapshot.Heaps{Exports: []string{"malloc", "je_mallctl"}, Libraries: []string{"libc.so.6"}}), []Runtime{{Name: Jemalloc, Settings: []Setting{{"JE_MALLOC_CONF", "narenas:1"}}, Heap: none}}},
+		"tcmalloc within":     {process("", nil, nil, snapshot.Heaps{Exports: []string{"tc_malloc"}}), []Runtime{{Name: Tcmalloc, Heap: none}}},
+		"mimalloc within":     {process("", nil, nil, snapshot.Heaps{Exports: []string{"mi_malloc"}}), []Runtime{{Name: Mimalloc, Heap: none}}},
+		"musl of Debian":      {process("", nil, nil, snapshot.Heaps{Libraries: []string{"x86_64-linux-musl/libc.so"}}), []Runtime{{Name: Musl, Heap: none}}},
+		"V8 within":           {process("", []string{"x", "--max-old-space-size=300"}, nil, snapshot.Heaps{Exports: []string{v8Functions[0]}}), []Runtime{{Name: V8, Settings: []Setting{{"--max-old-space-size", "300"}}, Heap: Heap{300 * mib, -1, -1, -1, -1, -1, 0, false}}}},
+		"Node once":           {process("", nil, nil, snapshot.Heaps{Libraries: []string{"node"}, Exports: []string{v8Functions[0]}}), []Runtime{{Name: Node, Heap: none}}},
+		"functions of nobody": {process("go1.26.8", nil, nil, snapshot.Heaps{Go: goHeap, Exports: []string{"main", "\x1b[31m"}}), []Runtime{{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "100"}, {"GOMEMLIMIT", "off"}}, Heap: Heap{-1, 200 * mib, 50 * mib, 150 * mib, -1, -1, 0, false}}}},
+		"musl, Ruby, .NET, mimalloc": {process("", nil, []string{"DOTNET_gcServer=1"}, snapshot.Heaps{Libraries: []string{"ld-musl-x86_64.so.1", "libruby-3.1.so.3.1.2", "libcoreclr.so", "libmimalloc.so.2"}}), []Runtime{
+			{Name: Ruby, Version: "3.1", Heap: none},
+			{Name: DotNet, Settings: []Setting{{"DOTNET_gcServer", "1"}}, Heap: none},
+			{Name: Mimalloc, Heap: none},
+			{Name: Musl, Heap: none},
+		}},
 		"Go": {process("go1.26.8", nil, []string{"GOGC=50", "MALLOC_ARENA_MAX=1"}, snapshot.Heaps{Go: goHeap}), []Runtime{
 			{Name: Go, Version: "1.26.8", Settings: []Setting{{"GOGC", "100"}, {"GOMEMLIMIT", "off"}}, Heap: Heap{-1, 200 * mib, 50 * mib, 150 * mib, -1, -1, 0, false}},
 		}},
@@ -73,7 +87,7 @@ func TestOf(t *testing.T) {
 			if r.How == "" || r.Cure == "" || (r.Sentence(words.Printer{}) == "") != (r.Heap.Committed < 0) || r.Title(words.Printer{}) == "" {
 				t.Errorf("%s: %+v", name, r)
 			}
-			if r.Heap.Idle >= 0 && r.Unknown != "" || r.Heap.Idle < 0 && r.Unknown == "" && (r.Name == Node || r.Name == Python || r.Name == Jemalloc || r.Name == Tcmalloc) {
+			if r.Heap.Idle >= 0 && r.Unknown != "" || r.Heap.Idle < 0 && r.Unknown == "" && r.Name != Go && r.Name != JVM && r.Name != Glibc {
 				t.Errorf("%s: idle %d, unknown: %q", name, r.Heap.Idle, r.Unknown)
 			}
 			r.How, r.Unknown, r.Cure = "", "", ""

@@ -6,6 +6,7 @@ import "errors"
 // not found, or Unknown says why it is not known. Amounts are bytes.
 type Heaps struct {
 	Libraries []string      `json:"libraries,omitempty"` // base names of mapped files that tell a runtime or an allocator
+	Exports   []string      `json:"exports,omitempty"`   // functions of allocators and runtimes that the executable itself has and exports
 	Glibc     *GlibcHeap    `json:"glibc,omitempty"`
 	Go        *GoHeap       `json:"go,omitempty"`
 	JVM       *JVMHeap      `json:"jvm,omitempty"`

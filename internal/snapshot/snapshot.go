@@ -61,6 +61,7 @@ type Node struct {
 	Meminfo     Reading[Stat] // bytes, but HugePages_* which are counts
 	Vmstat      Reading[Stat] // counts, as the kernel prints them
 	Zones       Reading[[]Zone]
+	Sockets     Reading[int64] // bytes in the buffers of TCP and UDP sockets of the whole node, by their protocols' accounts
 	Buddy       Reading[[]Buddy]
 	Slabs       Reading[[]SlabCache]
 	Swaps       Reading[[]Swap]

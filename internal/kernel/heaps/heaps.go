@@ -195,8 +195,22 @@ func (r *reader) program() func(*snapshot.Mapping) bool {
 
 // known are files whose mapping tells a runtime or an allocator. Nothing else of
 // the names that a process has mapped is kept.
-var known = regexp.MustCompile(`^(libc\.so\.6|libc-2\.[0-9]{1,2}\.so|libjvm\.so|libjemalloc\.so(\.[0-9]{1,2})?|libtcmalloc(_minimal)?\.so(\.[0-9]{1,2}){0,3}` +
+var known = regexp.MustCompile(`^(libc\.so\.6|libc-2\.[0-9]{1,2}\.so|libjvm\.so|libjemalloc\.so(\.[0-9]{1,2})?|libtcmalloc(_minimal|_and_profiler)?(_debug)?\.so(\.[0-9]{1,2}){0,3}` +
+	`|libmimalloc(-[a-z]{1,8})?\.so(\.[0-9]{1,2}){0,2}|ld-musl-[a-z0-9_]{1,16}\.so\.1|libc\.musl-[a-z0-9_]{1,16}\.so\.1|[a-z0-9_]{1,16}-linux-musl[a-z]{0,8}/libc\.so|libcoreclr\.so|libruby(-[0-9.]{1,6})?\.so(\.[0-9.]{1,8})?|ruby([0-9.]{1,6})?` +
 	`|libpython3\.[0-9]{1,2}[a-z]{0,2}\.so(\.[0-9.]{1,6})?|python3(\.[0-9]{1,2})?|libnode\.so(\.[0-9]{1,3})?|node|nodejs)$`)
+
+// functions that only one allocator or runtime has, by which it is told where it is
+// linked into the executable. malloc itself tells that some allocator is.
+var functions = []string{
+	"malloc",
+	"mallctl", "je_mallctl", "_rjem_mallctl",
+	"tc_malloc", "MallocExtension_ReleaseFreeMemory", "TCMallocInternalMalloc",
+	"mi_malloc",
+	"_ZN2v87Isolate3NewERKNS0_12CreateParamsE", // v8::Isolate::New(v8::Isolate::CreateParams const&)
+}
+
+// Functions are those that snapshot.Heaps may have as exported.
+func Functions() []string { return slices.Clone(functions) }
 
 func libraries(maps []snapshot.Mapping) []string {
 	seen := map[string]bool{}
@@ -210,7 +224,17 @@ func libraries(maps []snapshot.Mapping) []string {
 	return names
 }
 
-func base(m *snapshot.Mapping) string { return strings.TrimSuffix(path.Base(m.Name), " (deleted)") }
+// base is the name of a file without its directory, but for the C library of musl,
+// which some distributions have as libc.so in one that says so.
+func base(m *snapshot.Mapping) string {
+	name := strings.TrimSuffix(m.Name, " (deleted)")
+	if of := muslLibrary.FindString(name); of != "" {
+		return of
+	}
+	return path.Base(name)
+}
+
+var muslLibrary = regexp.MustCompile(`[a-z0-9_]{1,16}-linux-musl[a-z]{0,8}/libc\.so$`)
 
 func has(maps []snapshot.Mapping, name string) bool {
 	for i := range maps {
