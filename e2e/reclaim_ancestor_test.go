@@ -13,9 +13,7 @@ import (
 func TestReclaimDyingByAncestor(t *testing.T) {
 	s := &stage{h: memory(t), work: workdir(t)}
 	s.cgroup, s.dir = s.h.group(t, unique("above"))
-	if s.h.v2 {
-		must(os.WriteFile(filepath.Join(s.dir, "cgroup.subtree_control"), []byte("+memory"), 0))
-	}
+	s.h.nests(s.dir)
 	const each = 16 << 20
 	small := cold(t, s.work, "small", 4096)
 	grave := func(name string) {

@@ -51,6 +51,8 @@ func workdir(t *testing.T) string {
 	work, err := os.MkdirTemp("/var/tmp", "mwr")
 	must(err)
 	t.Cleanup(func() { os.RemoveAll(work) })
+	work, err = filepath.EvalSymlinks(work) // as the kernel names what is in it
+	must(err)
 	return work
 }
 
