@@ -181,7 +181,7 @@ func (f *facts) requestsFailed(r *report.Finding, x *failed, p *pieces) {
 		r.Confidence = low
 	}
 	switch {
-	case (x.kills > 0 || still) && f.target().Root():
+	case (x.kills > 0 || still) && f.whole():
 		r.Severity = warning
 	case x.kills > 0 || still: // the first line of a cgroup is about it
 		r.Severity = notice

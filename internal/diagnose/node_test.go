@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // wholeNode has 8 GiB, of which so many mebibytes are in no counter.
@@ -178,5 +179,22 @@ func TestNodeFindingsOfACgroup(t *testing.T) {
 		if !found || got.Bytes != nil || got.Severity == warning || got.Confidence != high {
 			t.Errorf("%s: %v %+v", code, found, got)
 		}
+	}
+}
+
+// A reading of a node as a whole has no target, and no more than these rules.
+func TestOfNode(t *testing.T) {
+	s := inPieces(alloc(3, 900, "0xcc0(GFP_KERNEL)"))
+	n := wholeNode(2100)
+	s.Node.Meminfo, s.Path = n.Node.Meminfo, nil
+	if got := short(OfNode(words.Printer{}, s)); got != "node.fragmented warning high, node.unowned notice low" {
+		t.Errorf("%q", got)
+	}
+	s.Shares = read([]snapshot.Share{{Path: "/", Stat: stat("kernel", 2000*mib, "slab", 100*mib)}})
+	if got := short(OfNode(words.Printer{}, s)); got != "node.fragmented warning high" {
+		t.Errorf("with pipes: %q", got)
+	}
+	if got := OfNode(words.Printer{}, &snapshot.Snapshot{}); got == nil || len(got) > 0 {
+		t.Errorf("of nothing: %+v", got)
 	}
 }

@@ -109,22 +109,33 @@ func (f *facts) restOf(s *snapshot.Snapshot) (r rest, ok bool) {
 // chargedElse is kernel memory that cgroups are charged for and no class counts; at least
 // so much on version 1, which does not tell kinds apart.
 func chargedElse(s *snapshot.Snapshot, c *ledger.Classes) (bytes int64, source string) {
-	if len(s.Path) == 0 || !s.Path[len(s.Path)-1].Root() {
+	kmem, stat, ok := rootCharge(s)
+	if !ok {
 		return 0, ""
 	}
-	root := &s.Path[len(s.Path)-1]
-	if all, ok := root.KmemUsage.Get(); ok && size.Plausible(all) {
-		return max(0, all-c.Sum("kernel")), root.KmemUsage.Source
+	if all, ok := kmem.Get(); ok && size.Plausible(all) {
+		return max(0, all-c.Sum("kernel")), kmem.Source
 	}
-	all, ok := root.Stat.Value.Get("kernel")
+	all, ok := stat.Value.Get("kernel")
 	if !ok || !size.Plausible(all) {
 		return 0, ""
 	}
 	for _, key := range []string{"slab", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "zswap"} {
-		n, _ := root.Stat.Value.Get(key)
+		n, _ := stat.Value.Get(key)
 		all -= max(0, n)
 	}
-	return max(0, all), root.Stat.Source
+	return max(0, all), stat.Source
+}
+
+// rootCharge is what the root of the cgroups says of kernel memory, of all of them.
+func rootCharge(s *snapshot.Snapshot) (kmem snapshot.Reading[int64], stat snapshot.Reading[snapshot.Stat], ok bool) {
+	if n := len(s.Path); n > 0 && s.Path[n-1].Root() {
+		return s.Path[n-1].KmemUsage, s.Path[n-1].Stat, true
+	}
+	if all := s.Shares.Value; len(all) > 0 && all[0].Path == "/" {
+		return all[0].Kmem, all[0].Stat, true
+	}
+	return kmem, stat, false
 }
 
 // balloon is what a hypervisor has taken. Most drivers take it out of MemTotal: then
@@ -178,7 +189,7 @@ func (f *facts) unownedFinding(severity, confidence, title string, bytes int64, 
 		severity = worse(severity, notice)
 	}
 	x := report.Finding{Code: codeUnowned, Severity: severity, Confidence: confidence, Title: title, Evidence: r.evidence}
-	if f.target().Root() {
+	if f.whole() {
 		x.Bytes = &bytes
 	}
 	return x
