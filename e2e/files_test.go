@@ -40,6 +40,8 @@ type files struct {
 		Complete     bool
 		CounterBytes int64
 		FoundBytes   int64
+
+		SearchedFiles int
 	}
 	NotSeen []struct{ Source, State, Why string }
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -18,6 +19,22 @@ import (
 // waiting for a process that reads.
 func silentFile(t *testing.T) (file string, release func()) {
 	t.Helper()
+	file, release, _ = fuseFile(t)
+	return file, release
+}
+
+// What a server answers besides: nothing that is read, also what is read, or neither that
+// nor who opens the file.
+const (
+	noReads = iota
+	reads
+	noOpens
+)
+
+// fuseFile is the same, whose server does more, or less, on demand.
+func fuseFile(t *testing.T) (file string, release func(), answers *atomic.Int32) {
+	t.Helper()
+	answers = new(atomic.Int32)
 	fd, err := syscall.Open("/dev/fuse", syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatalf("open /dev/fuse: %v", err)
@@ -31,11 +48,11 @@ func silentFile(t *testing.T) (file string, release func()) {
 		syscall.Close(fd)
 	})
 	t.Cleanup(release)
-	go serve(fd)
-	return filepath.Join(dir, "silent"), release
+	go serve(fd, answers)
+	return filepath.Join(dir, "silent"), release, answers
 }
 
-func serve(fd int) {
+func serve(fd int, answers *atomic.Int32) {
 	buf := make([]byte, 1<<17+4096)
 	for {
 		n, err := syscall.Read(fd, buf)
@@ -76,10 +93,16 @@ func serve(fd int) {
 				reply(0, append(body, attr(2, 0o100444)...))
 			}
 		case 14: // OPEN
+			if answers.Load() == noOpens {
+				break
+			}
 			body := make([]byte, 16)
 			body[8] = 2 // FOPEN_KEEP_CACHE, else an open waits for the page too
 			reply(0, body)
 		case 15: // READ: for ever
+			if answers.Load() == reads {
+				reply(0, make([]byte, os.Getpagesize()))
+			}
 		case 2, 36, 42: // FORGET, INTERRUPT, BATCH_FORGET have no answer
 		default:
 			reply(int32(syscall.ENOSYS), nil)

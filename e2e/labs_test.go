@@ -278,12 +278,7 @@ func TestKilledLabs(t *testing.T) {
 		tr, cmd, _ := lab(t, name, "--bytes", "24M")
 		left = append(left, tr)
 		_ = syscall.Kill(tr.PIDs[0], syscall.SIGSTOP) // else it would clean up
-		for range 100 {                               // all of its threads
-			if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tr.PIDs[0])); strings.Contains(string(b), ") T ") {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
+		stopped(t, tr.PIDs[0])
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
@@ -300,4 +295,25 @@ func TestKilledLabs(t *testing.T) {
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), runName.FindString(left[0].CgroupDir)) {
 		t.Error("clean left the mount")
 	}
+}
+
+// stopped waits for all threads of a process to be.
+func stopped(t *testing.T, pid int) {
+	t.Helper()
+	running := ""
+	for range 100 {
+		running = ""
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		must(err)
+		for _, file := range threads {
+			if b, err := os.ReadFile(file); err == nil && !strings.Contains(string(b), ") T ") {
+				running = string(b)
+			}
+		}
+		if running == "" && len(threads) > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%d goes on: %s", pid, running)
 }

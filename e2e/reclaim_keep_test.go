@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,25 +27,55 @@ type keepReport struct {
 	}
 }
 
-func keeping(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
-	t.Helper()
-	dir := t.TempDir()
-	var out, errs bytes.Buffer
-	cmd := exec.Command(binary, append([]string{
-		"reclaim", "-o", "json", "--observe", "0", "--every", "1s", "--yes",
-		"--record", filepath.Join(dir, "r"), "--journal", filepath.Join(dir, "j"),
-	}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	return cmd, &out, &errs
+// keeper is memwhy that keeps a cgroup small.
+type keeper struct {
+	cmd  *exec.Cmd
+	out  bytes.Buffer
+	errs io.Reader
 }
 
-func kepts(t *testing.T, out, errs *bytes.Buffer) keepReport {
+func keeping(t *testing.T, args ...string) *keeper {
 	t.Helper()
-	var k keepReport
-	if err := json.Unmarshal(out.Bytes(), &k); err != nil || k.Keep == nil {
-		t.Fatalf("%v: %s%s", err, out, errs)
-	}
+	dir := t.TempDir()
+	k := &keeper{cmd: exec.Command(binary, append([]string{
+		"reclaim", "-o", "json", "--observe", "0", "--every", "1s", "--for", "5m", "--yes",
+		"--record", filepath.Join(dir, "r"), "--journal", filepath.Join(dir, "j"),
+	}, args...)...)}
+	k.cmd.Stdout = &k.out
+	var err error
+	k.errs, err = k.cmd.StderrPipe()
+	must(err)
+	must(k.cmd.Start())
+	t.Cleanup(func() { ends(k.cmd) })
 	return k
+}
+
+// turns waits for so many of them.
+func (k *keeper) turns(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		until(t, k.errs, "after ")
+	}
+}
+
+// ends interrupts it, which is its usual end, with a summary.
+func (k *keeper) ends(t *testing.T) (r keepReport, code int) {
+	t.Helper()
+	must(k.cmd.Process.Signal(syscall.SIGINT))
+	said, stop := make(chan []byte, 1), time.AfterFunc(time.Minute, func() { _ = k.cmd.Process.Kill() })
+	go func() {
+		b, _ := io.ReadAll(k.errs)
+		said <- b
+	}()
+	errs := <-said
+	_ = k.cmd.Wait()
+	if !stop.Stop() {
+		t.Fatal("an interrupt does not end it")
+	}
+	if err := json.Unmarshal(k.out.Bytes(), &r); err != nil || r.Keep == nil {
+		t.Fatalf("%v: %s%s", err, k.out.String(), errs)
+	}
+	return r, k.cmd.ProcessState.ExitCode()
 }
 
 // A job that writes files and does not look at them again is kept small, and nothing of
@@ -52,67 +84,54 @@ func TestReclaimKeepCold(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("keep"))
-	job := exec.Command("/bin/sh", "-c", `echo 0 > "$0"/cgroup.procs; cd "$1"
-		for i in 1 2 3 4 5 6; do head -c 24M /dev/zero > f$i; sync f$i; sleep 1; done; sleep 300`, dir, work)
-	job.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	must(job.Start())
-	t.Cleanup(func() { _ = syscall.Kill(-job.Process.Pid, syscall.SIGKILL); _ = job.Wait() })
-	time.Sleep(time.Second)
-	if p := run(t, "reclaim", cgroup, "--keep", "48MiB", "--every", "1s", "--for", "1s", "--observe", "0").want(t, 0); !strings.HasPrefix(p.out, "Would keep usage at 48.0 MiB") {
+	const files, each, keep = 5, 16 << 20, 32 << 20
+	last := filepath.Join(work, fmt.Sprint(files-1))
+	actorIn(t, nil, dir, "writes", work, fmt.Sprint(files), fmt.Sprint(each>>20))
+	if p := run(t, "reclaim", cgroup, "--keep", "32MiB", "--every", "1s", "--for", "1s", "--observe", "0").want(t, 0); !strings.HasPrefix(p.out, "Would keep usage at 32.0 MiB") {
 		t.Errorf("%s", p.out)
 	}
-	cmd, out, errs := keeping(t, cgroup, "--keep", "48MiB", "--for", "25s")
-	err := cmd.Run()
-	k := kepts(t, out, errs).Keep
-	if err != nil || !k.Met || !k.Restored || k.UsageLastBytes > 60<<20 || k.Acted == 0 || k.FreedBytes < 64<<20 || k.SavedBytes <= 0 {
-		t.Errorf("%v: %s", err, out)
+	k := keeping(t, cgroup, "--keep", "32MiB")
+	const soon = keep + each*3/4 // whole files
+	for wait := 0; wait < 600; wait++ {
+		if st, err := os.Stat(last); err == nil && st.Size() == each && usage(t, dir) < soon {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	if k.RereadBytes != nil && *k.RereadBytes > 1<<20 {
-		t.Errorf("%d were read again, which nobody does", *k.RereadBytes)
+	r, code := k.ends(t)
+	switch s := r.Keep; {
+	case code != 0 && (code != 6 || s.UsageLastBytes <= keep), !s.Interrupted, !s.Restored, s.UsageLastBytes > soon, s.Acted == 0, s.FreedBytes < files*each-soon-each:
+		t.Errorf("exit code %d: %s", code, &k.out)
+	case s.RereadBytes != nil && *s.RereadBytes > 1<<20:
+		t.Errorf("%d were read again, which nobody does", *s.RereadBytes)
 	}
-	if got := usage(t, dir); got > 60<<20 {
+	if got := usage(t, dir); got > soon {
 		t.Errorf("usage is %d", got)
 	}
 }
 
-// What is read all the time stays, whatever was to be kept; and an interrupt is the usual
-// end, with a summary.
+// What is read all the time stays, whatever was to be kept.
 func TestReclaimKeepSparesHot(t *testing.T) {
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("hot"))
-	file := cold(t, work, "hot", 32<<20)
-	job := exec.Command("/bin/sh", "-c", `echo 0 > "$0"/cgroup.procs; while :; do cat "$1" >/dev/null; sleep 0.05; done`, dir, file)
-	job.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	must(job.Start())
-	t.Cleanup(func() { _ = syscall.Kill(-job.Process.Pid, syscall.SIGKILL); _ = job.Wait() })
-	time.Sleep(time.Second)
+	actorIn(t, nil, dir, "rereads", "closing", cold(t, work, "hot", 32<<20))
 	before := usage(t, dir)
-	cmd, out, errs := keeping(t, cgroup, "--keep", "8MiB", "--for", "5m")
-	must(cmd.Start())
-	time.Sleep(8 * time.Second)
-	must(cmd.Process.Signal(syscall.SIGINT))
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	select {
-	case <-done:
-	case <-time.After(30 * time.Second):
-		_ = cmd.Process.Kill()
-		t.Fatal("an interrupt does not end it")
-	}
-	k := kepts(t, out, errs).Keep
-	if code := cmd.ProcessState.ExitCode(); code != 6 || k.Met || !k.Interrupted || !k.Restored || k.TurnCount == 0 {
-		t.Errorf("exit code %d: %s", code, out)
+	k := keeping(t, cgroup, "--keep", "8MiB")
+	k.turns(t, 2)
+	r, code := k.ends(t)
+	if code != 6 || r.Keep.Met || !r.Keep.Interrupted || !r.Keep.Restored || r.Keep.TurnCount < 2 {
+		t.Errorf("exit code %d: %s", code, &k.out)
 	}
 	if lost := before - usage(t, dir); lost > before/10 {
-		t.Errorf("it lost %d bytes of its hot set: %s", lost, out)
+		t.Errorf("it lost %d bytes of its hot set: %s", lost, &k.out)
 	}
-	for _, turn := range k.Turns {
+	t.Log(r.Keep.Turns)
+	for _, turn := range r.Keep.Turns {
 		if turn.Because == "" {
-			t.Errorf("a turn that did nothing does not say why: %s", out)
+			t.Errorf("a turn that did nothing does not say why: %s", &k.out)
 		}
 	}
-	fmt.Fprintln(t.Output(), k.Turns)
 }
 
 func TestReclaimKeepRefuses(t *testing.T) {

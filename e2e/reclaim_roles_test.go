@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -15,6 +16,21 @@ func caches(files ...string) {
 		must(err)
 		pass(f, 0)
 		must(f.Close())
+	}
+}
+
+// writes writes files one after the other, each to the disk, with a rest between them.
+func writes(dir string, files, bytes int) {
+	block := make([]byte, 1<<20)
+	for i := range files {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+		must(err)
+		for n := 0; n < bytes; n += len(block) {
+			_, err := f.Write(block)
+			must(err)
+		}
+		must(errors.Join(f.Sync(), f.Close()))
+		time.Sleep(500 * time.Millisecond)
 	}
 }
 

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,9 +28,16 @@ type reclaimed struct {
 		Offers []string
 	}
 	Result *struct {
-		FreedBytes       *int64
-		DroppedBytes     int64
-		Met              bool
+		FreedBytes   *int64
+		DroppedBytes int64
+		Met          bool
+
+		WorkingSetBeforeBytes, WorkingSetAfterBytes *int64
+		Accounts                                    []struct {
+			Path                    string
+			BeforeBytes, AfterBytes *int64
+		}
+
 		Restored         bool
 		Stopped, Because string
 	}
@@ -128,6 +138,7 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	if got := *r.Result.FreedBytes; got < want-tenth || got > want+tenth {
 		t.Errorf("freed %d, want %d: the file that the neighbour has open is not the target's to give", got, want)
 	}
+	r.balances(t, want)
 	if lost := before - usage(t, near); lost > 8<<20 { // of 32 MiB; where DAMON runs it takes some of anybody
 		t.Errorf("the neighbour lost %d bytes", lost)
 	}
@@ -139,18 +150,98 @@ func TestReclaimSparesNeighbours(t *testing.T) {
 	}
 }
 
+// runIn runs memwhy as a member of a cgroup.
+func runIn(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "MEMWHY_E2E_JOIN="+dir, "MEMWHY_E2E_PROGRAM="+binary)
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	return result{out: out.String(), err: errs.String(), code: cmd.ProcessState.ExitCode()}
+}
+
 func TestReclaimRefuses(t *testing.T) {
 	h := memory(t)
-	cgroup, _ := h.group(t, unique("refuses"))
-	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really")
-	run(t, "reclaim", cgroup, "--to", "NaN").want(t, 2, "no amount")
-	run(t, "reclaim", cgroup, "--to", "-5").want(t, 2, "no amount")
-	run(t, "reclaim", cgroup, "--file", "/a/../b", "--observe", "0").want(t, 2, "stay below")
+	cgroup, dir := h.group(t, unique("refuses"))
+	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really", "whole node")
+	runIn(t, dir, "reclaim", "self", "--observe", "0").want(t, 3, "--really", "memwhy itself runs in it")
+	for _, amount := range []string{"NaN", "-5", "Inf", "1e30", "9999999TiB", "0%", "200%", "", "0x10"} {
+		run(t, "reclaim", cgroup, "--to="+amount).want(t, 2, "no amount")
+	}
+	run(t, "reclaim", cgroup, "--to", "50%", "--observe", "0").want(t, 2, "no limit")
+	for _, file := range []string{"/a/../b", "../etc", "/a/[", "etc/passwd"} {
+		run(t, "reclaim", cgroup, "--file", file, "--observe", "0").want(t, 2, "pattern")
+	}
 	run(t, "reclaim", cgroup, "--file", "/no-such-*", "--observe", "0").want(t, 2, "matches")
 	run(t, "reclaim", cgroup, "--all-cache", "--cold").want(t, 2, "one of")
+	run(t, "reclaim", cgroup, "--observe", "-1s").want(t, 2, "--observe")
+	run(t, "reclaim", cgroup, "--from", "/dev/null").want(t, 2, "--from")
 	run(t, "reclaim", cgroup+"-gone", "--observe", "0").want(t, 2)
 	if out := run(t, "reclaim", cgroup, "--observe", "0").want(t, 0); !strings.HasPrefix(out.out, "Nothing to give back.") {
 		t.Errorf("%s", out.out)
+	}
+}
+
+// Where another reclaim of the cgroup is under way, where nothing can be noted, or where
+// somebody else may write to what is noted, nothing is done.
+func TestReclaimNeedsItsPlace(t *testing.T) {
+	h := memory(t)
+	work := workdir(t)
+	cgroup, dir := h.group(t, unique("place"))
+	file := cold(t, work, "data", 8<<20)
+	charged(t, dir, file)
+	before := resident(t, file)
+	journal, record := t.TempDir(), t.TempDir()
+	must(errors.Join(os.Chmod(journal, 0o700), os.Chmod(record, 0o700)))
+	reclaim := func(journal, record string) result {
+		return run(t, "reclaim", cgroup, "--file", file, "--yes", "--observe", "0", "--journal", journal, "--record", record)
+	}
+	st, err := os.Stat(dir)
+	must(err)
+	name := filepath.Join(journal, fmt.Sprintf("%d.lock", st.Sys().(*syscall.Stat_t).Ino))
+	lock, err := os.Create(name)
+	must(err)
+	must(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	reclaim(journal, record).want(t, 3, "another reclaim of this cgroup is under way")
+	must(errors.Join(lock.Close(), os.Remove(name)))
+	reclaim("/proc/self/fdinfo/x", record).want(t, 3, "journal")
+	reclaim(journal, "/dev/full").want(t, 3, "recorded")
+	open := filepath.Join(work, "open")
+	must(errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777)))
+	reclaim(journal, open).want(t, 3, "written to by others")
+	if n := resident(t, file); n < before/2 { // DAMON may take some
+		t.Errorf("%d of %d are in memory", n, before)
+	}
+	reclaim(journal, record).want(t, 0)
+	if n := resident(t, file); n > 0 {
+		t.Errorf("%d are in memory still", n)
+	}
+}
+
+// balances demands that the ledger before and after shows what went: page cache, and
+// hardly anything else.
+func (r *reclaimed) balances(t *testing.T, want int64) {
+	t.Helper()
+	var before, after int64
+	for _, a := range r.Result.Accounts {
+		if a.BeforeBytes == nil || a.AfterBytes == nil {
+			t.Errorf("%s is not told: %+v", a.Path, a)
+			continue
+		}
+		before, after = before+*a.BeforeBytes, after+*a.AfterBytes
+		switch fell := *a.BeforeBytes - *a.AfterBytes; {
+		case a.Path == "file" && !within(fell, want):
+			t.Errorf("page cache fell by %d, want %d", fell, want)
+		case a.Path != "file" && (fell > want/10 || fell < -want/10):
+			t.Errorf("%s fell by %d", a.Path, fell)
+		}
+	}
+	if fell := before - after; len(r.Result.Accounts) == 0 || !within(fell, *r.Result.FreedBytes) {
+		t.Errorf("the accounts fell by %d, usage by %d: %+v", fell, *r.Result.FreedBytes, r.Result.Accounts)
+	}
+	if b, a := r.Result.WorkingSetBeforeBytes, r.Result.WorkingSetAfterBytes; b == nil || a == nil || *a > *b+want/10 {
+		t.Errorf("the working set is not told, or grew: %v, %v", b, a)
 	}
 }
 

@@ -66,6 +66,10 @@ func play(role string) {
 		read(os.Args[1])
 	case "caches":
 		caches(os.Args[1:]...)
+	case "writes":
+		go writes(os.Args[1], number(os.Args[2]), number(os.Args[3])<<20)
+	case "dirties":
+		must(os.WriteFile(os.Args[1], make([]byte, number(os.Args[2])<<20), 0o600))
 	case "opens":
 		var err error
 		held, err = os.Open(os.Args[1])

@@ -4,7 +4,7 @@ package lab
 func All() []Scenario {
 	return []Scenario{
 		anonTouched, madvFree, thpSparse, anonSwapped, goHeap,
-		fileOnce, fileTwice, fileMapped, fileDeleted, fileDirty, imageService,
+		fileOnce, fileTwice, fileMapped, fileDeleted, fileDirty, fileForeign, imageService,
 		tmpfsFile, memfd, sysvShm, sharedAnon,
 		unixQueue, pipeFull, tcpUnread,
 		pageTables, threads, bpfMap,

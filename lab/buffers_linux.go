@@ -44,15 +44,15 @@ var unixQueue = Scenario{
 				return errors.New("a unix socket takes no data")
 			}
 		}
-		t.kernelPages(queued)
+		t.kernelPages(kernelRest, queued)
 		return nil
 	},
 }
 
 // kernelPages notes pages that the kernel took for this process.
-func (t *Truth) kernelPages(bytes int64) {
+func (t *Truth) kernelPages(code string, bytes int64) {
 	t.add(kernelOther, bytes, withinKernel...)
-	t.cause(kernelRest, bytes)
+	t.cause(code, bytes)
 	t.process(kernelOther, bytes)
 }
 
@@ -84,7 +84,7 @@ var pipeFull = Scenario{
 				return errors.New("a pipe takes no data")
 			}
 		}
-		t.kernelPages(filled)
+		t.kernelPages("kernel.pipe", filled)
 		return nil
 	},
 }

@@ -130,7 +130,7 @@ var bpfMap = Scenario{
 		}
 		t.add("kernel/vmalloc", j.Bytes, withinKernel...)
 		t.process("kernel/vmalloc", j.Bytes)
-		t.cause(kernelRest, j.Bytes)
+		t.cause("kernel.bpf", j.Bytes)
 		return nil
 	},
 }

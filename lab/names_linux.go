@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -42,14 +43,44 @@ func eachName(dir string, bytes int64, f func(path string) error) (planted int64
 	return planted, nil
 }
 
-// dentries notes dentries, which no process holds.
-func (t *Truth) dentries(bytes int64) {
+// dentries notes dentries of names of nothing, which no process holds.
+func (t *Truth) dentries(bytes int64) error {
 	t.add(slabReclaimable, bytes, withinSlab...)
 	t.ToleranceBytes = smallTolerance(bytes)
 	// Before 4.20 long names are in the caches that everything is in.
-	if _, err := slabSize("kmalloc-rcl-512"); err == nil {
+	if _, err := slabSize("kmalloc-rcl-512"); err != nil {
+		return nil
+	}
+	each, err := nameBytes()
+	if err != nil {
+		return err
+	}
+	exist, err := existing()
+	if err != nil {
+		return err
+	}
+	// That they are of nothing is proven where they are more than there are names of
+	// files. Near to half of that it is chance what a look sees.
+	switch planted := bytes / each; {
+	case 5*planted > 12*exist:
+		t.counted("slab.dentry-negative", bytes)
+	case 5*planted < 8*exist:
 		t.counted("slab.dentry", bytes)
 	}
+	return nil
+}
+
+// existing is how many names of files that exist the kernel of the node remembers.
+func existing() (int64, error) {
+	b, err := os.ReadFile("/proc/sys/fs/dentry-state")
+	if err != nil {
+		return 0, err
+	}
+	var all, unused, age, want, negative int64
+	if _, err := fmt.Sscan(string(b), &all, &unused, &age, &want, &negative); err != nil {
+		return 0, fmt.Errorf("/proc/sys/fs/dentry-state: %q: %w", b, err)
+	}
+	return all - negative, nil
 }
 
 var tempNames = Scenario{
@@ -67,8 +98,7 @@ var tempNames = Scenario{
 		planted, err := eachName(j.WorkDir, j.Bytes, func(path string) error {
 			return errors.Join(unix.Link(one, path), unix.Unlink(path))
 		})
-		t.dentries(planted)
-		return err
+		return errors.Join(err, t.dentries(planted))
 	},
 }
 
@@ -85,8 +115,7 @@ var missingNames = Scenario{
 			}
 			return nil
 		})
-		t.dentries(planted)
-		return err
+		return errors.Join(err, t.dentries(planted))
 	},
 }
 

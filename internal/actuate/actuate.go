@@ -52,6 +52,7 @@ type Options struct {
 	Writer   []string // the command that runs ServeWriter
 
 	Check func(remedy.Step) error // looks once more, just before; an error skips the step
+	Gone  func(remedy.Step) bool  // whether nothing of a file that is not where it was is in memory any more
 	Each  func(Done)              // is told of every step, when it is over
 	Why   string                  // in the record: the command line, or the policy
 }
@@ -89,7 +90,8 @@ type Done struct {
 	Step    remedy.Step
 	Asked   int64                   // of the kernel; less than Step.Bytes near the floor
 	Freed   int64                   // by how much usage fell meanwhile; negative when it grew
-	Dropped snapshot.Reading[int64] // of a file: what of its cache went, where the kernel can tell
+	Had     snapshot.Reading[int64] // of a file: what was in memory just before, where the kernel can tell
+	Dropped snapshot.Reading[int64] // and what of that went
 	Wall    time.Duration
 	Err     error
 }
@@ -99,6 +101,8 @@ type Result struct {
 	Steps         []Done
 	Before, After Sample
 	Asked, Freed  int64        // Freed is the difference of usage; see Before and After for whether it was read
+	Met           bool         // the goal of the plan is met, whoever freed what
+	Gone          int64        // of files: what was planned and not in memory any more when its turn came
 	Stopped       string       // the guard that stopped it, one of the constants below; empty when none did
 	Why           words.Text   // that guard's reason, in words
 	Restored      bool         // every setting is what it was before
@@ -141,6 +145,9 @@ var (
 	ErrJournal = words.Errorf("the journal cannot be kept")
 	ErrRecord  = words.Errorf("what is done could not be recorded")
 )
+
+// ErrGone is a file of which nothing is in memory any more that could be given back.
+var ErrGone = words.Errorf("nothing of it is in memory any more")
 
 // ErrSkipped is a step that was not tried, because one like it had failed.
 var ErrSkipped = words.Errorf("not tried")

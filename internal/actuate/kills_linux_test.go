@@ -40,10 +40,11 @@ func victim(args []string) error {
 	}
 	var guardianPID int
 	seen := 0
-	at = func(string) {
+	at = func(point string) {
 		if seen++; seen != when {
 			return
 		}
+		fmt.Println(point)
 		if guardianPID == 0 {
 			guardianPID = guardianOf(os.Getpid())
 		}
@@ -111,7 +112,7 @@ func TestKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	was, state := limit(t, g), private(t)
-	died, restoredByOthers := 0, 0
+	died, restoredByOthers, points := 0, 0, map[string]int{}
 	for i := range *kills {
 		whom := []string{"memwhy", "guardian", "both"}[i%3]
 		when := 1 + rand.IntN(32) // of some 30 points
@@ -125,6 +126,9 @@ func TestKilled(t *testing.T) {
 			died++
 		} else if err != nil {
 			t.Fatalf("%s at %d: %v: %s", whom, when, err, out)
+		}
+		if point, _, ok := strings.Cut(string(out), "\n"); ok {
+			points[point]++
 		}
 		if whom == "memwhy" {
 			waitFor(t, func() bool { return limit(t, g) == was }, fmt.Sprintf("%s at %d: the limit to be back", whom, when))
@@ -150,7 +154,14 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("%s at %d: something is still pending", whom, when)
 		}
 	}
-	t.Logf("%d runs, %d killed, %d limits put back by Recover", *kills, died, restoredByOthers)
+	t.Logf("%d runs, memwhy killed in %d, %d limits put back by Recover; by where somebody was killed: %v", *kills, died, restoredByOthers, points)
+	if all := []string{"prepared", "journal written", "journal in place", "order", "written", "restored", "journal cleared", "step over"}; *kills >= 300 {
+		for _, point := range all {
+			if points[point] == 0 {
+				t.Errorf("nobody was killed at %q", point)
+			}
+		}
+	}
 	if died < *kills/4 {
 		t.Errorf("only %d of %d runs were killed", died, *kills)
 	}

@@ -3,6 +3,7 @@ package actuate
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -63,6 +64,7 @@ type Record struct {
 	UsageAfter  *int64   `json:"usageAfter"`
 	Asked       int64    `json:"asked"`
 	Freed       *int64   `json:"freed"`
+	Missed      bool     `json:"missed,omitempty"` // nothing stopped it, and less came of it than was wanted
 	Stopped     string   `json:"stopped,omitempty"`
 	Reason      string   `json:"reason,omitempty"`
 	Restored    bool     `json:"restored"`
@@ -200,6 +202,7 @@ func (r *records) end(p *remedy.Plan, res *Result) error {
 	}
 	defer r.dir.Close()
 	r.rec.Ended = time.Now().UTC().Truncate(time.Millisecond)
+	r.rec.Missed = !res.Met && res.Stopped == ""
 	r.rec.Asked, r.rec.Stopped, r.rec.Reason, r.rec.Restored, r.rec.Left = res.Asked, res.Stopped, short(res.Why.String()), res.Restored, nil
 	for _, left := range res.Left {
 		r.rec.Left = append(r.rec.Left, left.String())
@@ -232,10 +235,11 @@ func (r *records) sum(steps []Done) {
 		k.Steps, k.Asked, k.Freed = k.Steps+1, k.Asked+d.Asked, k.Freed+d.Freed
 		why := ""
 		if d.Err != nil {
+			why = short(d.Err.Error())
+		}
+		if d.Err != nil && !errors.Is(d.Err, ErrGone) {
 			k.Failed++
-			if why = short(d.Err.Error()); k.Err == "" {
-				k.Err = why
-			}
+			k.Err = cmp.Or(k.Err, why)
 		}
 		if f := d.Step.File; f != nil && len(r.rec.Files) < maxNamed {
 			fr := FileRecord{Bytes: f.Bytes, Err: why}

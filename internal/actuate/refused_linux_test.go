@@ -133,6 +133,31 @@ func TestJournalWithoutRoom(t *testing.T) {
 	}
 }
 
+// Where the journal finds no room any more half way, no further setting is lowered.
+func TestJournalFillsUp(t *testing.T) {
+	g := group(t, "fills")
+	cache(t, g, 16<<20)
+	dir := private(t)
+	mounted(t, "memwhy-hands", dir, "tmpfs", 0, "size=64k,mode=0700")
+	o := options(t, private(t))
+	o.Journal = dir
+	o.Each = func(Done) {
+		for i := 0; ; i++ {
+			if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), make([]byte, 4096), 0o600); err != nil {
+				return
+			}
+		}
+	}
+	was := limit(t, g)
+	r, err := Run(context.Background(), &remedy.Plan{Target: g, Steps: []remedy.Step{lowering(g, 1<<20), lowering(g, 4<<20), lowering(g, 4<<20)}}, o)
+	if err != nil || r.Stopped != ByRestore || len(r.Steps) != 2 || r.Steps[0].Err != nil || !errors.Is(r.Steps[1].Err, ErrJournal) || !r.Restored || r.Met || r.Freed > 3<<20 || limit(t, g) != was {
+		t.Errorf("%+v, %v; limit %s", r, err, limit(t, g))
+	}
+	if p := Pending(dir); len(p) > 0 {
+		t.Errorf("pending: %+v", p)
+	}
+}
+
 // A cgroup file system that may only be read, and one knob of which is refused half way.
 func TestReadOnlyCgroups(t *testing.T) {
 	g := group(t, "readonly")

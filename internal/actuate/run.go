@@ -85,6 +85,7 @@ func (r *runner) run(ctx context.Context) (*Result, error) {
 	if after, also := r.res.After.Usage.Get(); ok && also {
 		r.res.Freed = before - after
 	}
+	r.conclude()
 	r.res.Blind = r.watch.blinds()
 	r.res.RecordErr = r.records.end(r.p, &r.res)
 	return &r.res, nil
@@ -102,7 +103,7 @@ func (r *runner) next(ctx context.Context, s *remedy.Step) bool {
 	if r.enough(s) {
 		return false
 	}
-	d := Done{Step: *s, Dropped: snapshot.Reading[int64]{State: snapshot.Absent, Err: "not a file"}}
+	d := Done{Step: *s, Had: nothing.Had, Dropped: nothing.Dropped}
 	if err := r.failed[like(s)]; err != nil {
 		d.Err = fmt.Errorf("%w: %w", ErrSkipped, err)
 		r.done(d)
@@ -127,8 +128,11 @@ func (r *runner) next(ctx context.Context, s *remedy.Step) bool {
 	}
 	start := r.watch.now.target.Usage.Value
 	begin := time.Now()
-	d.Dropped, d.Err = r.act(s, asked)
-	d.Wall = time.Since(begin)
+	reply, err := r.act(s, asked)
+	d.Had, d.Dropped, d.Err, d.Wall = reply.Had, reply.Dropped, err, time.Since(begin)
+	if r.vanished(&d) {
+		d.Err = fmt.Errorf("%w: %w", ErrGone, err)
+	}
 	at("step over")
 	if err := r.watch.see(); err != nil {
 		r.stop(ByTarget, words.Later("%s", err))
@@ -150,15 +154,20 @@ func (r *runner) done(d Done) {
 	}
 }
 
-// enough reports that knobs by which the kernel chooses gave all that was wanted:
-// some give more than they are asked.
+// enough reports that usage is what it was to come down to, whoever freed what, or that
+// knobs by which the kernel chooses gave all that was wanted: some give more than they
+// are asked.
 func (r *runner) enough(s *remedy.Step) bool {
 	left, ok := r.missing()
-	return ok && s.Knob != remedy.FileCache && left < int64(os.Getpagesize())
+	return ok && (r.p.To != nil || s.Knob != remedy.FileCache) && left < int64(os.Getpagesize())
 }
 
 // missing is what of the amount that is wanted has not been given yet.
 func (r *runner) missing() (bytes int64, ok bool) {
+	if r.p.To != nil {
+		now, known := r.watch.now.target.Usage.Get()
+		return now - *r.p.To, known
+	}
 	before, known := r.res.Before.Usage.Get()
 	return r.p.Want - (before - r.settled.Value), known && r.p.Want > 0 && len(r.res.Steps) > 0 && r.settled.State == snapshot.Present
 }
@@ -210,15 +219,18 @@ func (r *runner) growth(by int64) (guard string, why words.Text) {
 }
 
 // room is how much a step may ask for, in whole pages: not below the floor, and where
-// anonymous memory stays, not more than there is of the rest.
+// anonymous memory stays, not more than there is of the rest. Single files end at their
+// own size, wherever usage is meanwhile.
 func (r *runner) room(s *remedy.Step) (asked int64, why words.Text) {
 	now := &r.watch.now.target
 	above := now.Usage.Value - r.p.Guards.Floor
 	why = words.Later("usage is %d bytes, and shall not fall below %d", now.Usage.Value, r.p.Guards.Floor)
-	if s.Knob == remedy.FileCache || s.Knob == remedy.ForceEmpty { // all or nothing
-		if s.Bytes > above {
-			return 0, why
-		}
+	switch {
+	case s.Knob == remedy.FileCache:
+		return s.Bytes, words.Text{}
+	case s.Knob == remedy.ForceEmpty && s.Bytes > above: // all or nothing
+		return 0, why
+	case s.Knob == remedy.ForceEmpty:
 		return s.Bytes, words.Text{}
 	}
 	asked = min(s.Bytes, above)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/remedy"
-	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/words"
 )
 
@@ -26,8 +25,8 @@ func (r *runner) patience() time.Duration {
 }
 
 // act makes one step.
-func (r *runner) act(s *remedy.Step, asked int64) (snapshot.Reading[int64], error) {
-	none := snapshot.Reading[int64]{State: snapshot.Absent, Err: "not a file"}
+func (r *runner) act(s *remedy.Step, asked int64) (knob.Reply, error) {
+	none := nothing
 	o := knob.Order{Group: knob.Group{Root: knob.Path(r.o.Root), Dir: knob.Path(s.Group.Dir), Version: s.Group.Version, ID: s.Group.ID}}
 	switch s.Knob {
 	case remedy.FileCache:
@@ -66,7 +65,7 @@ func (r *runner) act(s *remedy.Step, asked int64) (snapshot.Reading[int64], erro
 }
 
 // carry carries out an order; what it changes is in the journal meanwhile.
-func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
+func (r *runner) carry(o knob.Order) (knob.Reply, error) {
 	var settings []knob.Setting
 	for _, s := range []*knob.Setting{o.Squeeze, o.Hold} {
 		if s != nil {
@@ -75,11 +74,11 @@ func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
 	}
 	if len(settings) == 0 {
 		reply, err := r.write(o, r.patience())
-		return reply.Dropped, cmp.Or(err, reply.Err())
+		return reply, cmp.Or(err, reply.Err())
 	}
 	e := r.entry(o.Group, settings)
 	if err := r.journal.write(e); err != nil {
-		return snapshot.Reading[int64]{}, fmt.Errorf("%w: %w", ErrJournal, err)
+		return nothing, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	at("journal in place")
 	reply, err := r.write(o, r.patience())
@@ -87,7 +86,7 @@ func (r *runner) carry(o knob.Order) (snapshot.Reading[int64], error) {
 	if undone := r.putBack(e, errors.Is(err, errStuck)); undone != nil {
 		r.stop(ByRestore, words.Later("%s", undone))
 	}
-	return reply.Dropped, cmp.Or(err, reply.Err())
+	return reply, cmp.Or(err, reply.Err())
 }
 
 // putBack makes sure that settings are what they were. Mostly the writer has seen to it.

@@ -135,3 +135,10 @@ func (f *Facts) Pinned() (bytes int64, evidence []Evidence, known bool) {
 // Dying is how many removed cgroups a later kernel still keeps, where it counts
 // them.
 func (f *Facts) Dying() (int64, Evidence, bool) { return f.dyingGroups() }
+
+// ChargesBPF says whether this kernel charges BPF maps to the cgroup of who makes
+// them: since 5.11 (linux kernel/bpf/syscall.c bpf_map_save_memcg). Before, they are
+// counted against RLIMIT_MEMLOCK of a user.
+func (f *Facts) ChargesBPF() bool {
+	return f.known && (f.kernel.Base[0] > 5 || f.kernel.Base[0] == 5 && f.kernel.Base[1] >= 11)
+}

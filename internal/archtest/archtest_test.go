@@ -26,7 +26,7 @@ var arrows = map[string]string{
 	"kernel/cgroupfs":  "kernel size snapshot",
 	"kernel/kmsg":      "size snapshot",
 	"kernel/census":    "kernel kernel/cgroupfs snapshot",
-	"gather":           "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs printable size snapshot words",
+	"gather":           "identity kernel kernel/cgroupfs kernel/kmsg kernel/procfs mounts printable size snapshot words",
 	"capture":          "identity kernel kernel/kmsg snapshot",
 	"ledger":           "size snapshot words",
 	"mapping":          "size snapshot words",

@@ -349,7 +349,7 @@ func parseHeader(line []byte) (k key, a kernel.Answer, size int, err error) {
 		return k, a, 0, fmt.Errorf("%.80q is not one", line)
 	}
 	switch k.op = kernel.Op(op); k.op {
-	case "meta", censusKey.op, lookOp, kernel.Read, kernel.List, kernel.Inodes, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers, kernel.Environ, kernel.Heaps:
+	case "meta", censusKey.op, lookOp, kernel.Read, kernel.List, kernel.Inodes, kernel.Link, kernel.Links, kernel.Stat, kernel.BuildInfo, kernel.Names, kernel.Marks, kernel.Log, kernel.Containers, kernel.Environ, kernel.Heaps, kernel.Pipes:
 	default:
 		return k, a, 0, fmt.Errorf("unknown operation %q", op)
 	}

@@ -69,7 +69,7 @@ var (
 // numeric files of the node hold keys and numbers that the kernel chose.
 var numeric = map[string]bool{
 	"/proc/meminfo": true, "/proc/vmstat": true, "/proc/zoneinfo": true, "/proc/buddyinfo": true, "/proc/cgroups": true,
-	"/proc/pressure/memory": true, "/proc/sys/kernel/osrelease": true,
+	"/proc/pressure/memory": true, "/proc/sys/kernel/osrelease": true, "/proc/sys/fs/dentry-state": true,
 	"/sys/kernel/mm/lru_gen/enabled": true, "/sys/devices/system/cpu/online": true,
 	"/proc/sys/vm/overcommit_memory": true, "/proc/sys/vm/overcommit_ratio": true, "/proc/sys/vm/swappiness": true,
 	"/proc/sys/vm/min_free_kbytes": true, "/proc/sys/vm/watermark_scale_factor": true,
@@ -94,7 +94,7 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		return k, a, true
 	}
 	if position.MatchString(k.path) { // the same, but for what is no regular file
-		a.Data, a.Err = onlyLines(a.Data, "pos:", "flags:"), publicErr(a.Err)
+		a.Data, a.Err = onlyLines(a.Data, "pos:", "flags:", "map_type:", "map_flags:", "memlock:", "map_id:"), publicErr(a.Err)
 		return k, a, true
 	}
 	if p.r == nil || numeric[k.path] || zram.MatchString(k.path) || k.path == "/proc/self/ns/cgroup" { // a number
@@ -236,6 +236,9 @@ func (p *preparer) process(op kernel.Op, name string, data []byte) []byte {
 	case "maps", "smaps", "smaps_rollup":
 		return p.mappings(data)
 	case "fd":
+		if op == kernel.Pipes { // numbers
+			return data
+		}
 		return p.links(data)
 	}
 	return nil

@@ -97,7 +97,7 @@ func (t *Tree) answer(q kernel.Question, name string) ([]byte, error) {
 	case kernel.Environ:
 		b, err := t.read(name, q.Max)
 		return identity.MemoryEnviron(b), err
-	case kernel.Stat, kernel.BuildInfo, kernel.Marks, kernel.Heaps: // nothing that people copy says it
+	case kernel.Stat, kernel.BuildInfo, kernel.Marks, kernel.Heaps, kernel.Pipes: // nothing that people copy says it
 		return nil, os.ErrNotExist
 	}
 	return nil, fmt.Errorf("no such question: %q", q.Op)

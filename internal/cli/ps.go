@@ -30,10 +30,9 @@ func (a *app) ps() *cobra.Command {
 		Short: "Rank the containers by memory",
 		Long: `Rank the containers, with what is below each; with -A, or where there is none,
 all memory cgroups that hold processes. % is what cannot be taken back of the
-limit nearest to killing, siblings under that limit included. With -o wide, COLD<=
-is how much file cache may be cold at most: inactive, clean and not mapped. With
---census, which counts page by page, COLD>= is how much is cold at least: nearly
-always all of it.
+limit nearest to killing, siblings under that limit included. COLD<= is how much
+file cache may be cold at most: inactive, clean and not mapped. With --census, which
+counts page by page, COLD>= is how much is cold at least: nearly always all of it.
 
 ` + exitHelp,
 		Example: `  memwhy ps

@@ -126,7 +126,7 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 	if err != nil {
 		return err
 	}
-	if err := r.amounts(); err != nil {
+	if err := r.amounts(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	a.timeout += r.opt.Observe + r.opt.Verify + 2*time.Minute // for the steps
@@ -167,7 +167,11 @@ func (a *app) runReclaim(cmd *cobra.Command, stdin io.Reader, r *reclaiming, arg
 		return a.write(p.Report, nil, func() []byte { return as(p.Report, false) }, func() []byte { return as(p.Report, true) })
 	}
 	if p.Empty() && r.keep == "" {
-		return show()
+		missed := p.Missed()
+		if err := show(); err != nil || !r.yes || missed.Format == "" {
+			return err
+		}
+		return &coded{exitMissed, words.Errorf("%s", missed), ""}
 	}
 	if !r.yes {
 		if err := show(); err != nil || !a.asks(stdin, p.Report.Plan.ExpectBytes) {
@@ -211,6 +215,8 @@ func outcome(p *wire.Reclaiming) error {
 	switch res := p.Report.Result; {
 	case res.Stopped != "":
 		return &coded{exitStopped, words.Errorf("stopped by a guard: %s", res.Stopped), ""}
+	case !res.Met && p.Report.Plan.ToBytes != nil:
+		return &coded{exitMissed, words.Errorf("usage is more than was asked for"), ""}
 	case !res.Met:
 		return &coded{exitMissed, words.Errorf("less was given back than planned"), ""}
 	}
@@ -232,10 +238,10 @@ func (a *app) asks(stdin io.Reader, bytes int64) bool {
 	return strings.EqualFold(strings.TrimSpace(line), "y")
 }
 
-// amounts reads the amounts of the flags.
-func (r *reclaiming) amounts() error {
+// amounts reads the amounts of the flags, of which some were given: an empty one is none.
+func (r *reclaiming) amounts(given func(string) bool) error {
 	one := 0
-	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, r.to != "", r.keep != "", r.cold} {
+	for _, is := range []bool{len(r.opt.Files) > 0, r.opt.All, given("to"), given("keep"), r.cold} {
 		if is {
 			one++
 		}
@@ -243,7 +249,7 @@ func (r *reclaiming) amounts() error {
 	switch {
 	case one > 1:
 		return usageError("one of --cold, --file, --all-cache, --to, --keep")
-	case r.dying && r.to+r.keep != "":
+	case r.dying && (given("to") || given("keep")):
 		return usageError("--dying releases what is removed: it takes no --to or --keep")
 	case r.keeps.Every < time.Second || r.keeps.Every > time.Hour || r.keeps.For < r.keeps.Every || r.keeps.For > 7*24*time.Hour:
 		return usageError("--every, --for: want 1s to 1h, and up to a week")
@@ -252,7 +258,7 @@ func (r *reclaiming) amounts() error {
 	case r.opt.Observe < 0 || r.opt.Observe > time.Hour || r.opt.Verify < 0 || r.opt.Verify > time.Hour:
 		return usageError("--observe, --verify: want up to an hour")
 	}
-	if text := r.to + r.keep; text != "" {
+	if text := r.to + r.keep; given("to") || given("keep") {
 		to, percent, err := amount(text)
 		if err != nil {
 			return err
@@ -332,6 +338,8 @@ func (a *app) reclaimHistory(r *reclaiming) error {
 		switch {
 		case h.Ended.IsZero():
 			ended = say.Say("its end was not noted")
+		case ended == "" && h.Missed:
+			ended = say.Say("missed")
 		case ended == "":
 			ended = say.Say("done")
 		}

@@ -114,6 +114,6 @@ func retained(f *facts) []report.Finding {
 			})
 		}
 	}
-	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: f.Say("memwhy explain %s -o wide: runtimes by process", f.typed()), Cost: f.Say("none")})
+	r.Remedies = append(r.Remedies, report.Remedy{Kind: "look", Command: f.Say("memwhy explain %s -o wide: runtimes by process", f.brief()), Cost: f.Say("none")})
 	return []report.Finding{r}
 }

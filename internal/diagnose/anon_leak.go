@@ -60,7 +60,7 @@ func leaks(f *facts) []report.Finding {
 	r := f.cause(codeLeak, l.Change(), confidence, title+when, e...)
 	r.Severity = severity
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: f.Say("memwhy explain %s --watch 10m: whether it goes on", f.typed()), Cost: f.Say("none")},
+		{Kind: "look", Command: f.Say("memwhy explain %s --watch 10m: whether it goes on", f.brief()), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("a heap profile now and after it has grown; what only the second one has"), Cost: f.Say("a short pause, with most profilers")},
 	}
 	return []report.Finding{r}

@@ -71,7 +71,7 @@ func liveAnon(f *facts) []report.Finding {
 	forked, e := f.copies()
 	r.Title, r.Evidence = r.Title+forked, append(r.Evidence, e...)
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.typed()), Cost: f.Say("none")},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: by process and kind of mapping; again after some minutes", f.brief()), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("a heap profile; a bound for the heap (GOMEMLIMIT, -Xmx, MALLOC_ARENA_MAX)"), Cost: f.Say("more work for a garbage collector")},
 	}
 	if len(list) > 0 {

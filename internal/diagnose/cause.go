@@ -105,14 +105,16 @@ func (f *facts) largest(list []share, what string) report.Evidence {
 // cached is the target's page cache, each byte in one part.
 type cached struct {
 	deleted, dirty, mapped, rest int64
-	used                         int64 // neither of these, and seen to be used while it was watched
+	foreign                      int64 // neither deleted nor dirty, and used by others alone
+	used                         int64 // none of these, and seen to be used while it was watched
+	seen                         int64 // the part of foreign that is mapped, or was seen to be used
 	gone                         int64 // the part of deleted that is dirty
 	counted                      bool  // by a census; without one deleted is not known, mapped is a lower bound
 	parts                        map[string][]share
 }
 
-// divide divides the file cache. What is dirty is that before it is mapped, and
-// what was deleted is that before all.
+// divide divides the file cache. What is dirty is that before it is mapped, or used by
+// others, and what was deleted is that before all.
 func (f *facts) divide() *cached {
 	if f.divided == nil {
 		f.divided = ptr(f.divideOnce())
@@ -140,6 +142,7 @@ func (f *facts) divideOnce() cached {
 			sum.dirty = n + a.State["writeback"] - sum.gone
 		}
 		d.dirty = take(sum.dirty)
+		d.foreign = take(sum.foreign)
 		d.mapped = take(sum.mapped)
 	} else {
 		d.dirty = take(a.State["dirty"] + a.State["writeback"])
@@ -189,9 +192,15 @@ func (f *facts) countFiles() (d cached, ok bool) {
 			continue
 		}
 		d.dirty += dirty
+		d.note(codeDirty, in, by, dirty)
+		if f.foreign()[in] != nil {
+			d.foreign += st.Bytes - dirty
+			d.seen += mapped + used
+			d.note(codeForeign, in, by, st.Bytes-dirty)
+			continue
+		}
 		d.mapped += mapped
 		d.used += used
-		d.note(codeDirty, in, by, dirty)
 		d.note(codeHot, in, by, mapped+used)
 		d.note(codeCold, in, by, st.Bytes-dirty-mapped-used)
 	}
@@ -218,15 +227,19 @@ func (f *facts) files(code string) []report.Evidence {
 
 // lookAtFiles is the next command for everything that is a file.
 func (f *facts) lookAtFiles(sort string) report.Remedy {
-	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.typed()) + sort, Cost: f.Say("none")}
+	return report.Remedy{Kind: "look", Command: f.Say("memwhy files %s", f.brief()) + sort, Cost: f.Say("none")}
 }
 
 // giveBack plans what may go of the page cache, for this cgroup alone.
 func (f *facts) giveBack() report.Remedy {
+	if path := f.target().Path; identity.Parse(path).Together(path) != "" {
+		return report.Remedy{Kind: "look", Command: f.Say("memwhy ps: whose it is; memwhy reclaim asks each of them alone"), Cost: f.Say("none")}
+	}
 	return report.Remedy{Kind: "reclaim", Command: "memwhy reclaim " + f.typed(), Cost: f.Say("nothing before --yes; what goes and is read again comes from the disk")}
 }
 
-// typed is the target as a shell is told it: by name, else id, else path.
+// typed is the target as a shell is told it, where it has to be spelled out: by name,
+// else id, else path.
 func (f *facts) typed() string {
 	path := f.target().Path
 	switch w := identity.Of(path, f.s.Names); {
@@ -236,6 +249,16 @@ func (f *facts) typed() string {
 		return quoted(w.ID)
 	}
 	return quoted(path)
+}
+
+// brief is the same where a look is all that is asked for: the beginning of an id is enough.
+func (f *facts) brief() string {
+	const enough = 12
+	typed := f.typed()
+	if w := identity.Of(f.target().Path, f.s.Names); w.ID == typed && len(typed) > enough {
+		return typed[:enough]
+	}
+	return typed
 }
 
 // quoted is a path that a shell takes for one word.

@@ -113,6 +113,10 @@ func causes() map[string]fixture {
 		codeTmpfs:    {censused(charged(200, "file", 90, "shmem", 80, "anon", 10), memfd, []snapshot.PageState{pages(80, 0, 0)}), charged(200, "file", 90, "anon", 10), high, 80, "memfd; most of it is memfd:x"},
 		codeKept:     {swap, swapAlone, low, 50, "beside 90.0 MiB"},
 		codeDentry:   {censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(1, "dentry", 30), slabOf(1, "kmalloc-rcl-512", 50)), censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(2, "dentry", 80), slabOf(1, "kmalloc-512", 80)), high, 80, "temporary files"},
+		codeNegative: {remembered(censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(1, "dentry", 30), slabOf(1, "kmalloc-rcl-512", 50)), 2, 2), remembered(censused(charged(200, "kernel", 90, "slab_reclaimable", 90), nil, nil, slabOf(1, "dentry", 80)), 9, 1), high, 80, "do not exist (negative dentries)"},
+		codeForeign:  {usedBy(censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(80, 0, 80)}), 9), usedBy(censused(charged(200, "file", 90, "anon", 10), log, []snapshot.PageState{pages(80, 0, 80)}), 9, 7), high, 80, "most of it is /var/log/app.log; used by pid 9 of /elsewhere"},
+		codeBPF:      {tracing(charged(200, "kernel", 60, "vmalloc", 50), 50), tracing(charged(200, "kernel", 60, "vmalloc", 50), 500), high, 50, "BPF maps, which app (pid 7) has open"},
+		codePipe:     {piping(charged(200, "kernel", 60), 50), piping(charged(200, "kernel", 60, "slab_unreclaimable", 60), 50), high, 50, "data in 50 pipes that nobody has read, the most of it of app (pid 7)"},
 		codeInode:    {censused(charged(200, "kernel", 90, "slab_unreclaimable", 90), nil, nil, slabOf(1, "shmem_inode_cache", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "sock_inode_cache", 80)), high, 80, "files on tmpfs"},
 		codeSlab:     {censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "kmalloc-1k", 80)), censused(charged(200, "kernel", 90), nil, nil, slabOf(1, "dentry", 80)), medium, 80, "kmalloc-1k"},
 		codeSock:     {charged(200, "sock", 60, "anon", 40), charged(200, "sock", 0, "anon", 100), high, 60, "received and not read"},
@@ -142,6 +146,51 @@ func causes() map[string]fixture {
 func keeping(s *snapshot.Snapshot, idle int64) *snapshot.Snapshot {
 	s = running(s, stat("RssAnon", 90*mib))
 	s.Processes[0].Heaps = read(snapshot.Heaps{Libraries: []string{"libc.so.6"}, Glibc: &snapshot.GlibcHeap{Arenas: 9, System: 90 * mib, Free: (idle + 1) * mib, Idle: idle * mib}})
+	return s
+}
+
+// remembered is a node with so many dentries, and so many of them negative.
+func remembered(s *snapshot.Snapshot, all, negative int64) *snapshot.Snapshot {
+	s.Node.Dentries = read(snapshot.Dentries{All: all, Unused: all, Negative: negative})
+	return s
+}
+
+// usedBy has processes map /var/log/app.log: 7 is the target's, others are elsewhere.
+func usedBy(s *snapshot.Snapshot, pids ...int) *snapshot.Snapshot {
+	s = running(s, stat())
+	s.Mounts = []snapshot.MountTable{{Namespace: "mnt:[1]", PID: 1, Host: true, Mounts: read([]snapshot.Mount{{ID: 1, Root: "/", Point: "/", Type: "ext4"}})}}
+	users := []snapshot.FileUser{{PID: 7, Cgroup: s.Target().Path, Namespace: "mnt:[1]", Open: read([]snapshot.LinkText{}), Mapped: read([]string{"/lib/libc.so.6"})}}
+	for _, pid := range pids {
+		u := snapshot.FileUser{PID: pid, Cgroup: "/elsewhere", Namespace: "mnt:[1]", Open: read([]snapshot.LinkText{}), Mapped: read([]string{"/var/log/app.log"})}
+		if pid == 7 {
+			users[0].Mapped = u.Mapped
+			continue
+		}
+		users = append(users, u)
+	}
+	s.Users = read(users)
+	return s
+}
+
+// tracing has process 7 keep BPF maps of so many mebibytes open.
+func tracing(s *snapshot.Snapshot, sizes ...int64) *snapshot.Snapshot {
+	s = running(s, stat())
+	p := &s.Processes[len(s.Processes)-1]
+	p.BPF = read([]snapshot.BPFMap{})
+	for i, n := range sizes {
+		p.BPF.Value = append(p.BPF.Value, snapshot.BPFMap{ID: int64(i + 1), Kind: 2, Bytes: n * mib})
+	}
+	return s
+}
+
+// piping has process 7 keep so many pipes open, with a mebibyte in each.
+func piping(s *snapshot.Snapshot, count int) *snapshot.Snapshot {
+	s = running(s, stat())
+	p := &s.Processes[len(s.Processes)-1]
+	p.Pipes = read([]snapshot.Pipe{})
+	for i := range count {
+		p.Pipes.Value = append(p.Pipes.Value, snapshot.Pipe{Inode: uint64(i), Bytes: mib, Room: mib})
+	}
 	return s
 }
 

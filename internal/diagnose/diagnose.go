@@ -56,12 +56,15 @@ const (
 	codeDeleted    = "cache.deleted-open"
 	codeDirty      = "cache.dirty"
 	codeFilling    = "cache.filling"
+	codeForeign    = "cache.foreign"
 	codeHot        = "cache.hot"
 	codeIdle       = "cache.idle-held"
 	codeDying      = "cgroup.dying"
 	codeIDs        = "cgroup.ids"
+	codeBPF        = "kernel.bpf"
 	codeKernel     = "kernel.other"
 	codeTables     = "kernel.pagetables"
+	codePipe       = "kernel.pipe"
 	codeSock       = "kernel.sock"
 	codeStacks     = "kernel.stacks"
 	codeKmem       = "kmem.accounting"
@@ -76,6 +79,7 @@ const (
 	codeNoVictim   = "oom.no-victim"
 	codeNode       = "oom.node"
 	codeDentry     = "slab.dentry"
+	codeNegative   = "slab.dentry-negative"
 	codeInode      = "slab.inode"
 	codeSlab       = "slab.other"
 	codeKept       = "swap.cache-kept"
@@ -107,10 +111,10 @@ var (
 func Rules() []Rule {
 	return []Rule{
 		allocLazyfree, allocRetained, allocTHP, anonChurn, anonLeak, anonLive,
-		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
-		kernelAdvisory, kernelOther, kernelPagetables, kernelSock, kernelStacks, kmemAccounting,
+		cacheCold, cacheDeletedOpen, cacheDirty, cacheFilling, cacheForeign, cacheHot, cacheIdleHeld, cgroupDying, cgroupIDs,
+		kernelAdvisory, kernelBPF, kernelOther, kernelPagetables, kernelPipe, kernelSock, kernelStacks, kmemAccounting,
 		limitParent, limitTight, metricMisread, nodeFragmented, nodeUnowned, nodeWatermark, oomAncestor, oomContainer, oomNoVictim, oomNode,
-		slabDentry, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
+		slabDentry, slabDentryNegative, slabInode, slabOther, swapCacheKept, throttleHigh, tmpfsHeld,
 	}
 }
 
@@ -134,9 +138,11 @@ type facts struct {
 	judged []advisory.Judgement
 	kills  kills
 
-	divided *cached  // see divide, once asked for
-	within  []bool   // of the census's groups, see census
-	kept    []keeper // see keepers, once asked for
+	divided *cached                             // see divide, once asked for
+	held    *behind                             // see behind, once asked for
+	strange map[*snapshot.CensusInode]*stranger // see foreign, once asked for
+	within  []bool                              // of the census's groups, see census
+	kept    []keeper                            // see keepers, once asked for
 	trend   *trend.Trend
 	moves   map[snapshot.FileID]*trend.FileMove // see moved, once asked for
 	places  *mounts.Names                       // see fileName, once asked for

@@ -3,7 +3,6 @@ package diagnose
 import (
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
-	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
 var kernelOther = Rule{
@@ -13,7 +12,7 @@ var kernelOther = Rule{
 	NoBytes: "the cgroup's counters could not be read",
 	find:    otherKernel,
 	Doc: Doc{
-		Means: `Pages that the kernel took for this cgroup and counts in one sum: data in pipes and unix sockets, BPF maps (vmalloc and percpu), io_uring rings, perf buffers, compressed swap, tables of netfilter. ` +
+		Means: `Pages that the kernel took for this cgroup and counts in one sum: data in unix sockets, io_uring rings, perf buffers, compressed swap, tables of netfilter; and pipes and BPF maps as far as they were not found behind descriptors of its processes (kernel.pipe, kernel.bpf): those that are pinned, or that others have open. ` +
 			`Which it is, no file of a cgroup says; the commands below look at each. On cgroup v1 without a census all kernel memory may be here.`,
 		Grades: "info always; limit.tight says when it is a danger.",
 		Needs:  []string{"memory.stat: kernel, percpu, vmalloc (v2, since 5.18); v1: memory.kmem.usage_in_bytes"},
@@ -31,15 +30,8 @@ var kernelOther = Rule{
 }
 
 func otherKernel(f *facts) []report.Finding {
-	paths := []string{ledger.Percpu, ledger.Vmalloc, ledger.Zswap, ledger.KernelOther, ledger.KernelUndivided}
-	var bytes int64
-	for _, p := range paths {
-		bytes += f.account(p)
-	}
-	if _, ok := f.w.Account(ledger.Stacks); !ok {
-		n, _, _ := f.kernelStacks()
-		bytes -= n
-	}
+	b := f.behind()
+	bytes := b.all - b.maps - b.pipes
 	if !f.matters(bytes) {
 		return nil
 	}
@@ -52,12 +44,11 @@ func otherKernel(f *facts) []report.Finding {
 		confidence, what = low, f.Say("memory that no counter of this kernel names: kernel memory, most likely")
 	case 2*(f.account(ledger.Vmalloc)+f.account(ledger.Percpu)) > bytes:
 		what = f.Say("kernel memory of vmalloc and percpu: BPF maps, most often")
+		if b.asked && !b.refused && b.mapped == 0 {
+			what = f.Say("kernel memory of vmalloc and percpu, and none of its processes has a BPF map open: perhaps one that is pinned, or that others have open")
+		}
 	}
-	e := f.balanced(f.Say("by its parts"), paths...)
-	if f.target().Version == snapshot.V1 { // one counter, from which the rest was taken
-		e.Source = f.target().KmemUsage.Source
-	}
-	r := f.cause(codeKernel, bytes, confidence, what, e)
+	r := f.cause(codeKernel, bytes, confidence, what, f.room())
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: f.Say("ss -xm (unix sockets), bpftool map show (BPF), ls -l /proc/PID/fd (pipes)"), Cost: f.Say("none")},
 		{Kind: "app", Command: f.Say("close pipes and sockets that nobody reads; smaller BPF maps, with BPF_F_NO_PREALLOC where they are sparse"), Cost: f.Say("none")},

@@ -47,7 +47,7 @@ func tight(f *facts) []report.Finding {
 	}
 	r.Evidence = append(f.limitEvidence(l), f.counters(f.Say("what it is"), "anon", "shmem", "sock", "slab_unreclaimable", "kernel"))
 	r.Remedies = []report.Remedy{
-		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the causes below, and who holds them", f.typed()), Cost: f.Say("none")},
+		{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the causes below, and who holds them", f.brief()), Cost: f.Say("none")},
 		{Kind: "limit", Command: f.Say("raise the limit, or bound the program below it"), Cost: f.Say("memory of the node")},
 	}
 	if _, list := f.anonByProcess(); len(list) > 0 && 2*list[0].bytes > l.UnreclaimableMax {

@@ -52,7 +52,7 @@ func misread(f *facts) []report.Finding {
 			f.counters(f.Say("in the working set, and yet to be freed"), "active_file", "slab_reclaimable"),
 		},
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: f.Say("memwhy explain %s: who says what, and what cannot be freed", f.typed()), Cost: f.Say("none")},
+			{Kind: "look", Command: f.Say("memwhy explain %s: who says what, and what cannot be freed", f.brief()), Cost: f.Say("none")},
 			{Kind: "configure", Command: f.Say("alert on what cannot be freed: anon + shmem + sock + kernel - slab_reclaimable, against the limit"), Cost: f.Say("none")},
 		},
 	}
@@ -62,9 +62,9 @@ func misread(f *facts) []report.Finding {
 // mostFreeable is the cause that the working set should not count.
 func (f *facts) mostFreeable() string {
 	d := f.divide()
-	names, _, _, _ := f.slabs(slabNames)
+	names, negative := f.names()
 	best, code := d.rest, codeCold
-	for c, n := range map[string]int64{codeHot: d.mapped, codeDentry: names} {
+	for c, n := range map[string]int64{codeHot: d.mapped, codeForeign: d.foreign, codeDentry: names.bytes - negative, codeNegative: negative} {
 		if n > best {
 			best, code = n, c
 		}

@@ -13,7 +13,7 @@ var slabDentry = Rule{
 	Doc: Doc{
 		Means: `Each name that a program opened, made, or looked for in vain leaves a dentry (some 200 bytes, more with a long name), charged to whoever asked first. ` +
 			`Temporary files with ever new names, and searches for files that do not exist, fill a limit with them: heap and RSS stay flat while the container grows. ` +
-			`Negative ones, of names that do not exist, cannot be told from the others by what is charged; only the node counts them.`,
+			`Those of names that do not exist are slab.dentry-negative, where they can be told from the others.`,
 		Grades: "info always: the kernel can take them back, though slowly; see limit.tight where it does not.",
 		Needs:  []string{"a census, or on el7 memory.kmem.slabinfo"},
 		Verify: []string{
@@ -32,11 +32,23 @@ var slabDentry = Rule{
 }
 
 func dentries(f *facts) []report.Finding {
-	sum, _, e, known := f.slabs(slabNames)
-	if !known || !f.matters(sum) {
+	n, negative := f.names()
+	sum := n.bytes - negative
+	if !n.known || !f.matters(sum) {
 		return nil
 	}
-	r := f.cause(codeDentry, sum, high, f.Say("names of files that the kernel remembers (dentries): of temporary files, or of searches in vain"), e...)
+	e := n.evidence
+	if counted, ok := f.negatives(n); ok {
+		e = append(e, counted...)
+	}
+	title := f.Say("names of files that the kernel remembers (dentries): of temporary files, or of searches in vain")
+	switch _, probable := n.without(f.s); {
+	case negative == 0 && 2*probable >= n.dentries && probable > 0:
+		title += f.Say("; most of them probably of files that do not exist: no inode is charged here for them")
+	case negative == 0 && n.dentries > 0:
+		title += f.Say("; how many of them are of files that do not exist cannot be told")
+	}
+	r := f.cause(codeDentry, sum, high, title, e...)
 	r.Remedies = []report.Remedy{
 		{Kind: "look", Command: f.Say("strace -f -e trace=file -c -p PID: which calls name so many files"), Cost: f.Say("the process runs slower while it is watched")},
 		{Kind: "app", Command: f.Say("use the same names again, or O_TMPFILE; do not search for files in a loop"), ExpectBytes: ptr(sum), Cost: f.Say("none")},

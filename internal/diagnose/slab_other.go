@@ -43,7 +43,7 @@ func otherSlab(f *facts) []report.Finding {
 		title += f.Say(", most of it %s", list[0].name)
 	}
 	r := f.cause(codeSlab, rows, medium, title, append(e, counters)...)
-	r.Remedies = []report.Remedy{{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the slab caches among the holders", f.typed()), Cost: f.Say("none")}}
+	r.Remedies = []report.Remedy{{Kind: "look", Command: f.Say("memwhy explain %s -o wide: the slab caches among the holders", f.brief()), Cost: f.Say("none")}}
 	return []report.Finding{r}
 }
 

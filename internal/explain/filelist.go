@@ -84,7 +84,7 @@ func coverage(s *snapshot.Snapshot, all []cached, found int64) report.Coverage {
 	c := s.Census.Value
 	v := report.Coverage{
 		Engine: string(c.Engine), Complete: c.Complete && !c.Dropped.Any(), FoundBytes: found,
-		Processes: len(s.Users.Value), Unasked: s.Unasked,
+		Processes: len(s.Users.Value), Unasked: s.Unasked, Recalled: c.Recalled, Searched: c.Searched,
 	}
 	for i := range all {
 		if in := all[i].in; in != nil && in.Path != "" {
@@ -160,52 +160,14 @@ func (n *namer) file(f *cached, users map[*snapshot.CensusInode][]report.User) r
 	return row
 }
 
-// users finds out who has the files open or mapped, by path: a path in a
-// process's own root leads to a place in a file system, of an overlay to one in
-// each of its layers.
+// users finds out who has the files open or mapped.
 func (n *namer) users(s *snapshot.Snapshot, files []cached) map[*snapshot.CensusInode][]report.User {
-	at := map[mounts.Spot]*snapshot.CensusInode{}
-	deleted := map[mounts.Spot]*snapshot.CensusInode{} // a new file may have its name
-	labels := map[string][]*snapshot.CensusInode{}
+	inodes := make([]*snapshot.CensusInode, len(files))
 	for i := range files {
-		in := files[i].in
-		switch {
-		case in == nil || in.Path == "":
-		case in.Pseudo:
-			labels["/"+in.Path] = append(labels["/"+in.Path], in)
-		case in.Deleted:
-			deleted[mounts.Spot{Device: in.Device, Path: in.Path}] = in
-		default:
-			at[mounts.Spot{Device: in.Device, Path: in.Path}] = in
-		}
+		inodes[i] = files[i].in
 	}
 	users := map[*snapshot.CensusInode][]report.User{}
-	find := func(u *snapshot.FileUser, text, how string) {
-		known := at
-		text, gone := strings.CutSuffix(text, " (deleted)")
-		if gone {
-			known = deleted
-			if in := labels[text]; len(in) == 1 { // several of one name cannot be told apart
-				n.use(users, in[0], u, how)
-				return
-			}
-		}
-		for _, spot := range n.names.Spots(u.Namespace, text) {
-			if in := known[spot]; in != nil {
-				n.use(users, in, u, how)
-				return
-			}
-		}
-	}
-	for i := range s.Users.Value {
-		u := &s.Users.Value[i]
-		for _, l := range u.Open.Value {
-			find(u, l.Text, "fd "+l.Name)
-		}
-		for _, file := range u.Mapped.Value {
-			find(u, file, "mapped")
-		}
-	}
+	n.names.EachUse(inodes, s.Users.Value, func(in *snapshot.CensusInode, u *snapshot.FileUser, how string) { n.use(users, in, u, how) })
 	return users
 }
 

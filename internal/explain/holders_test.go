@@ -134,7 +134,7 @@ func TestNotSeenOfMappings(t *testing.T) {
 		s.Processes = append(s.Processes, p)
 	}
 	l := &missingList{}
-	l.processes(s)
+	l.processes(s, false)
 	var got []string
 	for _, r := range l.rows {
 		if strings.Contains(r.WouldShow, "anonymous memory") {

@@ -171,3 +171,31 @@ func TestNodeSharesAreBounded(t *testing.T) {
 		t.Errorf("%d shares, %d omitted, sum %d of %d", len(n.Shares), len(n.Omitted), sum, want)
 	}
 }
+
+// Swap areas, and what is compressed in memory, are told; a device's name is anybody's.
+func TestNodeSwap(t *testing.T) {
+	const m = size.MiB
+	s := smallNode()
+	s.Node.Meminfo.Value.Entries = append(s.Node.Meminfo.Value.Entries,
+		snapshot.Entry{Key: "SwapTotal", Value: 2000 * m}, snapshot.Entry{Key: "SwapFree", Value: 1500 * m}, snapshot.Entry{Key: "SwapCached", Value: 3 * m},
+		snapshot.Entry{Key: "Zswap", Value: 5 * m}, snapshot.Entry{Key: "Zswapped", Value: 20 * m})
+	s.Node.Swaps = present([]snapshot.Swap{{Name: "/dev/zram0", Kind: "partition", Bytes: 1000 * m, Used: 400 * m, Priority: 100}, {Name: "/swap\xff\x1b[1m", Kind: "file", Bytes: 1000 * m, Used: 100 * m, Priority: -2}})
+	s.Node.Tuning.Zram = present([]snapshot.Zram{{Name: "zram0", Stored: 400 * m, Compressed: 100 * m, Used: 110 * m}})
+	s.Node.Tuning.Zswap = present(true)
+	w := Node(words.Printer{}, s).Swap
+	if *w.TotalBytes != 2000*m || *w.FreeBytes != 1500*m || *w.CachedBytes != 3*m || w.Zswap.Enabled != "yes" || *w.Zswap.PoolBytes != 5*m || *w.Zswap.StoredBytes != 20*m {
+		t.Errorf("%+v", w)
+	}
+	if diff := cmp.Diff([]report.Zram{{Name: "zram0", StoredBytes: 400 * m, CompressedBytes: 100 * m, UsedBytes: 110 * m}}, w.Zram); diff != "" {
+		t.Error(diff)
+	}
+	if len(w.Areas) != 2 || w.Areas[0].UsedBytes != 400*m || w.Areas[0].Priority != 100 || w.Areas[1].Name != `/swap\xff`+"\x1b[1m" || w.Areas[1].NameBytes == "" {
+		t.Errorf("%+v", w.Areas)
+	}
+	for state, want := range map[snapshot.State]string{snapshot.Absent: "no", snapshot.Denied: "unknown"} {
+		s.Node.Tuning.Zswap = snapshot.Reading[bool]{State: state}
+		if got := Node(words.Printer{}, s).Swap.Zswap.Enabled; got != want {
+			t.Errorf("%v: zswap %q, want %q", state, got, want)
+		}
+	}
+}

@@ -22,8 +22,9 @@ func notSeen(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, r *report.R
 	}
 	l.nulls(s, r)
 	l.sources(s)
+	l.rivals(s, r.Findings)
 	l.names(s, isContainer(r.Target))
-	l.processes(s)
+	l.processes(s, found(r.Findings, "kernel.other"))
 	return l.rows
 }
 
@@ -178,6 +179,24 @@ func (l *missingList) sources(s *snapshot.Snapshot) {
 	}
 }
 
+// rivals lists what would have told what was found from something nearer to the cause.
+func (l *missingList) rivals(s *snapshot.Snapshot, all []report.Finding) {
+	if found(all, "slab.dentry") {
+		source(l, s.Node.Dentries, l.Say("how many remembered names are of files that do not exist"))
+	}
+	if s.Users.Source == "" || !found(all, "cache.cold") && !found(all, "cache.hot") {
+		return
+	}
+	source(l, s.Users, l.Say("other processes that use the files"))
+	if s.Unasked > 0 {
+		l.add("", "/proc", snapshot.Failed, l.Say("%d more processes than are asked", s.Unasked), l.Say("whether they use the files"))
+	}
+}
+
+func found(all []report.Finding, code string) bool {
+	return slices.ContainsFunc(all, func(f report.Finding) bool { return f.Code == code })
+}
+
 // inactiveKmem tells the EIO of a slab table of a cgroup without kmem
 // accounting, which is how kernels before 5.10 say that it is off (linux
 // mm/memcontrol.c mem_cgroup_slabinfo_read), from a failure.
@@ -186,7 +205,7 @@ func inactiveKmem(c *snapshot.Cgroup) bool {
 }
 
 // processes adds one entry for each kind of trouble, not one for each process.
-func (l *missingList) processes(s *snapshot.Snapshot) {
+func (l *missingList) processes(s *snapshot.Snapshot, kernelRest bool) {
 	if s.Outside > 0 {
 		l.add("", s.Target().Procs.Source, snapshot.Absent,
 			l.Say("%d processes live outside this PID namespace and are listed as 0", s.Outside), l.Say("their names and sizes"))
@@ -217,6 +236,10 @@ func (l *missingList) processes(s *snapshot.Snapshot) {
 		note(p.PID, l.Say("what runtimes and allocators hold and do not use"), p.Heaps.Source, p.Heaps.Err, p.Heaps.State)
 		note(p.PID, l.Say("settings in the environment"), p.Environ.Source, p.Environ.Err, p.Environ.State)
 		note(p.PID, l.Say("deleted open files"), p.OpenFiles.Source, p.OpenFiles.Err, p.OpenFiles.State)
+		if kernelRest {
+			note(p.PID, l.Say("what waits in pipes"), p.Pipes.Source, p.Pipes.Err, p.Pipes.State)
+			note(p.PID, l.Say("BPF maps"), p.BPF.Source, p.BPF.Err, p.BPF.State)
+		}
 		if s.Watch != nil {
 			note(p.PID, l.Say("which files are in use, and who fills the cache"), p.Positions.Source, p.Positions.Err, p.Positions.State)
 		}

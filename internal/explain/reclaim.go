@@ -15,6 +15,7 @@ import (
 	"github.com/memwhy/memwhy/internal/mounts"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/report"
+	"github.com/memwhy/memwhy/internal/says"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/words"
 )
@@ -277,10 +278,11 @@ func Reclaim(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window t
 	r := &report.Reclaim{
 		Schema: report.ReclaimSchema, Lang: w.Lang(), Generated: generated(s), Host: host(s), Target: t,
 		Plan: report.ReclaimPlan{
-			UsageBytes: d.Usage, WantBytes: d.Want, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
+			UsageBytes: d.Usage, WantBytes: d.Want, ToBytes: d.To, ExpectBytes: d.Expect, ErrorBytes: d.Error, ReachableBytes: d.Reaches, WindowMs: window.Milliseconds(),
 			Knobs: []report.ReclaimKnob{}, Files: []report.ReclaimFile{}, Spared: []report.ReclaimSpared{},
 			Offers: texts(d.Offers), Doubts: texts(append(d.Doubts, censusDoubts(w, s)...)),
 			Guards: guards(&d.Guards),
+			Cost:   report.ReclaimCost{FileBytes: d.Cost.File, SlabBytes: d.Cost.Slab, RereadBytes: d.Cost.File, WritebackBytes: d.Cost.Write},
 		},
 		NotSeen: []report.NotSeen{},
 	}
@@ -322,6 +324,39 @@ func Reclaim(w words.Printer, s *snapshot.Snapshot, d *remedy.Decision, window t
 	source(l, s.Users, l.Say("other processes that use the files"))
 	r.NotSeen = append(r.NotSeen, l.rows...)
 	return r
+}
+
+// Changed holds a later look at the target against the one of the plan: its accounts and
+// its working set. Both are of the kernel's own counters: a census is older than they.
+func Changed(before, after *snapshot.Snapshot, out *report.ReclaimResult) {
+	var looks [2]*ledger.Ledger
+	for i, s := range []*snapshot.Snapshot{before, after} {
+		one := *s
+		one.Census = snapshot.Reading[*snapshot.Census]{State: snapshot.Absent}
+		w, err := ledger.Explain(&one)
+		if err != nil {
+			return
+		}
+		looks[i] = w.Ledger
+		if s.Target().Stat.State == snapshot.Present {
+			ws, _, _ := says.WorkingSet(s.Target(), w.Usage)
+			*[]**int64{&out.WorkingSetBeforeBytes, &out.WorkingSetAfterBytes}[i] = &ws
+		}
+	}
+	rows := map[string]*report.ReclaimChange{}
+	for i, l := range looks {
+		for _, a := range l.Accounts {
+			row := rows[a.Path]
+			if row == nil {
+				row = &report.ReclaimChange{Path: a.Path}
+				rows[a.Path] = row
+			}
+			*[]**int64{&row.BeforeBytes, &row.AfterBytes}[i] = &a.Bytes
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(rows)) {
+		out.Accounts = append(out.Accounts, *rows[path])
+	}
 }
 
 func texts(list []string) []string {

@@ -67,7 +67,7 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	for i := range dead {
 		if g := &groups[i]; dead[i] {
 			si.Cache += max(0, g.File.Bytes-max(0, g.Shmem))
-			d.Graves = append(d.Graves, remedy.Grave{ID: g.ID, Bytes: ledger.Held(g)})
+			d.Graves = append(d.Graves, remedy.Grave{ID: g.ID, Bytes: ledger.Held(g) - onItsWay(g, si)})
 		}
 	}
 	v := &visit{s: s, si: si, o: &o, inside: func(string) bool { return false }, dead: true}
@@ -102,6 +102,16 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	})
 	d.Above = above.list(s.Target())
 	return d, nil
+}
+
+// batch is how many pages a processor keeps back, at most, before it puts them on a list
+// (linux include/linux/pagevec.h).
+const batch = 31
+
+// onItsWay is what a removed cgroup is charged for, of processes that are gone, and loses
+// by itself: pages that are in no page table, and in the batch of a processor.
+func onItsWay(g *snapshot.CensusGroup, s *remedy.Situation) int64 {
+	return max(0, min(g.Anon.Bytes-g.Anon.Mapped, int64(s.CPUs)*batch*s.PageSize))
 }
 
 // ancestors finds the living cgroups above removed ones.

@@ -19,6 +19,8 @@ func graves() *snapshot.Snapshot {
 	dead := func(name string, bytes int64) snapshot.CensusGroup {
 		return snapshot.CensusGroup{Path: "/pods/" + name, Parent: 2, Dying: true, File: pages(bytes, 0), ID: uint64(bytes), Usage: snapshot.Unknown}
 	}
+	left := dead("a", 1000)
+	left.Anon = snapshot.PageState{Bytes: 40} // in no page table any more
 	with := dead("e", 1500)
 	with.Shmem = 500
 	s.Census = present(&snapshot.Census{
@@ -28,7 +30,7 @@ func graves() *snapshot.Snapshot {
 			{Path: "/", Parent: -1, ID: 1},
 			{Path: "/pods", Parent: 1, ID: 2},
 			{Path: "/pods/living", Parent: 2, ID: 3, File: pages(7, 0), Inherited: 5},
-			dead("a", 1000), dead("b", 1100), dead("c", 1200), dead("d", 1300), with,
+			left, dead("b", 1100), dead("c", 1200), dead("d", 1300), with,
 		},
 		Inodes: []snapshot.CensusInode{
 			{Type: "ext4", Device: disk, Number: 1, Links: 1, Path: "/cold"},
@@ -71,7 +73,7 @@ func TestRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Release(words.Printer{}, s, d, time.Second)
-	if r.Dying.Count != 5 || r.Dying.Bytes != 6100 || r.Dying.Releases != 1 || len(r.Dying.Rest) != 4 || r.Dying.Rest[0].Cgroup != "/pods/e" {
+	if r.Dying.Count != 5 || r.Dying.Bytes != 6140 || r.Dying.Releases != 1 || len(r.Dying.Rest) != 4 || r.Dying.Rest[0].Cgroup != "/pods/e" {
 		t.Errorf("%+v", r.Dying)
 	}
 	var named []string

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/memwhy/memwhy/internal/kernel"
 	"github.com/memwhy/memwhy/internal/kernel/cgroupfs"
@@ -45,7 +46,7 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	s.Node.Meminfo = kernel.Value(src, "/proc/meminfo", maxFile, procfs.ParseMeminfo)
 	s.Node.Vmstat = kernel.Value(src, "/proc/vmstat", maxFile, procfs.ParseVmstat)
 	if s.Census.State == snapshot.Present { // else there are no files to name
-		users(src, h, s, everybody)
+		users(src, h, s, everybody, 0)
 		see := viewers(s)
 		if target == nil && !everybody {
 			see = residents(src, h)
@@ -55,6 +56,34 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	o := src.Origin()
 	s.Generated, s.Replayed, s.Cost = o.Generated, o.Replay, o.Cost
 	return s, nil
+}
+
+// patience is how long an explanation looks for others that use what the target is
+// charged for.
+const patience = 100 * time.Millisecond
+
+// foreign asks everybody what they have open and mapped, where the target is charged
+// for so much page cache that it matters whose use it is.
+func foreign(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot) {
+	c, ok := s.Census.Get()
+	if t := s.Target(); !ok || t.Root() || c.Engine != snapshot.EngineBPF && c.Engine != snapshot.EngineKcore || !caches(t) {
+		return
+	}
+	users(src, h, s, true, patience)
+}
+
+// caches reports a tenth of the usage, or much, in page cache that is no shared memory.
+func caches(c *snapshot.Cgroup) bool {
+	const much = 64 << 20
+	file, ok := int64(0), false
+	for _, keys := range [][2]string{{"total_cache", "total_shmem"}, {"cache", "shmem"}, {"file", "shmem"}} {
+		if file, ok = c.Stat.Value.Get(keys[0]); ok {
+			shmem, _ := c.Stat.Value.Get(keys[1])
+			file -= shmem
+			break
+		}
+	}
+	return ok && file >= 1<<20 && (file >= much || 10*file >= c.Usage.Value)
 }
 
 // viewers are the processes whose mount tables name the files: one of each cgroup
@@ -93,8 +122,9 @@ func residents(src kernel.Source, h cgroupfs.Hierarchy) []member {
 }
 
 // users asks the processes of the target, then all others, what they have open
-// and mapped.
-func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everybody bool) {
+// and mapped. Once that has taken longer than patience, if there is any, no more are
+// asked.
+func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everybody bool, patience time.Duration) {
 	pids := slices.Clone(s.PIDs)
 	r := &s.Users
 	r.Source, r.State = "/proc", snapshot.Present
@@ -114,12 +144,21 @@ func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everyb
 	if s.Unasked = max(0, len(pids)-maxUsers); s.Unasked > 0 {
 		pids = pids[:maxUsers]
 	}
+	var begin time.Time
 	for chunk := range slices.Chunk(pids, mapsAhead) {
 		maps := make([]kernel.Question, len(chunk))
 		for i, pid := range chunk {
 			maps[i] = kernel.Question{Op: kernel.Read, Path: procFile(pid, "maps"), Max: maxMaps}
 		}
-		for i, a := range kernel.AskAll(src, maps) {
+		answers := kernel.AskAll(src, maps)
+		if begin.IsZero() {
+			begin = answers[0].At
+		}
+		if patience > 0 && answers[0].At.Sub(begin) > patience { // by the times of the answers: a replay stops here too
+			s.Unasked += len(pids) - len(r.Value)
+			break
+		}
+		for i, a := range answers {
 			r.Value = append(r.Value, user(src, h, chunk[i], kernel.Parsed(a, maps[i].Path, procfs.MappedFiles)))
 		}
 	}

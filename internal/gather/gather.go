@@ -69,7 +69,8 @@ func Explain(src kernel.Source, target string, opt Options) (*snapshot.Snapshot,
 	members(src, s)
 	children(src, h, s)
 	if s.Census = kernel.Census(src, s.PIDs); s.Census.State == snapshot.Present {
-		s.Mounts = mountTables(src, firsts(s.Processes))
+		foreign(src, h, s)
+		s.Mounts = mountTables(src, viewers(s))
 	}
 	s.Host = host(src, h)
 	s.Node = node(src, s.Host.PageSize)
@@ -232,6 +233,7 @@ func node(src kernel.Source, pageSize int64) snapshot.Node {
 	n.Pressure = kernel.Value(src, "/proc/pressure/memory", maxFile, cgroupfs.ParsePressure)
 	n.BootArgs = kernel.Value(src, "/proc/cmdline", maxFile, text)
 	n.Version = kernel.Value(src, "/proc/version", maxFile, text)
+	n.Dentries = kernel.Value(src, "/proc/sys/fs/dentry-state", 4<<10, procfs.ParseDentries)
 	return n
 }
 
@@ -265,7 +267,7 @@ func processes(src kernel.Source, s *snapshot.Snapshot) {
 	}
 	readMappings(src, s, bySize)
 	readHeaps(src, bySize)
-	readOpenFiles(src, bySize)
+	readOpenFiles(src, bySize, holding(src, s.Target()))
 }
 
 func procFile(pid int, name string) string { return "/proc/" + itoa(pid) + "/" + name }

@@ -21,8 +21,8 @@ const (
 )
 
 // readOpenFiles finds the regular files without a name that processes keep open,
-// in the order of ps.
-func readOpenFiles(src kernel.Source, ps []*snapshot.Process) {
+// in the order of ps, and what the kernel keeps behind their descriptors.
+func readOpenFiles(src kernel.Source, ps []*snapshot.Process, h *behind) {
 	links, files := 0, 0
 	for _, p := range ps {
 		if _, user := p.Status.Value.Fields.Get("VmSize"); !user {
@@ -46,6 +46,7 @@ func readOpenFiles(src kernel.Source, ps []*snapshot.Process) {
 		}
 		all := a.Links()
 		links += len(all)
+		h.of(p, all)
 		for _, l := range all {
 			if fd, err := strconv.Atoi(l.Name); err == nil && nameless(l.Text) {
 				r.Value = append(r.Value, snapshot.OpenFile{FD: fd, Path: l.Text})

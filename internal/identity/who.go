@@ -66,6 +66,8 @@ func podTitle(n *snapshot.Named) string {
 func (w *Who) Calls() []string {
 	n := w.Named
 	switch {
+	case w.Kind == Pod && n == nil: // nobody said its name; its path has the UID
+		return []string{w.PodUID}
 	case w.Kind == Monitor || w.Title == "":
 		return nil
 	case n == nil || w.Sandbox():

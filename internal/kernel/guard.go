@@ -152,7 +152,7 @@ func risky(q Question) bool {
 	if pid == "" {
 		return false
 	}
-	if q.Op == Cached {
+	if q.Op == Cached || q.Op == Numbered {
 		return true
 	}
 	switch file {

@@ -45,6 +45,10 @@ const (
 	// directories are looked at; so many times 50 us is how long it takes at most.
 	// ParseCached parses the answer.
 	Cached Op = "cached"
+	// Numbered is asked of directories below /proc/PID/root alone: of each regular file
+	// in it an "f", of each directory a "d", then its inode number, a space and its
+	// name, followed by a NUL. Nothing of it is looked at, and no link leads there.
+	Numbered Op = "numbered"
 	// BuildInfo is asked of /proc/PID/exe alone: the beginning of the section
 	// where Go says what built the executable. Absent when it has none.
 	BuildInfo Op = "buildinfo"
@@ -64,6 +68,10 @@ const (
 	// heaps finds in the memory of that process. Nothing else of it is handed on.
 	// Max is how many bytes of maps it may have.
 	Heaps Op = "heaps"
+	// Pipes is asked of /proc/PID/fd alone: of each pipe without a name that the
+	// process has open, the inode number, the bytes in it and how many it may hold, a
+	// line each. It neither opens nor reads them.
+	Pipes Op = "pipes"
 	// Containers is what the container runtimes of the node say: snapshot.Names in
 	// JSON. Asked of "/" it is the list, of "/ID" more of one of the list: of the
 	// container of that id, or of the pod of that UID. Kernels do not know: who
@@ -76,7 +84,7 @@ const LogPath = "/dev/kmsg"
 
 // Question asks one thing of the node. Path is absolute on the node, whatever
 // prefix the node's root has here. Max bounds the answer: bytes for Read and Log,
-// names for List, Names and Links; more than that is a Failed answer, never a silently
+// names for List, Names, Links and Numbered; more than that is a Failed answer, never a silently
 // shorter one. For BuildInfo it is how much of the section is wanted.
 type Question struct {
 	Op   Op

@@ -114,12 +114,16 @@ func (l *Live) ask(q Question, dir int) Answer {
 		a.Data, err = l.log(q)
 	case Cached:
 		a.Data, err = l.cached(q)
+	case Numbered:
+		a.Data, err = l.numbered(q)
 	case Inodes:
 		a.Data, err = l.inodes(q)
 	case Environ:
 		a.Data, err = l.environ(q)
 	case Heaps:
 		a.Data, err = l.heaps(q)
+	case Pipes:
+		a.Data, err = l.pipes(q)
 	default:
 		err = fmt.Errorf("no such question: %q", q.Op)
 	}

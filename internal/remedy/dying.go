@@ -42,7 +42,7 @@ const atRest = 1 << 20
 // charged for; nobody's processes are theirs, and Usage is what they hold together. above
 // are asked only for what no file gives.
 func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*Decision, error) {
-	if err := sel.check(); err != nil {
+	if err := sel.Check(); err != nil {
 		return nil, err
 	}
 	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}}
@@ -65,6 +65,7 @@ func MakeDying(s *Situation, graves []Grave, above []Ancestor, sel Selection) (*
 	d.Offers, d.Losers, d.Expect = append(d.Offers, asked.Offers...), asked.Losers, d.Expect+asked.Expect
 	d.Want = d.Expect
 	d.Error = max(d.Expect/50, s.PageSize)
+	d.price(s)
 	d.Reaches = max(0, s.Usage-d.Expect)
 	// What else lives on the node comes and goes as it does: only what is taken from it,
 	// or what makes it wait, stops the plan.

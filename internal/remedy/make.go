@@ -88,6 +88,7 @@ type Decision struct {
 	words.Printer
 
 	Knobs   []KnobUse
+	Cost    Cost
 	Picked  []Pick
 	Spared  []Pick
 	Goes    []uint64 // removed cgroups that hold nothing besides what the steps give back
@@ -104,6 +105,13 @@ type KnobUse struct {
 	Bytes int64
 	Why   string
 	Undo  string
+}
+
+// Cost is what the steps take from, and what that may cost.
+type Cost struct {
+	File  int64 // of page cache: as much is read from disks again if all of it is used again
+	Slab  int64 // of shrinkable slab, as the kernel's choice is expected to be
+	Write int64 // written to disks first
 }
 
 // Errors of Make.
@@ -125,10 +133,10 @@ const (
 
 // Make plans. A plan without steps is an answer too: Offers and Spared say why.
 func Make(s *Situation, sel Selection) (*Decision, error) {
-	if err := sel.check(); err != nil {
+	if err := sel.Check(); err != nil {
 		return nil, err
 	}
-	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
+	d := &Decision{Printer: s.Printer, Plan: Plan{Target: s.Target, Usage: s.Usage, To: sel.To, Drift: s.drift()}, Reaches: max(0, s.Usage-max(0, s.Cache)-s.Slab)}
 	if sel.To != nil {
 		d.Want = max(0, s.Usage-*sel.To)
 	}
@@ -145,13 +153,20 @@ func Make(s *Situation, sel Selection) (*Decision, error) {
 	if rest > 0 && len(sel.Files) == 0 {
 		d.byKnob(s, sel, rest)
 	}
+	if len(sel.Files) > 0 && d.Expect == 0 { // asked for by name, and all of it has to stay
+		for i := range d.Spared {
+			d.Want += d.Spared[i].State.Bytes
+		}
+	}
 	d.Error = max(d.Expect/50, s.drift())
+	d.price(s)
 	d.guard(s)
 	d.doubt(s, sel)
 	return d, nil
 }
 
-func (sel *Selection) check() error {
+// Check refuses what no plan is made of, without a look at anything.
+func (sel *Selection) Check() error {
 	if sel.To != nil && (*sel.To < 0 || *sel.To > maxBytes) {
 		return words.Errorf("%w: %d", ErrAmount, *sel.To)
 	}
@@ -310,6 +325,23 @@ func (d *Decision) files(sel Selection) {
 	d.Expect += u.Bytes
 	if u.Steps > 0 {
 		d.Knobs = append(d.Knobs, u)
+	}
+}
+
+// price says what is taken of what: of the kernel's choice as much as there is of each.
+func (d *Decision) price(s *Situation) {
+	for i := range d.Knobs {
+		u := &d.Knobs[i]
+		slab := int64(0)
+		if lists := max(0, s.Cache) + s.Slab; u.Knob != FileCache && lists > 0 {
+			slab = int64(float64(u.Bytes) * float64(s.Slab) / float64(lists))
+		}
+		d.Cost.File, d.Cost.Slab = d.Cost.File+u.Bytes-slab, d.Cost.Slab+slab
+	}
+	for i := range d.Steps {
+		if f := d.Steps[i].File; f != nil && d.Steps[i].Sync {
+			d.Cost.Write += f.Dirty
+		}
 	}
 }
 

@@ -123,8 +123,25 @@ func TestDirtyNeedsSync(t *testing.T) {
 	if d := plan(t, s, Selection{}); len(d.Steps) != 0 {
 		t.Errorf("%+v", d.Steps)
 	}
-	if d := plan(t, s, Selection{Sync: true}); len(d.Steps) != 1 || !d.Steps[0].Sync {
-		t.Errorf("%+v", d.Steps)
+	s.Candidates[0].Open.Dirty = 10 * mib
+	if d := plan(t, s, Selection{Sync: true}); len(d.Steps) != 1 || !d.Steps[0].Sync || d.Cost != (Cost{File: 10 * mib, Write: 10 * mib}) {
+		t.Errorf("%+v, %+v", d.Steps, d.Cost)
+	}
+}
+
+// What a plan takes of what, and what that costs: single files are cache, and where the
+// kernel chooses slab goes too, as much as there is of it.
+func TestCost(t *testing.T) {
+	to := int64(200 * mib)
+	s := situation(snapshot.V2)
+	s.Slab = s.Cache / 3
+	d := plan(t, s, Selection{To: &to})
+	if d.Cost.File+d.Cost.Slab != d.Expect || d.Expect == 0 || d.Cost.Slab < d.Expect/4-1 || d.Cost.Slab > d.Expect/4+1 || d.Cost.Write != 0 {
+		t.Errorf("%+v of %d", d.Cost, d.Expect)
+	}
+	d = plan(t, situation(snapshot.V2, file("/a", state(10, 0, 0))), Selection{})
+	if d.Cost != (Cost{File: d.Expect}) || d.Expect != 10*mib {
+		t.Errorf("%+v of %d", d.Cost, d.Expect)
 	}
 }
 

@@ -85,6 +85,8 @@ type Plan struct {
 	Target Group
 	Usage  int64  // when it was made
 	Want   int64  // to be given back
+	To     *int64 // usage that it is to come down to, whoever frees what; nil: the steps are what is wanted
+	Drift  int64  // by how much usage is off for what processors keep charged in advance
 	Expect int64  // what the steps should give
 	Error  int64  // Expect is right within this
 	Steps  []Step // of a Decision, those of its Picked first, in that order

@@ -7,13 +7,9 @@ import (
 	"github.com/memwhy/memwhy/internal/words"
 )
 
-// Still holds a file that was picked against a later look at it, nil when it was not
-// there any more: why it is to be left alone after all; empty when nothing speaks
-// against it.
+// Still holds a file that was picked against a later look at it: why it is to be left
+// alone after all; empty when nothing speaks against it.
 func (p *Pick) Still(w words.Printer, now *Candidate, sel Selection) string {
-	if now == nil {
-		return w.Say("the target is charged for none of it any more")
-	}
 	if why := now.blocked(w, sel); why.text != "" {
 		return why.text
 	}

@@ -50,10 +50,6 @@ func TestStill(t *testing.T) {
 			}
 		}
 	}
-	p := Pick{Candidate: &Candidate{}}
-	if p.Still(words.Printer{}, nil, Selection{}) == "" {
-		t.Error("it is gone")
-	}
 	shared := file("/s", state(10, 0, 0))
 	shared.Others = 1
 	s := situation(snapshot.V2, shared)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/diagnose"
+	"github.com/memwhy/memwhy/internal/printable"
 	"github.com/memwhy/memwhy/internal/report"
 	"github.com/memwhy/memwhy/internal/size"
 	"github.com/memwhy/memwhy/internal/words"
@@ -48,8 +49,39 @@ func next(p *page, r *report.Report) {
 		return f.Bytes != nil && 2**f.Bytes > r.Verdict.Bytes
 	})
 	if i >= 0 && len(r.Findings[i].Remedies) > 0 {
-		p.fold("  ", 2, p.Say("Next: %s", r.Findings[i].Remedies[0].Command))
+		p.command(r.Findings[i].Remedies[0].Command)
 	}
+}
+
+// command prints what to do next. What is typed stands in one line, whole: one that is
+// too long for the page has a line of its own, which a terminal folds so that it can be
+// copied in one piece.
+func (p *page) command(command string) {
+	typed, why := command, ""
+	if i := strings.IndexAny(command, ":\uff1a"); strings.HasPrefix(command, ours) && i > 0 {
+		typed, why = command[:i], command[i:]
+	}
+	next := p.Say("Next: %s", typed)
+	if !strings.HasPrefix(command, ours) || p.width == 0 || columns(printable.Text(next)) < p.width {
+		p.fold("  ", 4, next+why)
+		return
+	}
+	p.line("%s", strings.TrimSpace(p.Say("Next: %s", "")))
+	p.WriteString(" " + printable.Text(typed) + "\n")
+	if why = strings.TrimLeft(why, ":\uff1a "); why != "" {
+		p.fold("  ", 2, "  "+why)
+	}
+}
+
+// ours is how the commands of this program begin.
+const ours = "memwhy "
+
+// rows are the lines of a screen that the page takes.
+func (p *page) rows() (n int) {
+	for line := range strings.Lines(p.String()) {
+		n += max(1, (columns(strings.TrimSuffix(line, "\n"))+Width-1)/Width)
+	}
+	return n
 }
 
 // allFindings is all of them with what they rest on and what to do.

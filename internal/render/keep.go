@@ -46,7 +46,7 @@ func Keep(r *report.Reclaim, wide bool) []byte {
 		if t.Because != "" {
 			line += ": " + t.Because
 		}
-		p.fold("           ", 2, line)
+		p.fold("           ", 3, line)
 	}
 	var blind []string
 	for _, b := range k.Blind {

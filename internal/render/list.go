@@ -11,25 +11,22 @@ import (
 	"github.com/memwhy/memwhy/internal/words"
 )
 
-// List renders a ranking, one line a container or cgroup; wide shows paths and
-// names in full, images and how runs ended.
+// List renders a ranking, one line a container or cgroup; wide shows paths too,
+// images and how runs ended. A name is what memwhy explain is told next: it is shown
+// whole, and the last in its line, which it may make longer than a screen is wide.
 func List(l *report.List, wide bool) []byte {
 	p := &page{Printer: words.In(l.Lang)}
-	if !wide {
-		p.width = Width
-	}
-	const row = "%8s %8s %9s %5s %8s %-7s %s"
+	const row = "%8s %8s %9s %5s %8s %-7s %8s %s"
 	counted := slices.ContainsFunc(l.Containers, func(c report.Listed) bool { return c.ColdMinBytes != nil })
 	heading := p.Say("NAME, sizes in MiB")
-	switch {
-	case wide && counted:
-		heading = "  COLD>= KILL     " + heading
-	case wide:
-		heading = "  COLD<= KILL     " + heading
-	case counted:
-		heading = "  COLD>= " + heading
+	if wide {
+		heading = "KILL     " + heading
 	}
-	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", heading)
+	cold := "COLD<="
+	if counted {
+		cold = "COLD>="
+	}
+	p.line(row, "USAGE", "WORKSET", "UNRECLAIM", "%", "LIMIT", "LARGEST", cold, heading)
 	for _, c := range l.Containers {
 		n := c.Numbers
 		cannot, share := p.Say("unknown"), "-"
@@ -39,15 +36,15 @@ func List(l *report.List, wide bool) []byte {
 				share = size.Percent(*n.LimitBytes-*c.Risk.MarginBytes, *n.LimitBytes)
 			}
 		}
-		who := listed(c.Target, maxListed)
-		switch {
-		case wide:
-			who = layout("%8s %-8s %s", p.cold(&c, counted), c.Risk.Level, p.listedWide(c.Target))
-		case counted:
-			who = layout("%8s %s", p.cold(&c, true), listed(c.Target, maxListed-9))
+		who := listed(c.Target)
+		if wide {
+			who = layout("%-8s %s", c.Risk.Level, p.listedWide(c.Target))
 		}
 		p.line(row, size.MiBs(n.UsageBytes), mib(n.WorkingSetBytes, p.Say("unknown")), cannot, share,
-			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, who)
+			mib(n.LimitBytes, p.Say("none")), c.Largest.Account, p.cold(&c, counted), who)
+	}
+	if !wide {
+		p.width = Width
 	}
 	if len(l.Containers) == 0 {
 		p.line("nothing of what was asked for holds a process")
@@ -97,18 +94,18 @@ func mib(n *int64, none string) string {
 	return size.MiBs(*n)
 }
 
-// maxListed is the width of the last column.
-const maxListed = 28
+// maxListed is for names that somebody made long on purpose.
+const maxListed = 256
 
-// listed is a name for one column; the end of a path tells siblings apart.
-func listed(t report.Target, width int) string {
+// listed is a name for one column.
+func listed(t report.Target) string {
 	if t.Name != "" {
-		return printable.Fit(printable.Text(t.Name), width)
+		return printable.Fit(printable.Text(t.Name), maxListed)
 	}
 	if t.ID != "" {
 		return strings.TrimSpace(t.Runtime + " " + short(t.ID))
 	}
-	return tail(printable.Text(t.Cgroup), width)
+	return printable.Fit(printable.Text(t.Cgroup), maxListed)
 }
 
 func (p *page) listedWide(t report.Target) string {
@@ -135,13 +132,4 @@ func (p *page) ended(t *report.Termination) string {
 		s = strings.TrimSpace(p.Say("%s code %d", s, *t.ExitCode))
 	}
 	return strings.TrimSpace(p.Say("%s at %s", s, t.FinishedAt.UTC().Format("2006-01-02T15:04:05Z")))
-}
-
-// tail keeps the end of a path, which tells siblings apart.
-func tail(s string, width int) string {
-	r := []rune(s)
-	if len(r) <= width {
-		return s
-	}
-	return ".." + string(r[len(r)-width+2:])
 }

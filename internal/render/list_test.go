@@ -20,6 +20,19 @@ func TestEmptyListSaysWhy(t *testing.T) {
 	}
 }
 
+// What memwhy explain is told next is not cut.
+func TestNamesInAListAreWhole(t *testing.T) {
+	const name, cgroup = "payments/render-7d9f8c6b5-x2x4z/main-with-a-long-name", "/system.slice/a-service-with-a-long-name-indeed.service/and/more"
+	l := &report.List{Containers: []report.Listed{{Target: report.Target{Name: name}}, {Target: report.Target{Cgroup: cgroup}}, {Target: report.Target{Name: strings.Repeat("x", 4096)}}}}
+	for _, counted := range []*int64{nil, new(int64)} {
+		l.Containers[0].ColdMinBytes = counted
+		lines := strings.Split(string(List(l, false)), "\n")
+		if len(lines) != 5 || !strings.HasSuffix(lines[1], " "+name) || !strings.HasSuffix(lines[2], " "+cgroup) || len(lines[3]) > 400 {
+			t.Errorf("%q", lines)
+		}
+	}
+}
+
 // Which of the two the cold cache is, a bound or a count, stands above it.
 func TestColdColumn(t *testing.T) {
 	mib := func(n int64) *int64 { n <<= 20; return &n }
@@ -32,7 +45,7 @@ func TestColdColumn(t *testing.T) {
 		with, lack []string
 	}{
 		"bound, wide":    {[]report.Listed{bound, unknown}, true, []string{"COLD<=", " 7.0 ", " unknown "}, []string{"COLD>="}},
-		"bound":          {[]report.Listed{bound}, false, nil, []string{"COLD", " 7.0"}},
+		"bound":          {[]report.Listed{bound, unknown}, false, []string{"COLD<=", " 7.0 bound", " unknown unknown"}, []string{"COLD>="}},
 		"counted":        {[]report.Listed{counted, bound, unknown}, false, []string{"COLD>=", " 12.0 counted", " <=7.0 bound", " unknown unknown"}, []string{"COLD<="}},
 		"counted, wide":  {[]report.Listed{counted, bound}, true, []string{"COLD>=", " 12.0 ", " <=7.0 "}, []string{"COLD<="}},
 		"none, but wide": {nil, true, []string{"COLD<="}, nil},

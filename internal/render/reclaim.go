@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"time"
 
 	"github.com/memwhy/memwhy/internal/printable"
@@ -25,20 +26,51 @@ func Reclaim(r *report.Reclaim, wide bool) []byte {
 	if len(plan.Knobs) > 0 {
 		p.line("  plan     %9s   within %s", size.Text(plan.ExpectBytes), size.Text(plan.ErrorBytes))
 	}
-	if res := r.Result; res != nil && res.FreedBytes != nil {
+	if r.Result == nil && len(plan.Knobs) > 0 {
+		reclaimCost(p, &plan.Cost)
+	}
+	if res := r.Result; res != nil && res.FreedBytes != nil && *res.FreedBytes < 0 {
+		p.line("  grew     %9s   meanwhile, usage now %s", size.Text(-*res.FreedBytes), size.Text(*res.UsageAfterBytes))
+	} else if res != nil && res.FreedBytes != nil {
 		p.line("  freed    %9s   usage now %s", size.Text(*res.FreedBytes), size.Text(*res.UsageAfterBytes))
 	}
 	if r.Result != nil {
 		reclaimResult(p, r.Result)
 	}
+	if wide && r.Result != nil {
+		reclaimAccounts(p, r.Result.Accounts)
+	}
 	reclaimKnobs(p, plan, wide)
 	reclaimFiles(p, plan, wide)
 	reclaimSpared(p, plan, wide)
 	if r.Result == nil && len(plan.Knobs) > 0 {
-		p.fold("  ", 4, p.guardsText(&plan.Guards))
+		files := !slices.ContainsFunc(plan.Knobs, func(k report.ReclaimKnob) bool { return k.Knob != "fadvise" })
+		p.fold("  ", 4, p.guardsText(&plan.Guards, files))
 	}
 	reclaimNotes(p, r)
 	return p.Bytes()
+}
+
+// reclaimCost says what it may cost, in one line.
+func reclaimCost(p *page, c *report.ReclaimCost) {
+	if c.WritebackBytes > 0 {
+		p.line("  costs    %9s   read from disk again, if all of it is used again; %s written first", size.Text(c.RereadBytes), size.Text(c.WritebackBytes))
+		return
+	}
+	p.line("  costs    %9s   read from disk again, if all of it is used again", size.Text(c.RereadBytes))
+}
+
+// reclaimAccounts is the target's ledger before and after.
+func reclaimAccounts(p *page, list []report.ReclaimChange) {
+	text := func(n *int64) string {
+		if n == nil {
+			return "?"
+		}
+		return size.Text(*n)
+	}
+	for _, a := range list {
+		p.line("  %9s  -> %9s  %s", text(a.BeforeBytes), text(a.AfterBytes), a.Path)
+	}
 }
 
 // reclaimKnobs says by what, and why by that.
@@ -88,6 +120,8 @@ func (p *page) reclaimAnswer(r *report.Reclaim) string {
 	case keep != nil:
 		return p.Say("Would keep usage at %s for %s, looking every %s, and give back up to %s of %s little by little. Nothing was changed: --yes does it.",
 			size.Text(keep.KeepBytes), milliseconds(keep.ForMs), milliseconds(keep.EveryMs), size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
+	case plan.ToBytes != nil:
+		return p.reclaimTo(plan, res)
 	case res == nil && plan.ExpectBytes == 0 && plan.WantBytes == 0:
 		return p.Say("Nothing to give back.")
 	case res == nil && plan.ExpectBytes == 0:
@@ -102,23 +136,67 @@ func (p *page) reclaimAnswer(r *report.Reclaim) string {
 		}
 		return s + p.Say(". Nothing was changed: --yes does it.")
 	case res.Stopped != "":
-		return p.Say("Stopped by a guard after %s, %s given back: %s (%s).", p.steps(res.Steps), p.freed(res), res.Because, res.Stopped)
+		return p.stopped(res)
+	case res.Met && res.GoneBytes > 0 && res.DroppedBytes == 0:
+		return p.Say("Nothing was left to give back: somebody else had freed the %s that were planned.", size.Text(res.GoneBytes))
+	case res.Met && res.GoneBytes > plan.ErrorBytes:
+		return p.Say("Gave back %s; somebody else had freed %s of what was planned.", p.freed(res), size.Text(res.GoneBytes))
 	case res.Met:
 		return p.Say("Gave back %s.", p.freed(res))
 	}
 	return p.Say("Gave back %s, less than the %s that were planned.", p.freed(res), size.Text(plan.WantBytes))
 }
 
+// reclaimTo answers whether a lower usage is, or could be, reached.
+func (p *page) reclaimTo(plan *report.ReclaimPlan, res *report.ReclaimResult) string {
+	to := size.Text(*plan.ToBytes)
+	switch {
+	case res == nil && plan.WantBytes == 0:
+		return p.Say("A limit of %s would fit: usage is %s. Nothing has to be given back.", to, size.Text(plan.UsageBytes))
+	case res == nil && plan.ExpectBytes == 0:
+		return p.Say("A limit of %s would not fit: usage is %s, of which nothing can be given back as asked.", to, size.Text(plan.UsageBytes))
+	case res == nil && plan.ExpectBytes+plan.ErrorBytes < plan.WantBytes:
+		return p.Say("A limit of %s would not fit: would give back %s of %s, and %s would be left. Nothing was changed: --yes does it.",
+			to, size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes), size.Text(plan.UsageBytes-plan.ExpectBytes))
+	case res == nil:
+		s := p.Say("A limit of %s would fit: would give back %s of %s", to, size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
+		if plan.FileCount > 0 {
+			s += p.Say(": the cache of %s", p.fileCount(plan.FileCount))
+		}
+		return s + p.Say(". Nothing was changed: --yes does it.")
+	case res.Stopped != "":
+		return p.stopped(res)
+	case res.UsageAfterBytes == nil:
+		return p.Say("Gave back %s, and usage cannot be read: %s were asked for.", p.freed(res), to)
+	case res.Met && res.Steps == 0:
+		return p.Say("Usage is %s already, and %s were asked for: nothing had to be given back.", size.Text(*res.UsageAfterBytes), to)
+	case res.Met:
+		return p.Say("Gave back %s: usage is %s, and %s were asked for.", p.freed(res), size.Text(*res.UsageAfterBytes), to)
+	}
+	return p.Say("Gave back %s, and usage is still %s: more than the %s that were asked for.", p.freed(res), size.Text(*res.UsageAfterBytes), to)
+}
+
+func (p *page) stopped(res *report.ReclaimResult) string {
+	return p.Say("Stopped by a guard after %s, %s given back: %s (%s).", p.steps(res.Steps), p.freed(res), res.Because, res.Stopped)
+}
+
+// freed is by how much usage fell, or what of files went where usage grew meanwhile.
 func (p *page) freed(res *report.ReclaimResult) string {
 	if res.FreedBytes == nil {
 		return p.Say("an unknown amount")
 	}
-	return size.Text(*res.FreedBytes)
+	return size.Text(max(*res.FreedBytes, res.DroppedBytes))
 }
 
 func reclaimResult(p *page, res *report.ReclaimResult) {
 	if res.DroppedBytes > 0 {
 		p.line("  dropped  %9s   of the files' cache", size.Text(res.DroppedBytes))
+	}
+	if res.WorkingSetBeforeBytes != nil && res.WorkingSetAfterBytes != nil {
+		p.line("  working  %9s   set now, %s before", size.Text(*res.WorkingSetAfterBytes), size.Text(*res.WorkingSetBeforeBytes))
+	}
+	if res.GoneBytes > 0 {
+		p.line("  gone     %9s   of it already when its turn came: somebody else freed it", size.Text(res.GoneBytes))
 	}
 	if res.RereadBytes != nil {
 		p.line("  re-read  %9s   of the files in memory again after %s", size.Text(*res.RereadBytes), time.Duration(res.VerifyMs)*time.Millisecond)
@@ -168,8 +246,12 @@ func reclaimFiles(p *page, plan *report.ReclaimPlan, wide bool) {
 	}
 }
 
-func (p *page) guardsText(g *report.ReclaimGuards) string {
+func (p *page) guardsText(g *report.ReclaimGuards, files bool) string {
+	if files {
+		return p.Say("Stops when the target waits for memory %.0f%% of the time, reads %s, faults in %s again, or a neighbour (%d watched) loses %s; after %s at the latest.",
+			g.StallPercent, size.Text(g.ReadBytes), size.Text(g.RefaultBytes), g.Neighbours, size.Text(g.NeighbourLossBytes), milliseconds(g.TimeMs))
+	}
 	return p.Say("Stops when usage is down to %s, or the target waits for memory %.0f%% of the time, reads %s, faults in %s again, or a neighbour (%d watched) loses %s; after %s at the latest.",
 		size.Text(g.FloorBytes), g.StallPercent, size.Text(g.ReadBytes), size.Text(g.RefaultBytes), g.Neighbours, size.Text(g.NeighbourLossBytes),
-		time.Duration(g.TimeMs)*time.Millisecond)
+		milliseconds(g.TimeMs))
 }

@@ -21,6 +21,8 @@ func Release(r *report.Reclaim, wide bool) []byte {
 	}
 	if r.Result != nil {
 		reclaimResult(p, r.Result)
+	} else if len(plan.Knobs) > 0 {
+		reclaimCost(p, &plan.Cost)
 	}
 	reclaimKnobs(p, plan, wide)
 	reclaimFiles(p, plan, wide)

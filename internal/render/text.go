@@ -64,8 +64,8 @@ func Text(r *report.Report) []byte {
 	bar(p, r)
 	heldBy(p, r)
 	parts(p, r)
-	saying(p, r, Height-strings.Count(p.String(), "\n")-2)
-	doubts(p, r, Height-strings.Count(p.String(), "\n"))
+	saying(p, r, Height-p.rows()-2)
+	doubts(p, r, Height-p.rows())
 	return p.Bytes()
 }
 

@@ -81,6 +81,8 @@ type Coverage struct {
 	CounterBytes *int64 `json:"counterBytes" jsonschema:"nullable"` // what the kernel's own counter says of file and shmem
 	FoundBytes   int64  `json:"foundBytes"`                         // in all files
 	NamedBytes   int64  `json:"namedBytes"`                         // in files with a name
+	Recalled     int    `json:"recalledFiles,omitempty"`            // of the node, whose name the kernel forgot and an earlier look knew
+	Searched     int    `json:"searchedFiles,omitempty"`            // the same, whose name was found by reading directories
 	Processes    int    `json:"processes"`                          // whose open files and mappings were looked at
 	Unasked      int    `json:"unasked"`                            // processes that were not
 }

@@ -63,9 +63,11 @@ type KeepTurn struct {
 // ReclaimPlan says what would be done.
 type ReclaimPlan struct {
 	UsageBytes     int64           `json:"usageBytes"`
-	WantBytes      int64           `json:"wantBytes"`      // to be given back
-	ExpectBytes    int64           `json:"expectBytes"`    // what the steps should give
-	ErrorBytes     int64           `json:"errorBytes"`     // expectBytes is right within this
+	WantBytes      int64           `json:"wantBytes"`         // to be given back
+	ToBytes        *int64          `json:"toBytes,omitempty"` // usage that it is to come down to, whoever frees what
+	ExpectBytes    int64           `json:"expectBytes"`       // what the steps should give
+	ErrorBytes     int64           `json:"errorBytes"`        // expectBytes is right within this
+	Cost           ReclaimCost     `json:"cost,omitzero"`
 	ReachableBytes int64           `json:"reachableBytes"` // the lowest usage without swap, roughly
 	WindowMs       int64           `json:"windowMs"`       // over which use was observed; 0: not at all
 	Knobs          []ReclaimKnob   `json:"knobs"`
@@ -75,6 +77,14 @@ type ReclaimPlan struct {
 	Guards         ReclaimGuards   `json:"guards"`
 	Offers         []string        `json:"offers"` // what else could be done
 	Doubts         []string        `json:"doubts"`
+}
+
+// ReclaimCost says which accounts the plan takes from, and what that may cost.
+type ReclaimCost struct {
+	FileBytes      int64 `json:"fileBytes"`      // of page cache
+	SlabBytes      int64 `json:"slabBytes"`      // of shrinkable slab, as expected of the kernel's choice
+	RereadBytes    int64 `json:"rereadBytes"`    // at most, read from disks if all of it is used again
+	WritebackBytes int64 `json:"writebackBytes"` // written to disks first
 }
 
 // ReclaimKnob is one interface of the kernel, with all steps that use it.
@@ -127,9 +137,10 @@ type ReclaimResult struct {
 	UsageAfterBytes  *int64           `json:"usageAfterBytes" jsonschema:"nullable"`
 	FreedBytes       *int64           `json:"freedBytes" jsonschema:"nullable"` // by how much usage fell
 	AskedBytes       int64            `json:"askedBytes"`
-	DroppedBytes     int64            `json:"droppedBytes"` // cache of single files that went, as far as the kernel tells
+	DroppedBytes     int64            `json:"droppedBytes"`        // cache of single files that went, as far as the kernel tells
+	GoneBytes        int64            `json:"goneBytes,omitempty"` // planned, and out of memory before it was dropped: somebody else freed it
 	Steps            int              `json:"steps"`
-	Met              bool             `json:"met"` // within errorBytes of what was expected
+	Met              bool             `json:"met"` // what was planned is out of memory, within errorBytes; with toBytes: usage is there
 	Stopped          string           `json:"stopped,omitempty"`
 	Because          string           `json:"because,omitempty"`
 	Restored         bool             `json:"restored"` // every setting is what it was
@@ -139,6 +150,18 @@ type ReclaimResult struct {
 	VerifyMs         int64            `json:"verifyMs"`
 	RereadBytes      *int64           `json:"rereadBytes,omitempty"` // of the files, in memory again after verifyMs
 	RecordError      string           `json:"recordError,omitempty"`
+
+	WorkingSetBeforeBytes *int64          `json:"workingSetBeforeBytes,omitempty"` // when it was planned
+	WorkingSetAfterBytes  *int64          `json:"workingSetAfterBytes,omitempty"`
+	Accounts              []ReclaimChange `json:"accounts,omitempty"` // by the kernel's counters alone; they sum to usage
+}
+
+// ReclaimChange is an account of the target when it was planned, and afterwards; null where
+// it was not told.
+type ReclaimChange struct {
+	Path        string `json:"path"`
+	BeforeBytes *int64 `json:"beforeBytes" jsonschema:"nullable"`
+	AfterBytes  *int64 `json:"afterBytes" jsonschema:"nullable"`
 }
 
 // ReclaimDying is about removed cgroups that the kernel keeps.

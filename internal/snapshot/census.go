@@ -49,6 +49,7 @@ type Census struct {
 	Node     CensusNode
 	Dropped  CensusDropped
 	Recalled int      // inodes whose path an earlier census saw: the kernel has none any more
+	Searched int      // inodes whose path was found by reading directories, for the same reason
 	Doubts   []string // checks that failed, and what was left out for it
 	Refused  []CensusRefusal
 

@@ -69,6 +69,7 @@ type Node struct {
 	Pressure    Reading[Pressure]
 	BootArgs    Reading[string] // /proc/cmdline
 	Version     Reading[string] // /proc/version
+	Dentries    Reading[Dentries]
 	Tuning      Tuning
 }
 
@@ -243,6 +244,8 @@ type Process struct {
 	Environ   Reading[[]string] // variables about memory that it started with; asked of the largest
 	Heaps     Reading[Heaps]    // asked of the largest
 	OpenFiles Reading[[]OpenFile]
+	Pipes     Reading[[]Pipe]   // asked where the kernel keeps something for the target that nothing names
+	BPF       Reading[[]BPFMap] // the same
 
 	// Read when the target is watched.
 	Times Reading[Times]

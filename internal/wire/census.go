@@ -111,12 +111,15 @@ func (k *Counter) scan(ctx context.Context) (c *snapshot.Census, err error) {
 	return c, err
 }
 
-// names recalls what files were called in the census before.
-func (k *Counter) names(c *snapshot.Census) {
+// names recalls what files were called in the census before. When there was none, the
+// names of what the kernel forgot are searched for.
+func (k *Counter) names(c *snapshot.Census, search func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.last != nil {
 		c.Recall(k.last)
+	} else {
+		search()
 	}
 	switch k.last = nil; {
 	case !k.own:
@@ -161,7 +164,11 @@ func (n *counting) count(pids []int) snapshot.Reading[*snapshot.Census] {
 		c, err := e.take(n, pids)
 		if err == nil {
 			c.Refused = refused
-			n.keep.names(c)
+			n.keep.names(c, func() {
+				if c.Complete { // one by files has no others
+					gather.Lost(n.ctx, n.named, c)
+				}
+			})
 			return snapshot.Reading[*snapshot.Census]{State: snapshot.Present, Source: snapshot.CensusSource, At: c.Start, Value: c}
 		}
 		refused = append(refused, snapshot.CensusRefusal{Engine: e.name, State: refusal(err), Why: strings.TrimSuffix(err.Error(), "; it would show "+census.Gain)})

@@ -12,12 +12,13 @@ func TestNamesAreKept(t *testing.T) {
 	look := func(path string) *snapshot.Census {
 		return &snapshot.Census{Inodes: []snapshot.CensusInode{{Device: 8, Number: 12, Generation: 3, Path: path}}}
 	}
+	searched := 0
 	k := &Counter{own: true, again: true}
 	first, second, last := look("/data"), look(""), look("")
-	k.names(first)
-	k.names(second)
+	k.names(first, func() { searched++ })
+	k.names(second, func() { searched++ })
 	k.expect(false)
-	k.names(last)
+	k.names(last, func() { searched++ })
 	if first.Recalled != 0 || second.Recalled != 1 || last.Recalled != 1 || last.Inodes[0].Path != "/data" {
 		t.Errorf("%+v, %+v, %+v", first, second, last)
 	}
@@ -27,10 +28,10 @@ func TestNamesAreKept(t *testing.T) {
 	k = &Counter{} // for many nodes
 	first, second = look("/data"), look("")
 	first.Files = []snapshot.CensusFile{{PageState: &snapshot.PageState{Bytes: 4096}}}
-	k.names(first)
-	k.names(second)
-	if second.Recalled != 1 {
-		t.Errorf("%+v", second)
+	k.names(first, func() { searched++ })
+	k.names(second, func() { searched++ })
+	if second.Recalled != 1 || searched != 2 {
+		t.Errorf("%+v, searched %d times", second, searched)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/memwhy/memwhy/internal/actuate"
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/gather"
 	"github.com/memwhy/memwhy/internal/kernel"
@@ -53,9 +54,10 @@ func (c *recheck) before(s remedy.Step) error {
 	why, w := "", c.r.node.words
 	i := slices.IndexFunc(c.above, func(a remedy.Ancestor) bool { return a.ID == s.Group.ID })
 	switch {
+	case s.File != nil && c.of(s) == nil:
+		return actuate.ErrGone
 	case s.File != nil:
-		p := c.pick[s.File]
-		why = p.Still(w, c.now[p.ID], c.r.sel)
+		why = c.pick[s.File].Still(w, c.of(s), c.r.sel)
 	case i >= 0:
 		why = c.above[i].Reaches(w, c.r.sel)
 	case c.r.opt.Dying:
@@ -67,6 +69,16 @@ func (c *recheck) before(s remedy.Step) error {
 		return notNow(why)
 	}
 	return nil
+}
+
+// of is what is known now of the file of a step; nil: the target is charged for none of it.
+func (c *recheck) of(s remedy.Step) *remedy.Candidate { return c.now[c.pick[s.File].ID] }
+
+// gone is actuate.Options.Gone: a count that is newer than the step tells.
+func (c *recheck) gone(s remedy.Step) bool {
+	c.counted = time.Time{}
+	c.look()
+	return c.err == nil && c.of(s) == nil
 }
 
 // notNow is why a step is left out: what it rests on has changed since it was planned.

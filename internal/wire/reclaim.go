@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"errors"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +101,9 @@ func (n *Node) PlanReclaim(target string, opt ReclaimOptions) (*Reclaiming, erro
 
 // see looks at a target that may be acted on, and again after opt.Observe.
 func (n *Node) see(target string, opt ReclaimOptions) (*seen, error) {
+	if err := opt.Check(); err != nil {
+		return nil, err
+	}
 	n.askNames()
 	if c, ok := n.Source.(*counting); ok && opt.Observe+opt.Verify > 0 {
 		c.keep.expect(true)
@@ -181,9 +183,13 @@ func (n *Node) recount() kernel.Source {
 	return c.anew()
 }
 
-// runtimes are units whose memory is that of the runtimes, not of containers.
-var runtimes = []string{
-	"containerd.service", "docker.service", "crio.service", "kubelet.service", "podman.service", "cri-docker.service", "dockerd", "containerd", "kubelet",
+// guards says why what is in a cgroup belongs together with others.
+var guards = map[identity.Common]string{
+	identity.Node:     words.Key("the root is the whole node"),
+	identity.OfPod:    words.Key("a pod: its containers are targets of their own"),
+	identity.OfClass:  words.Key("all pods of a class are in it"),
+	identity.Services: words.Key("the services of the node are in it"),
+	identity.Runtimes: words.Key("a container runtime, or the kubelet"),
 }
 
 // refused says why a target is not touched.
@@ -204,18 +210,10 @@ func refused(typed string, r *gather.Reclaimable, opt ReclaimOptions) error {
 
 // guarded says why the knobs of a cgroup are not turned by mistake.
 func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
-	base := path.Base(cgroup)
-	switch {
-	case cgroup == "/":
-		return words.Key("the root is the whole node")
-	case kind == identity.Pod:
-		return words.Key("a pod: its containers are targets of their own")
-	case strings.HasPrefix(base, "kubepods"):
-		return words.Key("all pods of a class are in it")
-	case slices.Contains([]string{"system.slice", "user.slice", "machine.slice", "init.scope"}, base):
-		return words.Key("the services of the node are in it")
-	case slices.Contains(runtimes, base):
-		return words.Key("a container runtime, or the kubelet")
+	id := identity.Identity{Kind: kind}
+	switch why := id.Together(cgroup); {
+	case why != "":
+		return guards[why]
 	case r.Own != "" && (r.Own == cgroup || strings.HasPrefix(r.Own, strings.TrimSuffix(cgroup, "/")+"/")):
 		return words.Key("memwhy itself runs in it")
 	}
@@ -224,6 +222,17 @@ func guarded(r *gather.Reclaimable, cgroup string, kind identity.Kind) string {
 
 // Empty reports a plan without steps.
 func (r *Reclaiming) Empty() bool { return len(r.decision.Steps) == 0 }
+
+// Missed says what a plan without steps misses; empty: nothing has to be done.
+func (r *Reclaiming) Missed() words.Text {
+	switch p := &r.decision.Plan; {
+	case p.To != nil && p.Usage > *p.To+p.Drift:
+		return words.Later("usage is more than was asked for")
+	case p.To == nil && len(r.sel.Files) > 0 && p.Want > 0:
+		return words.Later("nothing of what was asked for can be given back as asked")
+	}
+	return words.Text{}
+}
 
 // Apply does what was planned, and looks again after opt.Verify.
 func (r *Reclaiming) Apply(ctx context.Context) error {
@@ -235,6 +244,8 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 	r.Report.Result = r.result(res)
 	if opt.Dying {
 		r.released(ctx)
+	} else if after, err := r.again(r.seen.src); err == nil {
+		explain.Changed(r.seen.Snapshot, after.Snapshot, r.Report.Result)
 	}
 	if opt.Verify > 0 && res.Stopped == "" {
 		r.verify(ctx)
@@ -245,15 +256,16 @@ func (r *Reclaiming) Apply(ctx context.Context) error {
 // run runs the steps.
 func (r *Reclaiming) run(ctx context.Context) (*actuate.Result, error) {
 	opt := &r.opt
+	check := newRecheck(r)
 	return actuate.Run(ctx, &r.decision.Plan, actuate.Options{
 		Root: opt.Root, State: opt.State, Journal: opt.Journal, Meter: actuate.NewMeter(r.node.Source, r.node.opt.ForeignRoot),
-		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: newRecheck(r).before,
+		Guardian: opt.Guardian, Writer: opt.Writer, Why: opt.Why, Check: check.before, Gone: check.gone,
 	})
 }
 
 func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	out := &report.ReclaimResult{
-		AskedBytes: res.Asked, Steps: len(res.Steps), Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
+		AskedBytes: res.Asked, Steps: len(res.Steps), Met: res.Met, GoneBytes: res.Gone, Stopped: res.Stopped, Because: r.node.words.Tell(res.Why), Restored: res.Restored,
 		Left: []string{}, Failures: []report.ReclaimFailure{}, Blind: []report.ReclaimBlind{},
 	}
 	for _, left := range res.Left {
@@ -271,7 +283,7 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	for i := range res.Steps {
 		d := &res.Steps[i]
 		out.DroppedBytes += d.Dropped.Value
-		if d.Err != nil {
+		if d.Err != nil && !errors.Is(d.Err, actuate.ErrGone) {
 			r.fail(out, d)
 		}
 	}
@@ -281,9 +293,6 @@ func (r *Reclaiming) result(res *actuate.Result) *report.ReclaimResult {
 	if res.RecordErr != nil {
 		out.RecordError = res.RecordErr.Error()
 	}
-	p := &r.decision.Plan
-	got := max(out.DroppedBytes, res.Freed)
-	out.Met = res.Stopped == "" && res.Restored && got+p.Error >= p.Want
 	return out
 }
 

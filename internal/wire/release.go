@@ -6,6 +6,7 @@ import (
 
 	"github.com/memwhy/memwhy/internal/explain"
 	"github.com/memwhy/memwhy/internal/identity"
+	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/remedy"
 	"github.com/memwhy/memwhy/internal/snapshot"
 	"github.com/memwhy/memwhy/internal/words"
@@ -71,6 +72,7 @@ func (r *Reclaiming) released(ctx context.Context) {
 		if ctx.Err() != nil || dying.Went != nil && *dying.Went >= dying.Releases {
 			break
 		}
+		_ = knob.Settle() // a page of theirs may wait in the batch of an idle processor
 	}
 	if dying.BytesLeft == nil {
 		return

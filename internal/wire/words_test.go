@@ -170,6 +170,9 @@ func TestChineseScreensFit(t *testing.T) {
 		}
 		for name, screen := range map[string][]byte{"explain": render.Text(r), "node": render.Node(node), "dying": render.Dying(node, false), "ps": render.List(list, false)} {
 			for line := range strings.Lines(string(screen)) {
+				if at := strings.LastIndex(line, " /"); name == "ps" && at > 0 {
+					line = line[:at] // a name is whole, however long
+				}
 				width := -1
 				for _, c := range line {
 					if width++; c >= 0x2e80 {

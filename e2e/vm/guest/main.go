@@ -102,6 +102,7 @@ func mountAll() error {
 		{"devtmpfs", "/dev", "devtmpfs"},
 		{"tmpfs", "/tmp", "tmpfs"},
 		{"tmpfs", "/dev/shm", "tmpfs"},
+		{"devpts", "/dev/pts", "devpts"},
 	} {
 		if err := os.MkdirAll(m[1], 0o755); err != nil {
 			return err
@@ -376,7 +377,32 @@ func (r *runner) census() error {
 	if err := os.Setenv("MEMWHY_LIVE", "required"); err != nil {
 		return err
 	}
-	return r.program("census", 4*patience, "/disk/census.test", "-test.v")
+	if err := r.program("census", 4*patience, "/disk/census.test", "-test.v"); err != nil {
+		return err
+	}
+	// Once more with the lists of the other kind, where the kernel has both: with the
+	// multi-generation LRU that it was started without, or without.
+	const knob = "/sys/kernel/mm/lru_gen/enabled"
+	before, err := os.ReadFile(knob)
+	if errors.Is(err, os.ErrNotExist) {
+		return r.put("lists", []byte("no "+knob+"\n"))
+	}
+	if err != nil {
+		return err
+	}
+	other := "y"
+	if strings.TrimSpace(string(before)) != "0x0000" {
+		other = "n"
+	}
+	if err := os.WriteFile(knob, []byte(other), 0); err != nil {
+		return err
+	}
+	after, err := os.ReadFile(knob)
+	if err != nil || string(after) == string(before) {
+		return fmt.Errorf("%s: %q, and %q after %q: %w", knob, before, after, other, err)
+	}
+	fmt.Printf("guest: lists of %q, before %q\n", after, before)
+	return r.program("lists", 2*patience, "/disk/census.test", "-test.v", "-test.run", "^(TestCensusOfACgroup|TestSumsOfTheLists|TestWrongOffsetsAreDoubted|TestWalkersAgree)$")
 }
 
 // acts runs the tests of internal/actuate.

@@ -146,12 +146,7 @@ func (e *Engine) unload() {
 // reset makes the tables empty. Records need no clearing: adding one sets all of
 // it.
 func (e *Engine) reset() error {
-	for _, s := range e.shards() {
-		if err := s.reset(state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.each(func(s *shard) error { return s.reset(state{Vmemmap: e.vmemmap, Subsystem: e.subsystem}) })
 }
 
 // tourSlices bounds a tour of groups that come and go faster than it gets on.

@@ -141,11 +141,16 @@ func (s *shard) slice(ctx context.Context, program string, args ...uint64) (done
 
 // walk runs slices over ranges until their end or the context's.
 func (e *Engine) walk(ctx context.Context, ranges []frames) error {
+	return e.each(func(s *shard) error { return s.walk(ctx, ranges) })
+}
+
+// each does something with all shards at the same time.
+func (e *Engine) each(do func(*shard) error) error {
 	shards := e.shards()
 	errs := make([]error, len(shards))
 	var wait sync.WaitGroup
 	for i, s := range shards {
-		wait.Go(func() { errs[i] = s.walk(ctx, ranges) })
+		wait.Go(func() { errs[i] = do(s) })
 	}
 	wait.Wait()
 	for _, err := range errs {

@@ -1,7 +1,6 @@
 package census
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -10,13 +9,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
-)
-
-// pieceRecords is how many records a piece of a table has. It and the number of
-// pieces are those of census.bpf.c.
-const (
-	pieceRecords = 1 << 13
-	pieces       = 128
 )
 
 // tableSet is the tables as memory that is shared with the program.
@@ -36,66 +28,14 @@ func (s *tableSet) close() {
 	for _, b := range s.regions {
 		_ = unix.Munmap(b)
 	}
-	s.rows.close()
-	s.inodes.close()
-	s.dentries.close()
-	s.names.close()
+	for _, t := range s.growers() {
+		t.close()
+	}
 	*s = tableSet{}
 }
 
 // bucket is entries of an index.
 type bucket [16]uint32
-
-// table is one in pieces.
-type table[T any] struct {
-	outer   *ebpf.Map
-	inner   []*ebpf.Map
-	limit   int // of pieces
-	pieces  [][]T
-	regions [][]byte
-}
-
-func (t *table[T]) at(i uint32) *T { return &t.pieces[i/pieceRecords][i%pieceRecords] }
-
-func (t *table[T]) close() {
-	for _, b := range t.regions {
-		_ = unix.Munmap(b)
-	}
-	for _, m := range t.inner {
-		m.Close()
-	}
-}
-
-// add makes one more piece.
-func (t *table[T]) add() error {
-	m, err := ebpf.NewMap(pieceSpec[T]())
-	if err != nil {
-		return err
-	}
-	records, b, err := share[T](m)
-	if err == nil {
-		err = t.outer.Put(uint32(len(t.inner)), m)
-	}
-	if err != nil {
-		if b != nil {
-			_ = unix.Munmap(b)
-		}
-		m.Close()
-		return err
-	}
-	t.inner, t.pieces, t.regions = append(t.inner, m), append(t.pieces, records), append(t.regions, b)
-	return nil
-}
-
-// pieceSpec describes a piece: pieceRecords records, or one of a megabyte.
-func pieceSpec[T any]() *ebpf.MapSpec {
-	var record T
-	n := uint32(pieceRecords)
-	if unsafe.Sizeof(record) >= 1<<20 {
-		n = 1
-	}
-	return &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(record)), MaxEntries: n, Flags: unix.BPF_F_MMAPABLE}
-}
 
 // share maps a table into this process.
 func share[T any](m *ebpf.Map) ([]T, []byte, error) {
@@ -192,9 +132,7 @@ func (s sizes) apply(spec *ebpf.CollectionSpec) error {
 
 func (d *shard) mapAll() (err error) {
 	s := &d.maps
-	s.rows.outer, s.inodes.outer = d.loaded.Maps["rows"], d.loaded.Maps["inodes"]
-	s.dentries.outer, s.names.outer = d.loaded.Maps["dentries"], d.loaded.Maps["names"]
-	s.rows.limit, s.inodes.limit, s.dentries.limit, s.names.limit = pieces, pieces, pieces, 64
+	s.inPieces(d.loaded.Maps)
 	s.groups, err = mapped[groupRecord](d, "groups", err)
 	s.supers, err = mapped[superRecord](d, "supers", err)
 	s.caches, err = mapped[cacheRecord](d, "caches", err)
@@ -217,52 +155,4 @@ func mapped[T any](d *shard, name string, earlier error) ([]T, error) {
 	}
 	d.maps.regions = append(d.maps.regions, b)
 	return records, nil
-}
-
-// How many records, or bytes of names, a run may add after it was to end: a slab's
-// objects may all be different cgroups', and a path has up to 2048 directories.
-const (
-	rowMargin    = 4608 // a slab of 32 KiB has up to 4096 objects
-	inodeMargin  = 64
-	dentryMargin = 4096
-	nameMargin   = 640 << 10
-)
-
-// grow adds pieces to tables that are nearly full. Where there are to be no more,
-// what there is no room for is counted as lost.
-func (d *shard) grow() error {
-	st, err := d.state()
-	if err != nil {
-		return err
-	}
-	s := &d.maps
-	var room roomState
-	var errs [4]error
-	room.Rows, errs[0] = s.rows.room(st.Used[tableRow], pieceRecords, rowMargin)
-	room.Inodes, errs[1] = s.inodes.room(st.Used[tableInode], pieceRecords, inodeMargin)
-	room.Dentries, errs[2] = s.dentries.room(st.Used[tableDentry], pieceRecords, dentryMargin)
-	room.Names, errs[3] = s.names.room(st.Arena, 1<<20, nameMargin)
-	if err := errors.Join(errs[:]...); err != nil {
-		return &Refusal{ErrKernel, "run", "memory for tables", err}
-	}
-	if err := d.loaded.Variables["room"].Set(&room); err != nil {
-		return &Refusal{ErrKernel, "run", "room of tables", err}
-	}
-	return nil
-}
-
-// room is how far a table may fill up before it has to grow again.
-func (t *table[T]) room(used, unit, margin uint64) (uint64, error) {
-	for have := len(t.inner); have < t.limit && used+margin >= uint64(have)*unit; have++ {
-		if err := t.add(); err != nil {
-			if have == 0 {
-				return 0, err
-			}
-			t.limit = have
-		}
-	}
-	if len(t.inner) >= t.limit {
-		return 1 << 62, nil
-	}
-	return uint64(len(t.inner))*unit - margin, nil
 }

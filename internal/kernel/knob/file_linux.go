@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +29,7 @@ var local = map[string]int64{
 func Droppable(fs string) bool { return local[fs] != 0 }
 
 // DropCache drops the cache of one file (POSIX_FADV_DONTNEED), and tells how much of it
-// went, where the kernel counts (cachestat, since 6.5).
+// was in memory just before, and went: by cachestat, since 6.5, else by mincore.
 //
 // Reaches: the cache of that file on the whole node: every cgroup that is charged for
 // pages of it is relieved, and everybody who reads it pays for reading it again. Clean
@@ -46,45 +47,46 @@ func Droppable(fs string) bool { return local[fs] != 0 }
 // ErrChanged, and was not opened. Opening changes no access time, waits for no lease and
 // reads nothing.
 //
-// With Most it is left alone, ErrGrown, when more of it is in memory now, where the
-// kernel counts: somebody read it since it was looked at.
+// With Most it is left alone, ErrGrown, when more of it is in memory now: somebody read
+// it since it was looked at.
 //
 // Nothing has to be put back.
-func DropCache(f File) (snapshot.Reading[int64], error) {
+func DropCache(f File) (had, dropped snapshot.Reading[int64], err error) {
 	unknown := snapshot.Reading[int64]{State: snapshot.Failed, Source: "cachestat", Err: "not opened"}
 	look, err := lookAt(f)
 	if err != nil {
-		return unknown, err
+		return unknown, unknown, err
 	}
 	defer unix.Close(look)
 	fds, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return unknown, told(err)
+		return unknown, unknown, told(err)
 	}
 	defer unix.Close(fds)
 	fd, err := kernel.Reopen(fds, look)
 	if err != nil {
-		return unknown, fileError(err)
+		return unknown, unknown, fileError(err)
 	}
 	defer unix.Close(fd)
-	before := cached(fd)
-	if n, ok := before.Get(); ok && f.Most > 0 && n > f.Most {
-		return unknown, &fault{ErrGrown, fmt.Sprintf("%s of it are in memory, at most %s were expected", size.Text(n), size.Text(f.Most))}
+	had = cached(fd)
+	if n, ok := had.Get(); ok && f.Most > 0 && n > f.Most {
+		return had, unknown, &fault{ErrGrown, fmt.Sprintf("%s of it are in memory, at most %s were expected", size.Text(n), size.Text(f.Most))}
 	}
 	if f.Sync {
 		if err := sync(fd); err != nil {
-			return unknown, fileError(err)
+			return had, unknown, fileError(err)
 		}
 	}
 	if err := again(func() error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) }); err != nil {
-		return unknown, fileError(err)
+		return had, unknown, fileError(err)
 	}
-	after := cached(fd)
-	if before.State != snapshot.Present || after.State != snapshot.Present {
-		return before, nil
+	left := cached(fd)
+	if had.State != snapshot.Present || left.State != snapshot.Present {
+		return had, unknown, nil
 	}
-	before.Value = max(0, before.Value-after.Value)
-	return before, nil
+	dropped = had
+	dropped.Value = max(0, had.Value-left.Value)
+	return had, dropped, nil
 }
 
 // lookAt finds the file for looking, and checks that it is the one.
@@ -171,15 +173,57 @@ func cached(fd int) snapshot.Reading[int64] {
 	r := snapshot.Reading[int64]{State: snapshot.Present, Source: "cachestat"}
 	var all unix.CachestatRange
 	var got unix.Cachestat_t
-	if err := unix.Cachestat(uint(fd), &all, &got, 0); err != nil {
-		r.State, r.Err = kernel.Fault(err)
-		if errors.Is(err, unix.ENOSYS) {
-			r.State, r.Err = snapshot.Absent, "needs Linux 6.5"
-		}
-		return r
-	}
+	err := unix.Cachestat(uint(fd), &all, &got, 0)
 	r.Value = int64(got.Cache) * int64(os.Getpagesize())
+	if errors.Is(err, unix.ENOSYS) {
+		r.Source = "mincore"
+		r.Value, err = resident(fd)
+	}
+	if err != nil {
+		r.State, r.Err = kernel.Fault(err)
+	}
 	return r
+}
+
+// Of a file so much is looked at in one go, and so much at most: that takes a second or so.
+const (
+	window   = 256 << 20
+	farthest = 1 << 40
+)
+
+// resident is the same by mincore, which every kernel has. Mapping a file brings nothing
+// of it into memory, and no page counts as mapped by it.
+func resident(fd int) (bytes int64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	switch {
+	case st.Size > farthest:
+		return 0, unix.EFBIG
+	case os.Geteuid() != 0 && os.Geteuid() != int(st.Uid): // to others all of it seems to be there
+		return 0, unix.EPERM
+	}
+	page := int64(os.Getpagesize())
+	vec := make([]byte, window/page)
+	for at := int64(0); at < st.Size; at += window {
+		n := min(window, st.Size-at)
+		m, err := unix.Mmap(fd, at, int(n), unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return 0, err
+		}
+		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(n), uintptr(unsafe.Pointer(&vec[0])))
+		if err := unix.Munmap(m); err != nil {
+			return 0, err
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		for _, b := range vec[:(n+page-1)/page] {
+			bytes += int64(b&1) * page
+		}
+	}
+	return bytes, nil
 }
 
 // sync writes what is dirty and waits for it.

@@ -137,7 +137,8 @@ type Order struct {
 
 // Reply is what an order came to.
 type Reply struct {
-	Dropped snapshot.Reading[int64] `json:"dropped"` // of a File, bytes of its cache
+	Had     snapshot.Reading[int64] `json:"had"`     // of a File, bytes of its cache before
+	Dropped snapshot.Reading[int64] `json:"dropped"` // and of them, those that went
 	Kind    string                  `json:"kind,omitempty"`
 	Text    string                  `json:"text,omitempty"`
 }
@@ -155,8 +156,8 @@ func (r *Reply) Err() error {
 }
 
 // reply tells an error to another process.
-func reply(dropped snapshot.Reading[int64], err error) Reply {
-	r := Reply{Dropped: dropped}
+func reply(had, dropped snapshot.Reading[int64], err error) Reply {
+	r := Reply{Had: had, Dropped: dropped}
 	if err == nil {
 		return r
 	}
@@ -218,7 +219,7 @@ func carryOut(o Order) Reply {
 	}
 	c, err := Open(o.Group)
 	if err != nil {
-		return reply(none, err)
+		return reply(none, none, err)
 	}
 	defer c.Close()
 	switch {
@@ -235,7 +236,7 @@ func carryOut(o Order) Reply {
 	default:
 		err = ErrValue
 	}
-	return reply(none, err)
+	return reply(none, none, err)
 }
 
 // Outcome is what became of a setting that was to be put back.

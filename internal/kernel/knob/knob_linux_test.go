@@ -214,9 +214,12 @@ func TestDropCache(t *testing.T) {
 		if err != nil || len(b) != 1<<20 {
 			t.Fatal(err)
 		}
-		got, err := DropCache(f)
-		if err != nil || got.State == snapshot.Present && got.Value != 1<<20 {
-			t.Errorf("pid %d: %+v, %v", pid, got, err)
+		had, got, err := DropCache(f)
+		if err != nil || had.Value != 1<<20 || got.Value != 1<<20 {
+			t.Errorf("pid %d: %+v, %+v, %v", pid, had, got, err)
+		}
+		if had, got, err = DropCache(f); err != nil || had.State != snapshot.Present || had.Value != 0 || got.Value != 0 {
+			t.Errorf("pid %d, when nothing is left: %+v, %+v, %v", pid, had, got, err)
 		}
 	}
 }
@@ -228,15 +231,41 @@ func TestDropCacheGrown(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Most = 1<<20 - 4096
-	if _, err := DropCache(f); !errors.Is(err, ErrGrown) {
-		if err == nil && unix.Cachestat(^uint(0), &unix.CachestatRange{}, &unix.Cachestat_t{}, 0) == unix.ENOSYS {
-			t.Skip("this kernel does not count what is in memory of a file")
-		}
+	if _, _, err := DropCache(f); !errors.Is(err, ErrGrown) {
 		t.Errorf("dropped: %v", err)
 	}
 	f.Most = 1 << 20
-	if got, err := DropCache(f); err != nil || got.Value != 1<<20 {
+	if _, got, err := DropCache(f); err != nil || got.Value != 1<<20 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Both ways to count what is in memory of a file agree, also where it has holes and ends
+// within a page.
+func TestResident(t *testing.T) {
+	f := planned(t)
+	file, err := os.OpenFile(string(f.Path), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	page := int64(os.Getpagesize())
+	for _, size := range []int64{0, 1, page + 1, 1<<20 - 5, window + 3*page + 7} {
+		if err := errors.Join(file.Truncate(0), file.Truncate(size)); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int64{0, size / 2, size - 1} {
+			if _, err := file.ReadAt(make([]byte, 1), max(0, at)); err != nil && !errors.Is(err, io.EOF) {
+				t.Fatal(err)
+			}
+		}
+		got, err := resident(int(file.Fd()))
+		if err != nil || size > 0 && got < page || got > (size+page-1)/page*page {
+			t.Errorf("%d bytes: %d, %v", size, got, err)
+		}
+		if by := cached(int(file.Fd())); by.State != snapshot.Present || by.Source == "cachestat" && by.Value != got {
+			t.Errorf("%d bytes: %d by mincore, %+v", size, got, by)
+		}
 	}
 }
 
@@ -273,7 +302,7 @@ func TestSwappedFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		if _, err := DropCache(f); !errors.Is(err, ErrChanged) {
+		if _, _, err := DropCache(f); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -283,7 +312,7 @@ func TestRefusedFiles(t *testing.T) {
 	for _, fs := range []string{"", "fuse", "fuse.sshfs", "nfs4", "cifs", "autofs", "9p", "overlay", "tmpfs", "ceph"} {
 		f := planned(t)
 		f.FS = fs
-		if _, err := DropCache(f); !errors.Is(err, ErrRefused) {
+		if _, _, err := DropCache(f); !errors.Is(err, ErrRefused) {
 			t.Errorf("%q: %v", fs, err)
 		}
 	}
@@ -295,7 +324,7 @@ func TestRefusedFiles(t *testing.T) {
 	} {
 		g := f
 		change(&g)
-		if _, err := DropCache(g); !errors.Is(err, ErrChanged) {
+		if _, _, err := DropCache(g); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -310,12 +339,12 @@ func TestRefusedFiles(t *testing.T) {
 		return
 	}
 	if f.Generation = gen; f.Generation != 0 {
-		if _, err := DropCache(f); err != nil {
+		if _, _, err := DropCache(f); err != nil {
 			t.Errorf("with its generation: %v", err)
 		}
 	}
 	f.Generation = gen + 1
-	if _, err := DropCache(f); !errors.Is(err, ErrChanged) {
+	if _, _, err := DropCache(f); !errors.Is(err, ErrChanged) {
 		t.Errorf("another generation: %v", err)
 	}
 }

@@ -44,6 +44,10 @@ func (c *Cgroup) Restore(Setting) (Outcome, error) { return Failing, errLinux }
 func Droppable(string) bool { return false }
 
 // DropCache always fails here.
-func DropCache(File) (snapshot.Reading[int64], error) {
-	return snapshot.Reading[int64]{State: snapshot.Absent, Err: errLinux.Error()}, errLinux
+func DropCache(File) (had, dropped snapshot.Reading[int64], err error) {
+	none := snapshot.Reading[int64]{State: snapshot.Absent, Err: errLinux.Error()}
+	return none, none, errLinux
 }
+
+// Settle always fails here.
+func Settle() error { return errLinux }

@@ -1,0 +1,59 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+var fileForeign = Scenario{
+	Name:    "file-foreign",
+	Summary: "a file written and closed, that a process elsewhere has mapped",
+	Finding: "cache.foreign",
+	healthy: true,
+	needs:   disk,
+	plant: func(j job, t *Truth) error {
+		if err := errors.Join(j.divide("start"), j.child("target"), j.child("sibling"), j.enter("target")); err != nil {
+			return err
+		}
+		f, err := t.written(j, j.Bytes, true)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+		p, err := j.assistant("reader", filepath.Join(j.CgroupDir, "sibling"), j.Bytes)
+		if err != nil {
+			return err
+		}
+		t.Cgroup, t.CgroupDir = filepath.Join(j.Cgroup, "target"), filepath.Join(j.CgroupDir, "target")
+		t.Accounts[0].state("mapped", j.Bytes)
+		t.counted("cache.foreign", j.Bytes).Names = []string{"planted", fmt.Sprintf("pid %d", p.cmd.Process.Pid)}
+		return nil
+	},
+}
+
+func init() {
+	roles["reader"] = func(j job) error {
+		f, err := os.Open(filepath.Join(j.WorkDir, "planted"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		mem, err := unix.Mmap(int(f.Fd()), 0, int(j.Bytes), unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return fmt.Errorf("map %s: %w", f.Name(), err)
+		}
+		var sum byte
+		for i := 0; i < len(mem); i += int(pageSize) {
+			sum += mem[i]
+		}
+		runtime.KeepAlive(sum)
+		return nil
+	}
+}
