@@ -193,7 +193,7 @@ func TestNodeFindingsOfACgroup(t *testing.T) {
 	} {
 		s.Path = append(node().Path[:3], s.Path...)
 		got, found := of(find(t, s), code)
-		if !found || got.Bytes != nil || got.Severity == warning || got.Confidence != high {
+		if !found || got.Bytes != nil || got.Severity != map[string]string{codeUnowned: info, codeFragmented: notice}[code] || got.Confidence != high {
 			t.Errorf("%s: %v %+v", code, found, got)
 		}
 	}
