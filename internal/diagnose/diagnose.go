@@ -12,6 +12,7 @@ package diagnose
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
 	"github.com/memwhy/memwhy/internal/ledger"
@@ -31,6 +32,19 @@ type Rule struct {
 	Noun    string // of a cause: what its bytes are; the verdict names them so
 	NoBytes string // why a finding of it may have no bytes
 	find    func(*facts) []report.Finding
+}
+
+// Class is the class of accounts that a cause is part of; empty for codes that are not
+// about a part of the usage.
+func Class(code string) string {
+	family, rest, _ := strings.Cut(code, ".")
+	switch {
+	case code == codeSock:
+		return "sock"
+	case strings.HasPrefix(rest, "advisory/"):
+		return ""
+	}
+	return map[string]string{"alloc": "anon", "anon": "anon", "cache": "file", "tmpfs": "shmem", "slab": "kernel", "kernel": "kernel"}[family]
 }
 
 // Doc is all that a reader should know of a code.

@@ -61,3 +61,15 @@ func TestKmemLimitOfALaterKernel(t *testing.T) {
 		t.Errorf("%q", short(got))
 	}
 }
+
+// What is a part of the usage is a part of one class of it.
+func TestClass(t *testing.T) {
+	for code, want := range map[string]string{
+		codeCold: "file", codeTmpfs: "shmem", codeSock: "sock", codeStacks: "kernel", codeSlab: "kernel", codeRetained: "anon", codeLeak: "anon",
+		codeParent: "", codeDying: "", codeThrottle: "", "kernel.advisory/el7-kmem-slab-leak": "",
+	} {
+		if got := Class(code); got != want {
+			t.Errorf("%s: %q, want %q", code, got, want)
+		}
+	}
+}

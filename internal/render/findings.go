@@ -39,14 +39,15 @@ func verdict(r *report.Report) string {
 	return r.Verdict.Text
 }
 
-// next is what to do now: the first remedy of what the first line is about, or of what
-// explains most of that.
+// next is what to do now: the first remedy of what the first line is about, or of the
+// first cause in the class that it names.
 func next(p *page, r *report.Report) {
 	i := slices.IndexFunc(r.Findings, func(f report.Finding) bool {
 		if r.Verdict.Code != "" {
 			return f.Code == r.Verdict.Code
 		}
-		return f.Bytes != nil && 2**f.Bytes > r.Verdict.Bytes
+		class := diagnose.Class(f.Code)
+		return f.Bytes != nil && 2**f.Bytes > r.Verdict.Bytes && (class == "" || class == r.Verdict.Account)
 	})
 	if i >= 0 && len(r.Findings[i].Remedies) > 0 {
 		p.command(r.Findings[i].Remedies[0].Command)
