@@ -16,7 +16,7 @@ import (
 func Wide(r *report.Report) []byte {
 	p := &page{Printer: words.In(r.Lang)}
 	wideHead(p, r)
-	allFindings(p, r)
+	allFindings(p, r.Findings)
 	suspicions(p, r)
 	overTime(p, r)
 	figures(p, r)
