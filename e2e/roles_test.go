@@ -48,6 +48,10 @@ func play(role string) {
 	case "go-keeper":
 		keepGo()
 		return
+	case "cutter":
+		cutMemory()
+	case "huge-asker":
+		go wantHuge()
 	case "packet-ring":
 		packetRing()
 	case "perf-ring":
