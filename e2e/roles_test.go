@@ -48,6 +48,10 @@ func play(role string) {
 	case "go-keeper":
 		keepGo()
 		return
+	case "packet-ring":
+		packetRing()
+	case "perf-ring":
+		perfRings()
 	case "kinds":
 		plantKinds(os.Args[1])
 	case "forks":
