@@ -15,7 +15,7 @@ func TestReclaimDyingByAncestor(t *testing.T) {
 	s.cgroup, s.dir = s.h.group(t, unique("above"))
 	s.h.nests(s.dir)
 	const each = 16 << 20
-	small := cold(t, s.work, "small", 4096)
+	small := cold(t, s.work, "small", 2<<20)
 	grave := func(name string) {
 		t.Helper()
 		one := filepath.Join(s.dir, name)

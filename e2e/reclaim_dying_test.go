@@ -67,7 +67,7 @@ func TestReclaimDying(t *testing.T) {
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("graves"))
 	h.nests(dir)
-	small := cold(t, work, "small", 4096)
+	small := cold(t, work, "small", 2<<20)
 	const (
 		graves = 4
 		each   = 16 << 20
