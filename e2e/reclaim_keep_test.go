@@ -81,6 +81,7 @@ func (k *keeper) ends(t *testing.T) (r keepReport, code int) {
 // A job that writes files and does not look at them again is kept small, and nothing of
 // what was given back is missed.
 func TestReclaimKeepCold(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("keep"))
@@ -112,6 +113,7 @@ func TestReclaimKeepCold(t *testing.T) {
 
 // What is read all the time stays, whatever was to be kept.
 func TestReclaimKeepSparesHot(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("hot"))
@@ -135,6 +137,7 @@ func TestReclaimKeepSparesHot(t *testing.T) {
 }
 
 func TestReclaimKeepRefuses(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, _ := h.group(t, unique("keeps"))
 	for _, args := range [][]string{

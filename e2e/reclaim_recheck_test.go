@@ -51,6 +51,8 @@ func workdir(t *testing.T) string {
 	work, err := os.MkdirTemp("/var/tmp", "mwr")
 	must(err)
 	t.Cleanup(func() { os.RemoveAll(work) })
+	work, err = filepath.EvalSymlinks(work) // as the kernel names what is in it
+	must(err)
 	return work
 }
 
@@ -114,6 +116,7 @@ func TestReclaimLooksOnceMore(t *testing.T) {
 // Only what is spelled out is acted on: a path without its slash is refused, with what to
 // type.
 func TestReclaimWantsWholeNames(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, _ := h.group(t, unique("whole"))
 	run(t, "explain", strings.TrimPrefix(cgroup, "/")).want(t, 0)

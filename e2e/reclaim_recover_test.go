@@ -49,6 +49,7 @@ func (h hierarchy) lowers() string {
 // recovered; what somebody else has set since is left alone; and until then nothing more
 // is done to that cgroup.
 func TestReclaimRecover(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("left"))
 	journal := t.TempDir()
@@ -163,6 +164,7 @@ func TestReclaimInterrupted(t *testing.T) {
 
 // A file on FUSE is never opened, whatever is asked for: its server may never answer.
 func TestReclaimNeverOpensFuse(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("fuse"))
 	file, release, answers := fuseFile(t)

@@ -162,6 +162,7 @@ func runIn(t *testing.T, dir string, args ...string) result {
 }
 
 func TestReclaimRefuses(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	cgroup, dir := h.group(t, unique("refuses"))
 	run(t, "reclaim", "/", "--observe", "0").want(t, 3, "--really", "whole node")
@@ -176,6 +177,9 @@ func TestReclaimRefuses(t *testing.T) {
 	run(t, "reclaim", cgroup, "--file", "/no-such-*", "--observe", "0").want(t, 2, "matches")
 	run(t, "reclaim", cgroup, "--all-cache", "--cold").want(t, 2, "one of")
 	run(t, "reclaim", cgroup, "--observe", "-1s").want(t, 2, "--observe")
+	run(t, "reclaim", "--dying", cgroup, "--to", "1MiB").want(t, 2, "--to")
+	run(t, "reclaim", cgroup, "--allow-ancestor").want(t, 2, "--dying")
+	run(t, "reclaim", "--dying", cgroup, "--census", "off").want(t, 3, "removed cgroups")
 	run(t, "reclaim", cgroup, "--from", "/dev/null").want(t, 2, "--from")
 	run(t, "reclaim", cgroup+"-gone", "--observe", "0").want(t, 2)
 	if out := run(t, "reclaim", cgroup, "--observe", "0").want(t, 0); !strings.HasPrefix(out.out, "Nothing to give back.") {
@@ -186,6 +190,7 @@ func TestReclaimRefuses(t *testing.T) {
 // Where another reclaim of the cgroup is under way, where nothing can be noted, or where
 // somebody else may write to what is noted, nothing is done.
 func TestReclaimNeedsItsPlace(t *testing.T) {
+	t.Parallel()
 	h := memory(t)
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("place"))

@@ -48,6 +48,10 @@ func play(role string) {
 	case "go-keeper":
 		keepGo()
 		return
+	case "packet-ring":
+		packetRing()
+	case "perf-ring":
+		perfRings()
 	case "kinds":
 		plantKinds(os.Args[1])
 	case "forks":
@@ -70,6 +74,8 @@ func play(role string) {
 		go writes(os.Args[1], number(os.Args[2]), number(os.Args[3])<<20)
 	case "dirties":
 		must(os.WriteFile(os.Args[1], make([]byte, number(os.Args[2])<<20), 0o600))
+	case "parks":
+		parks(os.Args[1])
 	case "opens":
 		var err error
 		held, err = os.Open(os.Args[1])

@@ -131,6 +131,7 @@ var bpfMap = Scenario{
 		t.add("kernel/vmalloc", j.Bytes, withinKernel...)
 		t.process("kernel/vmalloc", j.Bytes)
 		t.cause("kernel.bpf", j.Bytes)
+		t.Also = []Cause{*t.Cause} // its descriptor tells, where no account does
 		return nil
 	},
 }

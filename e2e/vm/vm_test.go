@@ -166,9 +166,12 @@ func reclaims(m Machine) string {
 	kernel := "HurtsNobody|ByKnob|SparesAHotSet|Dying"
 	switch m {
 	case Machine{Suite: "bookworm", Arch: "amd64", Cgroup: "v1"}, Machine{Suite: "trixie", Arch: "amd64", Cgroup: "v2"}:
-		return "^Test(Reclaim(" + kernel + "|WhatOthersTook|SparesNeighbours|Refuses|Recover|LeftIsTold|Dirty|Interrupted)|Watch|WatchIsRecorded)$"
-	case Machine{Suite: "bullseye", Arch: "amd64", Cgroup: "v1"}, Machine{Suite: "bookworm", Arch: "amd64", Cgroup: "v2"},
-		Machine{Suite: "trixie", Arch: "arm64", Cgroup: "v2"}, Machine{Suite: "sid", Arch: "amd64", Cgroup: "v2"}:
+		return "^Test(Reclaim(" + kernel + "|DyingByAncestor|WhatOthersTook|SparesNeighbours|Refuses|Recover|LeftIsTold|Dirty|Interrupted)|Watch|WatchIsRecorded)$"
+	case Machine{Suite: "bullseye", Arch: "amd64", Cgroup: "v2"}:
+		kernel += "|DyingByAncestor"
+	case Machine{Suite: "bookworm", Arch: "amd64", Cgroup: "v2"}:
+		kernel += "|DyingByAncestor|KeepCold"
+	default:
 		kernel += "|KeepCold"
 	}
 	return "^TestReclaim(" + kernel + ")$"

@@ -52,7 +52,7 @@ type Options struct {
 	Writer   []string // the command that runs ServeWriter
 
 	Check func(remedy.Step) error // looks once more, just before; an error skips the step
-	Gone  func(remedy.Step) bool  // whether nothing of a file that is not where it was is in memory any more
+	Gone  func(remedy.Step) bool  // whether nothing of a file that was not where it was is in memory; asked when all is done
 	Each  func(Done)              // is told of every step, when it is over
 	Why   string                  // in the record: the command line, or the policy
 }

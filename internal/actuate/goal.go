@@ -2,6 +2,7 @@ package actuate
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/memwhy/memwhy/internal/kernel/knob"
 	"github.com/memwhy/memwhy/internal/snapshot"
@@ -25,6 +26,9 @@ func (r *runner) conclude() {
 	var given int64
 	for i := range r.res.Steps {
 		d := &r.res.Steps[i]
+		if r.vanished(d) {
+			d.Err = fmt.Errorf("%w: %w", ErrGone, d.Err)
+		}
 		if d.Step.File == nil {
 			given += max(0, d.Freed)
 			continue

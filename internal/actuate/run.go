@@ -130,9 +130,6 @@ func (r *runner) next(ctx context.Context, s *remedy.Step) bool {
 	begin := time.Now()
 	reply, err := r.act(s, asked)
 	d.Had, d.Dropped, d.Err, d.Wall = reply.Had, reply.Dropped, err, time.Since(begin)
-	if r.vanished(&d) {
-		d.Err = fmt.Errorf("%w: %w", ErrGone, err)
-	}
 	at("step over")
 	if err := r.watch.see(); err != nil {
 		r.stop(ByTarget, words.Later("%s", err))

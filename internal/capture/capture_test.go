@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,10 @@ func private() fake {
 		"links /proc/7/fd":                                 "3\x00/data/acme/spool (deleted)\x004\x00socket:[77]\x005\x00/memfd:acme (deleted)\x006\x00acme:[x]\x00",
 		"stat /proc/7/fd/3":                                "inode 5\nlinks 0\n",
 		"read /proc/7/fdinfo/3":                            "pos:\t4096\nflags:\t0100000\nmnt_id:\t29\nfanotify acme:1\n",
+		"read /proc/7/fdinfo/9":                            "pos:\t0\nmap_type:\t2\nmemlock:\t8192\nmap_id:\t12\nacme:\t1\n",
+		"list /proc":                                       "7\x00acme\x00",
+		"pipes /proc/7/fd":                                 "77 65536 65536\n",
+		"read /proc/sys/fs/dentry-state":                   "10\t5\t45\t0\t3\t0\n",
 		"buildinfo /proc/7/exe":                            "\xff Go buildinf:\x08\x02" + strings.Repeat("\x00", 16) + "\x08go1.26.8\x300w\xaf\x0c\x92t\x08\x02acme\n",
 		"list " + pod:                                      id + "\x00",
 		"read " + pod + "/" + id + "/memory.stat":          "cache 4096\n",
@@ -235,10 +240,13 @@ func TestRedaction(t *testing.T) {
 			t.Errorf("a redacted capture holds %q", secret)
 		}
 	}
-	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "[anon: Go: heap]", "/libc.so.6\n", "[heap]", "[rollup]", "socket:[77]", "go1.26.8", "inode 5", "cgroup.memory=nokmem", "Linux version 5.4.0", "cgroup cgroup rw,memory\n"} {
+	for _, public := range []string{"kubepods", "burstable", "-Xmx512m", "cache 4096", "[anon: Go: heap]", "/libc.so.6\n", "[heap]", "[rollup]", "socket:[77]", "go1.26.8", "inode 5", "map_type:\t2\nmemlock:\t8192\nmap_id:\t12\n", "77 65536 65536\n", "10\t5\t45\t0\t3\t0\n", "cgroup.memory=nokmem", "Linux version 5.4.0", "cgroup cgroup rw,memory\n"} {
 		if !bytes.Contains(b, []byte(public)) {
 			t.Errorf("a redacted capture lost %q", public)
 		}
+	}
+	if got := redacted.Ask(kernel.Question{Op: kernel.List, Path: "/proc", Max: 10}).Names(); !slices.Equal(got, []string{"7"}) {
+		t.Errorf("processes %q", got)
 	}
 	checkHiddenKill(t, redacted)
 	other, _ := a.Prepare(true, false)

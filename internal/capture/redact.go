@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/identity"
@@ -143,6 +144,10 @@ func (p *preparer) section(k key, a kernel.Answer) (key, kernel.Answer, bool) {
 		a.Data = p.slabNames(a.Data)
 		return k, a, true
 	}
+	if k.op == kernel.List && k.path == "/proc" {
+		a.Data = numbersOf(a.Names())
+		return k, a, true
+	}
 	if k.op == kernel.List {
 		return key{k.op, p.r.Path(k.path)}, p.names(a), true
 	}
@@ -183,6 +188,16 @@ func publicErr(err string) string {
 		return "failed"
 	}
 	return err
+}
+
+// numbersOf are the processes of a list of /proc, which have nobody's names.
+func numbersOf(names []string) (out []byte) {
+	for _, n := range names {
+		if _, err := strconv.ParseUint(n, 10, 32); err == nil {
+			out = append(append(out, n...), 0)
+		}
+	}
+	return out
 }
 
 func (p *preparer) names(a kernel.Answer) kernel.Answer {

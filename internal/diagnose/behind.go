@@ -20,6 +20,7 @@ type behind struct {
 	most           *snapshot.Process
 	waiting        *snapshot.Process // with the most in its pipes
 	asked, refused bool              // of BPF maps, any process
+	looked, missed bool              // into pipes, of any process
 }
 
 // nameless are the accounts of kernel memory that no counter names.
@@ -63,7 +64,7 @@ func (b *behind) bpf(ps []snapshot.Process, room int64) {
 			continue
 		}
 		b.asked = b.asked || p.BPF.State == snapshot.Present
-		b.refused = b.refused || p.BPF.State != snapshot.Present && p.BPF.State != snapshot.Absent
+		b.refused = b.refused || refused(p.BPF.State)
 		var own int64
 		for _, m := range p.BPF.Value {
 			if m.Bytes > room || m.ID != 0 && seen[m.ID] {
@@ -87,6 +88,10 @@ func (b *behind) pipe(ps []snapshot.Process) {
 	var most int64
 	for i := range ps {
 		p := &ps[i]
+		if p.Pipes.Source != "" {
+			b.looked = b.looked || p.Pipes.State == snapshot.Present
+			b.missed = b.missed || refused(p.Pipes.State)
+		}
 		var own int64
 		for _, x := range p.Pipes.Value {
 			if x.Bytes <= 0 || seen[x.Inode] {
@@ -101,6 +106,12 @@ func (b *behind) pipe(ps []snapshot.Process) {
 			most, b.waiting = own, p
 		}
 	}
+}
+
+// nothing reports that everybody was asked, and that nobody has a BPF map open, or any
+// data in pipes.
+func (b *behind) nothing() (maps, pipes bool) {
+	return b.asked && !b.refused && b.mapped == 0, b.looked && !b.missed && b.piped < fewBytes
 }
 
 // room is the evidence for how much there is to explain.

@@ -60,6 +60,15 @@ func TestKernelMemoryBehindDescriptors(t *testing.T) {
 	if !strings.Contains(r.Title, "none of its processes has a BPF map open") {
 		t.Error(r.Title)
 	}
+	asked := piping(charged(200, "kernel", 60), 0)
+	asked.Processes[0].BPF = read([]snapshot.BPFMap{})
+	if r, _ = of(find(t, asked), codeKernel); !strings.Contains(r.Title, "next to nothing waits in its pipes") {
+		t.Error(r.Title)
+	}
+	asked.Processes[0].Pipes.State = snapshot.Denied
+	if r, _ = of(find(t, asked), codeKernel); strings.Contains(r.Title, "next to nothing waits in its pipes") {
+		t.Error(r.Title)
+	}
 	if r, _ = of(find(t, unread), codeKernel); strings.Contains(r.Title, "none of its processes") {
 		t.Error(r.Title)
 	}
@@ -84,7 +93,7 @@ func TestNamesOfNothing(t *testing.T) {
 		"nearly all":      {remembered(slabs(1000, 10), 1100, 1050), codeNegative, 79, high, "do not exist (negative dentries)"},
 		"most of them":    {remembered(slabs(1000, 300), 1300, 900), codeNegative, 56, medium, "do not exist (negative dentries)"},
 		"probably":        {remembered(slabs(1000, 10), 90_000, 2000), codeDentry, 80, high, "most of them probably of files that do not exist"},
-		"of files":        {remembered(slabs(1000, 990), 90_000, 2000), codeDentry, 80, high, "how many of them are of files that do not exist cannot be told"},
+		"of files":        {remembered(slabs(1000, 990), 90_000, 2000), codeDentry, 80, high, "most of them probably of files that exist"},
 		"none on a node":  {remembered(slabs(1000, 10), 1100, 3), codeDentry, 80, high, "cannot be told"},
 		"nobody counts":   {remembered(slabs(1000, 10), 1100, 0), codeDentry, 80, high, "cannot be told"},
 		"was not allowed": {unread, codeDentry, 80, high, "cannot be told"},

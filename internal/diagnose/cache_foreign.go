@@ -63,10 +63,12 @@ func (f *facts) findForeign() {
 	if !f.askedAll(pids) {
 		return
 	}
+	// It takes thousands of smaller files to matter, and each costs a look-up.
+	least := f.w.Usage / 20_000
 	var files []*snapshot.CensusInode
 	listed := map[int]bool{}
 	for i := range c.Files {
-		if row := &c.Files[i]; within[row.Group] && row.Inode >= 0 && !listed[row.Inode] && c.Inodes[row.Inode].Magic != snapshot.MagicTmpfs {
+		if row := &c.Files[i]; row.Bytes > least && within[row.Group] && row.Inode >= 0 && !listed[row.Inode] && c.Inodes[row.Inode].Magic != snapshot.MagicTmpfs {
 			listed[row.Inode] = true
 			files = append(files, &c.Inodes[row.Inode])
 		}

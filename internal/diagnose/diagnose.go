@@ -164,6 +164,9 @@ type facts struct {
 
 func (f *facts) target() *snapshot.Cgroup { return f.s.Target() }
 
+// whole reports that it is about the node, not about one of its cgroups.
+func (f *facts) whole() bool { return len(f.s.Path) == 0 || f.target().Root() }
+
 // Find applies all rules.
 func Find(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, node *advisory.Facts, judged []advisory.Judgement) []report.Finding {
 	f := &facts{Printer: p, s: s, w: w, node: node, judged: judged, trend: trend.Of(s, w.Bound)}
@@ -184,6 +187,22 @@ func Find(p words.Printer, s *snapshot.Snapshot, w *ledger.Whole, node *advisory
 			cmp.Compare(bytes(b), bytes(a)),
 			cmp.Compare(slices.Index(confidences, b.Confidence), slices.Index(confidences, a.Confidence)),
 		)
+	})
+	for i := range all {
+		safe(&all[i])
+	}
+	return all
+}
+
+// OfNode applies the rules about a node alone, to a reading of a node as a whole.
+func OfNode(p words.Printer, s *snapshot.Snapshot) []report.Finding {
+	f := &facts{Printer: p, s: s}
+	all := []report.Finding{}
+	for _, r := range []Rule{nodeWatermark, nodeFragmented, nodeUnowned} {
+		all = append(all, r.find(f)...)
+	}
+	slices.SortStableFunc(all, func(a, b report.Finding) int {
+		return cmp.Compare(slices.Index(severities, b.Severity), slices.Index(severities, a.Severity))
 	})
 	for i := range all {
 		safe(&all[i])

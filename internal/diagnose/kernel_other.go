@@ -37,6 +37,10 @@ func otherKernel(f *facts) []report.Finding {
 	}
 	a, _ := f.w.Account(ledger.KernelOther)
 	confidence, what := medium, f.Say("kernel memory without a counter of its own: pipes, unix sockets, BPF maps and the like")
+	noMaps, noPipes := b.nothing()
+	if noMaps && noPipes {
+		what = f.Say("kernel memory without a counter of its own: unix sockets, io_uring, pinned BPF maps and the like; next to nothing waits in its pipes, and none of its processes has a BPF map open")
+	}
 	switch {
 	case f.account(ledger.KernelUndivided) > 0:
 		confidence, what = low, f.Say("kernel memory that nothing here divides: slab, stacks, page tables and the rest")
@@ -44,7 +48,7 @@ func otherKernel(f *facts) []report.Finding {
 		confidence, what = low, f.Say("memory that no counter of this kernel names: kernel memory, most likely")
 	case 2*(f.account(ledger.Vmalloc)+f.account(ledger.Percpu)) > bytes:
 		what = f.Say("kernel memory of vmalloc and percpu: BPF maps, most often")
-		if b.asked && !b.refused && b.mapped == 0 {
+		if noMaps {
 			what = f.Say("kernel memory of vmalloc and percpu, and none of its processes has a BPF map open: perhaps one that is pinned, or that others have open")
 		}
 	}

@@ -17,7 +17,7 @@ var nodeFragmented = Rule{
 	Doc: Doc{
 		Means: `The kernel gives out memory in blocks of 2^order contiguous pages, and some of its own requests need more than one: stacks of threads (order 2), slab of large objects (up to 3), network buffers, tables, huge pages (order 9 on x86-64). Free memory that is cut into small pieces cannot serve them until compaction has moved what lies between. ` +
 			`Few large blocks alone are common on a node that has run for a while, and harmless: it is a finding where requests failed, or compaction is at work in vain.`,
-		Grades: "warning, of the node as a whole, and notice of a cgroup: such a request of order 1 to 3 ended in an OOM kill while memory was free, or failed and there still is no block of that order. notice: one failed in the past, or one above order 3, which never kills; within a watch more compaction failed than succeeded, and blocks of order 3 are missing. info: requests failed that may not wait (GFP_ATOMIC), as drivers retry; since boot most compaction was in vain and blocks of order 3 are missing; within a watch most huge pages were not had.",
+		Grades: "warning: such a request of order 1 to 3 ended in an OOM kill while memory was free, or failed and there still is no block of that order. notice: one failed in the past, or one above order 3, which never kills; within a watch more compaction failed than succeeded, and blocks of order 3 are missing. info: requests failed that may not wait (GFP_ATOMIC), as drivers retry; since boot most compaction was in vain and blocks of order 3 are missing; within a watch most huge pages were not had. What the log has is one grade less where the target is a cgroup.",
 		Needs:  []string{"the kernel's log: page allocation failure: order:N, OOM with order=N", "/proc/buddyinfo and /proc/zoneinfo: what is free in which pieces", "/proc/vmstat; --watch or two captures, for compaction that goes on"},
 		Verify: []string{
 			"cat /proc/buddyinfo   # free blocks of order 0, 1, 2 ... by zone", "dmesg | grep -E 'page allocation failure: order:[1-9]|invoked oom-killer.*order=[1-9]'",
@@ -180,16 +180,17 @@ func (f *facts) requestsFailed(r *report.Finding, x *failed, p *pieces) {
 	} else if !still {
 		r.Confidence = low
 	}
+	grade := 0
 	switch {
-	case (x.kills > 0 || still) && f.target().Root():
-		r.Severity = warning
-	case x.kills > 0 || still: // the first line of a cgroup is about it
-		r.Severity = notice
+	case x.kills > 0 || still:
+		grade = 2
 	case x.small > 0 || *last.Order > costlyOrder:
-		r.Severity = notice
-	default:
-		r.Severity = info
+		grade = 1
 	}
+	if !f.whole() && grade > 0 { // the first line of a cgroup is about it, not about the past of its node
+		grade--
+	}
+	r.Severity = severities[grade]
 	times := f.timesText(int64(len(x.list)))
 	switch {
 	case x.kills > 0:

@@ -6,16 +6,28 @@ import (
 	"time"
 
 	"github.com/memwhy/memwhy/internal/snapshot"
+	"github.com/memwhy/memwhy/internal/words"
 )
 
 // wholeNode has 8 GiB, of which so many mebibytes are in no counter.
 func wholeNode(rest int) *snapshot.Snapshot {
 	s := charged(1000, "anon", 100)
 	s.Path = s.Path[3:] // the root is the target
+	s.Path[0].Stat = stat("anon", 700*mib, "file", 300*mib, "kernel", 150*mib, "slab", 150*mib, "sock", 0)
 	s.Node.Meminfo = stat("MemTotal", 8192*mib, "MemFree", (8192-1200-rest)*mib, "AnonPages", 700*mib, "Cached", 300*mib, "Shmem", 0, "Buffers", 0,
 		"SReclaimable", 80*mib, "SUnreclaim", 60*mib, "KernelStack", 10*mib, "PageTables", 10*mib, "Percpu", 10*mib, "VmallocUsed", 40*mib, "VmallocChunk", 0)
 	s.Node.Zones = read([]snapshot.Zone{{Name: "Normal", Managed: 8192 * mib, Free: int64(8192-1200-rest) * mib, Min: 10 * mib, Low: 20 * mib, High: 30 * mib}})
 	s.Node.Sockets = read(int64(mib))
+	return s
+}
+
+// old makes it of version 1, with so many mebibytes of kernel memory charged, of all
+// kinds; -1: of version 2 before it told kinds apart.
+func old(s *snapshot.Snapshot, kmem int) *snapshot.Snapshot {
+	s.Path[0].Stat = stat("anon", 700*mib, "file", 300*mib)
+	if kmem >= 0 {
+		s.Path[0].Version, s.Path[0].KmemUsage = snapshot.V1, read(int64(kmem)*mib)
+	}
 	return s
 }
 
@@ -39,7 +51,7 @@ func after(s *snapshot.Snapshot, window time.Duration, then *snapshot.Snapshot) 
 	for i := range s.Watch.Looks {
 		s.Watch.Looks[i].At = s.Watch.Looks[0].At.Add(time.Duration(i) * window / time.Duration(len(s.Watch.Looks)-1))
 	}
-	s.Watch.First.Node, s.Watch.First.Host = then.Node, then.Host
+	s.Watch.First.Node, s.Watch.First.Host, s.Watch.First.Path = then.Node, then.Host, then.Path
 	return s
 }
 
@@ -70,13 +82,19 @@ func TestUnowned(t *testing.T) {
 		"a tenth":             {wholeNode(900), "info low", 899, "which, nothing here names"},
 		"a tenth in sockets":  {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Sockets = read(int64(800 * mib)) }), "", 0, ""},
 		"a tenth in pipes": {but(wholeNode(900), func(s *snapshot.Snapshot) {
-			s.Path[0].Stat.Value.Entries = append(s.Path[0].Stat.Value.Entries, stat("kernel", 900*mib, "slab", 100*mib).Value.Entries...)
+			s.Path[0].Stat = stat("kernel", 900*mib, "slab", 100*mib)
 		}), "", 0, ""},
 		"a quarter":             {wholeNode(2100), "notice low", 2099, ""},
 		"made up for its group": {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Zones.Value[0].Managed = 64 << 30 }), "", 0, ""},
 		"no zones":              {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Node.Zones.State = snapshot.Denied }), "", 0, ""},
 		"CPUs unknown":          {but(wholeNode(900), func(s *snapshot.Snapshot) { s.Host.CPUs.State = snapshot.Denied }), "", 0, ""},
 		"it grew":               {after(wholeNode(300), time.Minute, wholeNode(60)), "info medium", 240, "more in no counter than 1m0s before"},
+		"it grew in cgroups":    {after(but(wholeNode(300), func(s *snapshot.Snapshot) { s.Path[0].Stat = stat("kernel", 390*mib, "slab", 150*mib) }), time.Minute, wholeNode(60)), "", 0, ""},
+		"it grew, version 1":    {after(old(wholeNode(300), 100), time.Minute, old(wholeNode(60), 90)), "info medium", 230, ""},
+		"pipes, version 1":      {after(old(wholeNode(300), 400), time.Minute, old(wholeNode(60), 160)), "", 0, ""},
+		"kinds are not told":    {after(old(wholeNode(300), -1), time.Minute, old(wholeNode(60), -1)), "", 0, ""},
+		"a tenth, version 1":    {old(wholeNode(1000), 300), "info low", 899, ""},
+		"maybe pipes":           {old(wholeNode(900), 600), "", 0, ""},
 		"it grew for long":      {after(wholeNode(300), time.Hour, wholeNode(60)), "notice medium", 240, "a driver or a module"},
 		"it grew a little":      {after(wholeNode(80), time.Hour, wholeNode(60)), "", 0, ""},
 		"it fell":               {after(wholeNode(60), time.Hour, wholeNode(300)), "", 0, ""},
@@ -175,8 +193,25 @@ func TestNodeFindingsOfACgroup(t *testing.T) {
 	} {
 		s.Path = append(node().Path[:3], s.Path...)
 		got, found := of(find(t, s), code)
-		if !found || got.Bytes != nil || got.Severity == warning || got.Confidence != high {
+		if !found || got.Bytes != nil || got.Severity != map[string]string{codeUnowned: info, codeFragmented: notice}[code] || got.Confidence != high {
 			t.Errorf("%s: %v %+v", code, found, got)
 		}
+	}
+}
+
+// A reading of a node as a whole has no target, and no more than these rules.
+func TestOfNode(t *testing.T) {
+	s := inPieces(alloc(3, 900, "0xcc0(GFP_KERNEL)"))
+	n := wholeNode(2100)
+	s.Node.Meminfo, s.Path = n.Node.Meminfo, nil
+	if got := short(OfNode(words.Printer{}, s)); got != "node.fragmented warning high, node.unowned notice low" {
+		t.Errorf("%q", got)
+	}
+	s.Shares = read([]snapshot.Share{{Path: "/", Stat: stat("kernel", 2000*mib, "slab", 100*mib)}})
+	if got := short(OfNode(words.Printer{}, s)); got != "node.fragmented warning high" {
+		t.Errorf("with pipes: %q", got)
+	}
+	if got := OfNode(words.Printer{}, &snapshot.Snapshot{}); got == nil || len(got) > 0 {
+		t.Errorf("of nothing: %+v", got)
 	}
 }

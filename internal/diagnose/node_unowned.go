@@ -72,7 +72,9 @@ func (f *facts) rings() (list []ring, sum int64) {
 // rest is what no account has, at one look.
 type rest struct {
 	bytes, total, bound int64
-	blind               bool // the kernel does not count all that it can have
+	blind               bool  // the kernel does not count all that it can have
+	split               bool  // what cgroups are charged for otherwise is known, and taken off
+	kmem                int64 // what they are charged for of all kinds, where it is not: version 1
 	evidence            []report.Evidence
 }
 
@@ -99,32 +101,58 @@ func (f *facts) restOf(s *snapshot.Snapshot) (r rest, ok bool) {
 		r.bytes -= n
 		r.evidence = append(r.evidence, report.Evidence{Statement: f.Say("of it buffers of TCP and UDP, at most"), Source: s.Node.Sockets.Source, Value: fmt.Sprint(n)})
 	}
-	if n, source := chargedElse(s, c); n > 0 {
-		r.bytes -= n
-		r.evidence = append(r.evidence, report.Evidence{Statement: f.Say("of it what cgroups are charged for, as pipes are"), Source: source, Value: fmt.Sprint(n)})
+	if r.blind {
+		r.evidence = append(r.evidence, report.Evidence{Statement: f.Say("this kernel does not count, so that it may be this"), Source: s.Node.Meminfo.Source, Value: missingClasses(c)})
+	}
+	if e := r.takeCharged(s, c); e.Value != "" {
+		e.Statement = f.Say("of it what cgroups are charged for, as pipes are")
+		r.evidence = append(r.evidence, e)
 	}
 	return r, true
 }
 
-// chargedElse is kernel memory that cgroups are charged for and no class counts; at least
-// so much on version 1, which does not tell kinds apart.
-func chargedElse(s *snapshot.Snapshot, c *ledger.Classes) (bytes int64, source string) {
-	if len(s.Path) == 0 || !s.Path[len(s.Path)-1].Root() {
-		return 0, ""
+func missingClasses(c *ledger.Classes) string {
+	var all []string
+	for _, m := range c.Missing {
+		all = append(all, strings.TrimPrefix(m.Key, "ledger.classes/"))
 	}
-	root := &s.Path[len(s.Path)-1]
-	if all, ok := root.KmemUsage.Get(); ok && size.Plausible(all) {
-		return max(0, all-c.Sum("kernel")), root.KmemUsage.Source
+	return strings.Join(all, ", ")
+}
+
+// takeCharged takes off kernel memory that cgroups are charged for and no class counts.
+// Version 1 has one number of all kinds: at least what is more than the classes have.
+func (r *rest) takeCharged(s *snapshot.Snapshot, c *ledger.Classes) (e report.Evidence) {
+	kmem, stat, ok := rootCharge(s)
+	if !ok {
+		return e
 	}
-	all, ok := root.Stat.Value.Get("kernel")
-	if !ok || !size.Plausible(all) {
-		return 0, ""
+	var beside int64
+	all, known := stat.Value.Get("kernel")
+	switch total, old := kmem.Get(); {
+	case old && size.Plausible(total):
+		r.kmem, beside, e.Source = total, total-c.Sum("kernel"), kmem.Source
+	case known && size.Plausible(all):
+		r.split, beside, e.Source = true, all, stat.Source
+		for _, key := range []string{"slab", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "zswap"} {
+			n, _ := stat.Value.Get(key)
+			beside -= max(0, n)
+		}
 	}
-	for _, key := range []string{"slab", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "zswap"} {
-		n, _ := root.Stat.Value.Get(key)
-		all -= max(0, n)
+	if beside > 0 {
+		r.bytes, e.Value = r.bytes-beside, fmt.Sprint(beside)
 	}
-	return max(0, all), root.Stat.Source
+	return e
+}
+
+// rootCharge is what the root of the cgroups says of kernel memory, of all of them.
+func rootCharge(s *snapshot.Snapshot) (kmem snapshot.Reading[int64], stat snapshot.Reading[snapshot.Stat], ok bool) {
+	if n := len(s.Path); n > 0 && s.Path[n-1].Root() {
+		return s.Path[n-1].KmemUsage, s.Path[n-1].Stat, true
+	}
+	if all := s.Shares.Value; len(all) > 0 && all[0].Path == "/" {
+		return all[0].Kmem, all[0].Stat, true
+	}
+	return kmem, stat, false
 }
 
 // balloon is what a hypervisor has taken. Most drivers take it out of MemTotal: then
@@ -154,23 +182,29 @@ func unowned(f *facts) []report.Finding {
 		return []report.Finding{f.namedRest(&r, named, list, mapped > balloon, taken)}
 	case grew > max(2*r.bound, few) && grew > named/2:
 		return []report.Finding{f.grownRest(&r, grew)}
-	case 10*r.bytes >= r.total && r.bytes > 4*r.bound && (!r.blind || 8*r.bytes >= r.total):
+	case 10*r.bytes >= r.total && r.bytes > 4*r.bound && (!r.blind || 8*r.bytes >= r.total) && 2*r.kmem < r.bytes:
 		return []report.Finding{f.largeRest(&r)}
 	}
 	return nil
 }
 
 // restGrew is by how much the rest grew within a watch, at least: what the first look
-// does not say of sockets and cgroups was not taken off then.
+// does not say of sockets and cgroups was not taken off then. Where what cgroups are
+// charged for cannot be taken off, a pipe of a container could be all of it.
 func (f *facts) restGrew(now *rest) int64 {
 	if f.s.Watch == nil || f.s.Watch.First == nil || f.trend == nil {
 		return 0
 	}
 	then, ok := f.restOf(f.s.Watch.First)
-	if !ok || then.total != now.total {
+	switch {
+	case !ok || then.total != now.total:
 		return 0
+	case now.split:
+		return now.bytes - then.bytes
+	case now.kmem > 0 && then.kmem > 0:
+		return now.bytes - then.bytes - max(0, now.kmem-then.kmem)
 	}
-	return now.bytes - then.bytes
+	return 0
 }
 
 func (f *facts) unownedFinding(severity, confidence, title string, bytes int64, r *rest) report.Finding {
@@ -178,7 +212,7 @@ func (f *facts) unownedFinding(severity, confidence, title string, bytes int64, 
 		severity = worse(severity, notice)
 	}
 	x := report.Finding{Code: codeUnowned, Severity: severity, Confidence: confidence, Title: title, Evidence: r.evidence}
-	if f.target().Root() {
+	if f.whole() {
 		x.Bytes = &bytes
 	}
 	return x

@@ -43,6 +43,8 @@ func dentries(f *facts) []report.Finding {
 	}
 	title := f.Say("names of files that the kernel remembers (dentries): of temporary files, or of searches in vain")
 	switch _, probable := n.without(f.s); {
+	case 2*n.inodes >= n.dentries && n.inodes > 0:
+		title = f.Say("names of files that the kernel remembers (dentries), most of them probably of files that exist: their inodes are charged here too")
 	case negative == 0 && 2*probable >= n.dentries && probable > 0:
 		title += f.Say("; most of them probably of files that do not exist: no inode is charged here for them")
 	case negative == 0 && n.dentries > 0:

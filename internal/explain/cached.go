@@ -135,6 +135,7 @@ func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (directories, files, sh
 	open := openFiles(s)
 	all := cachedFiles(c, n.within)
 	directories = n.crowded(all, l)
+	used := n.users(s, all[:min(len(all), 4*report.MaxHolders)])
 	for _, f := range all {
 		account := f.account()
 		if account == ledger.Shmem && !apart {
@@ -148,7 +149,11 @@ func censusFiles(s *snapshot.Snapshot, l *ledger.Ledger) (directories, files, sh
 			*list = append(*list, report.Holder{Account: account, Bytes: f.sum.Bytes})
 			continue
 		}
-		*list = append(*list, n.holder(&f, account, open))
+		h := n.holder(&f, account, open)
+		if list := used[f.in]; len(list) > len(h.UsedBy) {
+			h.UsedBy = list
+		}
+		*list = append(*list, h)
 	}
 	return directories, files, shmem
 }

@@ -58,6 +58,7 @@ func Report(p words.Printer, s *snapshot.Snapshot) (*report.Report, error) {
 	r.Cost.Census = censusCost(s)
 	r.Doubts = append(r.Doubts, processDoubts(p, s, w.Ledger)...)
 	r.Doubts = append(r.Doubts, censusDoubts(p, s)...)
+	r.Doubts = append(r.Doubts, swapDoubts(p, s, w)...)
 	r.Risks = risks(p, s, w)
 	node := advisory.Look(p, s)
 	judged, err := node.ForTarget()

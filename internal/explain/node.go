@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/memwhy/memwhy/internal/advisory"
+	"github.com/memwhy/memwhy/internal/diagnose"
 	"github.com/memwhy/memwhy/internal/identity"
 	"github.com/memwhy/memwhy/internal/ledger"
 	"github.com/memwhy/memwhy/internal/report"
@@ -23,8 +24,8 @@ func Node(p words.Printer, s *snapshot.Snapshot) *report.Node {
 	r := &report.Node{
 		Schema: report.NodeSchema, Lang: p.Lang(), Generated: generated(s), Host: host(s), Doubts: append([]string{}, censusDoubts(p, s)...),
 		Watermarks: watermarks(s), Activity: activity(p, s), Swap: nodeSwap(s), Settings: settings(s), Available: available(p, s),
-		Dying: dying(p, s),
-		Cost:  report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
+		Dying: dying(p, s), Findings: diagnose.OfNode(p, s),
+		Cost: report.Cost{WallMs: ms(s.Cost.Wall), CPUMs: ms(s.Cost.CPU), BytesRead: s.Cost.BytesRead, Census: censusCost(s)},
 	}
 	r.Host.CgroupMode = cmp.Or(r.Host.CgroupMode, "unknown")
 	l := &missingList{Printer: p, rows: []report.NotSeen{}}
@@ -109,7 +110,7 @@ func owners(p words.Printer, n *report.NodeLedger, s *snapshot.Snapshot, o *ledg
 		report.NodeOwner{Owner: "kernel", Bytes: o.Kernel, Note: kernel},
 		report.NodeOwner{Owner: "hugetlb", Bytes: o.HugeTLB, Note: p.Say("reserved huge pages, used or not")},
 		report.NodeOwner{Owner: "free", Bytes: o.Free, Note: p.Say("free blocks, and free pages on the lists of processors")},
-		report.NodeOwner{Owner: "unowned", Bytes: o.Unowned, Note: p.Say("in no counter and charged to nobody: drivers, GPU, packet rings, pages of the kernel itself")},
+		report.NodeOwner{Owner: "unowned", Bytes: o.Unowned, Note: p.Say("in no counter and charged to nobody: drivers, packet rings, pages of the kernel itself; memwhy explain / names rings that a process has mapped")},
 	)
 	n.Unowned = remainder(o.Unowned, o.Bound)
 	slices.SortStableFunc(n.Shares, func(a, b report.NodeShare) int { return cmp.Compare(b.Bytes, a.Bytes) })
@@ -375,6 +376,7 @@ func (l *missingList) node(s *snapshot.Snapshot, r *report.Node) {
 	}
 	unread(l, s.Node.Vmstat, l.Say("what kswapd and direct reclaim did since boot"))
 	unread(l, s.Node.Buddy, l.Say("whether free memory is fragmented"))
+	unread(l, s.Log, l.Say("whether requests for contiguous pages failed"))
 	unread(l, s.Node.Swaps, l.Say("the swap areas"))
 	for _, w := range []struct {
 		key, line string

@@ -147,6 +147,8 @@ func (a *ancestors) list(t *snapshot.Cgroup) []remedy.Ancestor {
 			switch {
 			case g.Path == "/":
 				row.Cannot = a.Say("a knob of the root is the whole node's")
+			case !t.Root() && !t.Hierarchical():
+				row.Cannot = a.Say("memory.use_hierarchy is off, so that its knob reaches nobody below it")
 			case !ok || g.ID == 0:
 				row.Cannot = a.Say("where its directory is is not known")
 			}

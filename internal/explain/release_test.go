@@ -105,3 +105,15 @@ func TestRelease(t *testing.T) {
 		t.Errorf("without a census: %v", err)
 	}
 }
+
+// On version 1 a cgroup may not count what is below it: its knob reaches nobody there.
+func TestReleaseWithoutHierarchy(t *testing.T) {
+	for use, can := range map[int64]bool{0: false, 1: true} {
+		s := graves()
+		s.Path[0] = snapshot.Cgroup{Path: "/pods", Dir: "/sys/fs/cgroup/pods", Version: snapshot.V1, UseHierarchy: present(use)}
+		d, err := Removed(words.Printer{}, s, Observed{ID: 2, Opens: func(string) bool { return true }})
+		if err != nil || len(d.Above) != 1 || (d.Above[0].Cannot == "") != can {
+			t.Errorf("use_hierarchy %d: %+v, %v", use, d, err)
+		}
+	}
+}

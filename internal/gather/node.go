@@ -34,6 +34,7 @@ func Whole(src kernel.Source, opt Options) *snapshot.Snapshot {
 	} else {
 		s.Shares = shares(src, h, s.Kmem.Groups)
 	}
+	s.Log = Log(src)
 	s.Cost = src.Origin().Cost
 	return s
 }

@@ -1,7 +1,8 @@
 // Package mounts owns the names of cached files: under which path a container
 // and the node see a file that the census knows by device and path within its
 // file system, and what it is to the container: a file of an image layer, of the
-// writable layer, of a volume, of a tmpfs.
+// writable layer, of a volume, of a tmpfs. The same tables lead back from the path
+// under which a process has a file open or mapped.
 //
 // It must not know how mount tables are read, nor how much memory a file holds.
 // It is pure, and bounded by the tables that it is given. Paths are the kernel's

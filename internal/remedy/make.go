@@ -496,7 +496,7 @@ func (d *Decision) doubt(s *Situation, sel Selection) {
 			doubt(s.Say("by %s the kernel chooses the pages: about %s of what it takes is file cache, the rest slab", u.Knob, size.Percent(max(0, s.Cache), max(1, max(0, s.Cache)+s.Slab))))
 		}
 	}
-	if sel.To != nil && d.Expect+d.Error < d.Want {
+	if sel.To != nil && *sel.To < d.Reaches {
 		doubt(s.Say("a usage of %s is out of reach: at least %s stay, whatever is done without swap", size.Text(*sel.To), size.Text(d.Reaches)))
 	}
 	if s.Cache == snapshot.Unknown {

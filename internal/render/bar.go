@@ -137,7 +137,26 @@ func (p *page) largestPart(h report.Holder) string {
 	case "named", "file-private":
 		word = printable.Fit(printable.Text(x.Name), 20)
 	}
-	return p.Say("of it %s %s", word, size.Text(x.Bytes))
+	text := p.Say("of it %s %s", word, size.Text(x.Bytes))
+	if who := unseen(h); who != "" && x.Kind == "anon" {
+		text += p.Say(" (%s, not looked into)", who)
+	}
+	return text
+}
+
+// unseen is the runtime or allocator that nobody can look into from outside.
+func unseen(h report.Holder) string {
+	titles := map[string]string{"node": "V8", "v8": "V8", "ruby": "Ruby", "dotnet": ".NET", "musl-malloc": "musl"}
+	for _, x := range h.Runtimes {
+		switch x.Name {
+		case "jemalloc", "tcmalloc", "mimalloc":
+			return x.Name
+		}
+		if title, ok := titles[x.Name]; ok {
+			return title
+		}
+	}
+	return ""
 }
 
 // largestHeap names the runtime that keeps half of a process and does not use it, or

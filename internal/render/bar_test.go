@@ -20,6 +20,9 @@ func TestLargestHeap(t *testing.T) {
 		{"jvm", map[string]int64{"idleBytes": 10 * mib, "usedBytes": 60 * mib}, "of it JVM heap 70.0 MiB"},
 		{"jvm", map[string]int64{"usedBytes": 60 * mib}, "of it mmap 90.0 MiB"},
 		{"python", map[string]int64{}, "of it mmap 90.0 MiB"},
+		{"jemalloc", map[string]int64{}, "of it mmap 90.0 MiB (jemalloc, not looked into)"},
+		{"v8", map[string]int64{}, "of it mmap 90.0 MiB (V8, not looked into)"},
+		{"unrecognised", map[string]int64{}, "of it mmap 90.0 MiB"},
 	} {
 		h := report.Holder{Bytes: 100 * mib, Parts: parts, Runtimes: []report.Runtime{{Name: c.runtime, Heap: c.heap}}}
 		if got := (&page{}).largestPart(h); got != c.want {

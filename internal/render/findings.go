@@ -86,12 +86,12 @@ func (p *page) rows() (n int) {
 }
 
 // allFindings is all of them with what they rest on and what to do.
-func allFindings(p *page, r *report.Report) {
-	if len(r.Findings) == 0 {
+func allFindings(p *page, list []report.Finding) {
+	if len(list) == 0 {
 		return
 	}
 	p.line("FINDINGS")
-	for _, f := range r.Findings {
+	for _, f := range list {
 		about := p.Say("%s confidence", f.Confidence)
 		if f.Bytes != nil {
 			about = p.Join([]string{about, size.Text(*f.Bytes)})

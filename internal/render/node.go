@@ -17,6 +17,9 @@ func Node(r *report.Node) []byte {
 	p := &page{Printer: words.In(r.Lang), width: Width}
 	p.fold("  ", 3, p.nodeAnswer(r))
 	p.line("%s", p.nodeHost(r))
+	for _, f := range r.Findings[:min(len(r.Findings), 2)] {
+		p.fold("  ", 2, strings.ToUpper(f.Severity)+" "+f.Code+": "+f.Title)
+	}
 	cuts(p, r)
 	end := &page{Printer: p.Printer, width: Width}
 	end.fold("  ", 2, p.sinceBoot(r))
@@ -297,6 +300,7 @@ func NodeWide(r *report.Node) []byte {
 	p := &page{Printer: words.In(r.Lang)}
 	p.line("%s", p.nodeAnswer(r))
 	p.line("%s", p.Join([]string{p.nodeHost(r), p.orUnknown(r.Host.Distro)}))
+	allFindings(p, r.Findings)
 	n := &r.Ledger
 	p.line("BY OWNER, in bytes")
 	for _, o := range n.Owners {

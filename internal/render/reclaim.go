@@ -153,11 +153,8 @@ func (p *page) reclaimTo(plan *report.ReclaimPlan, res *report.ReclaimResult) st
 	switch {
 	case res == nil && plan.WantBytes == 0:
 		return p.Say("A limit of %s would fit: usage is %s. Nothing has to be given back.", to, size.Text(plan.UsageBytes))
-	case res == nil && plan.ExpectBytes == 0:
-		return p.Say("A limit of %s would not fit: usage is %s, of which nothing can be given back as asked.", to, size.Text(plan.UsageBytes))
 	case res == nil && plan.ExpectBytes+plan.ErrorBytes < plan.WantBytes:
-		return p.Say("A limit of %s would not fit: would give back %s of %s, and %s would be left. Nothing was changed: --yes does it.",
-			to, size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes), size.Text(plan.UsageBytes-plan.ExpectBytes))
+		return p.reclaimShort(plan, to)
 	case res == nil:
 		s := p.Say("A limit of %s would fit: would give back %s of %s", to, size.Text(plan.ExpectBytes), size.Text(plan.UsageBytes))
 		if plan.FileCount > 0 {
@@ -174,6 +171,20 @@ func (p *page) reclaimTo(plan *report.ReclaimPlan, res *report.ReclaimResult) st
 		return p.Say("Gave back %s: usage is %s, and %s were asked for.", p.freed(res), size.Text(*res.UsageAfterBytes), to)
 	}
 	return p.Say("Gave back %s, and usage is still %s: more than the %s that were asked for.", p.freed(res), size.Text(*res.UsageAfterBytes), to)
+}
+
+// reclaimShort tells a limit that cannot fit from one that would with more than was allowed.
+func (p *page) reclaimShort(plan *report.ReclaimPlan, to string) string {
+	usage, expect := size.Text(plan.UsageBytes), size.Text(plan.ExpectBytes)
+	s := p.Say("A limit of %s would fit only with what is left alone below", to)
+	if *plan.ToBytes < plan.ReachableBytes {
+		s = p.Say("A limit of %s would not fit: about %s cannot be freed without swap", to, size.Text(plan.ReachableBytes))
+	}
+	if plan.ExpectBytes == 0 {
+		return s + p.Say(". Nothing of %s can be given back as asked.", usage)
+	}
+	return s + p.Say(". Would give back %s of %s, and %s would be left. Nothing was changed: --yes does it.",
+		expect, usage, size.Text(plan.UsageBytes-plan.ExpectBytes))
 }
 
 func (p *page) stopped(res *report.ReclaimResult) string {

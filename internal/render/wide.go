@@ -16,7 +16,7 @@ import (
 func Wide(r *report.Report) []byte {
 	p := &page{Printer: words.In(r.Lang)}
 	wideHead(p, r)
-	allFindings(p, r)
+	allFindings(p, r.Findings)
 	suspicions(p, r)
 	overTime(p, r)
 	figures(p, r)
@@ -155,14 +155,24 @@ func nonZero(m map[string]int64) map[string]int64 {
 }
 
 func (p *page) users(list []report.User) string {
+	const shown = 3
 	var s []string
-	for _, u := range list {
-		s = append(s, fmt.Sprintf("pid %d %s", u.PID, u.How))
+	format := words.Key(", open as %s")
+	for i, u := range list {
+		if !strings.HasPrefix(u.How, "fd ") {
+			format = words.Key(", used by %s")
+		}
+		if i < shown {
+			s = append(s, fmt.Sprintf("pid %d %s", u.PID, u.How))
+		}
 	}
 	if len(s) == 0 {
 		return ""
 	}
-	return p.Say(", open as %s", p.Join(s))
+	if more := len(list) - shown; more > 0 {
+		s = append(s, p.Say("and %d more", more))
+	}
+	return p.Say(format, p.Join(s))
 }
 
 // cachedFile is a file that a census found: where it is, and who else pays for it.

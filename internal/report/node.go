@@ -25,6 +25,7 @@ type Node struct {
 	Settings   []Setting     `json:"settings"`
 	Available  NodeAvailable `json:"available"`
 	Dying      Dying         `json:"dying"`
+	Findings   []Finding     `json:"findings"` // about the node alone, the gravest first: node.*
 	Doubts     []string      `json:"doubts"`
 	NotSeen    []NotSeen     `json:"notSeen"`
 	Cost       Cost          `json:"cost"`

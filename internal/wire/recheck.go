@@ -33,6 +33,7 @@ type recheck struct {
 	above           []remedy.Ancestor
 	now             map[snapshot.FileID]*remedy.Candidate
 	err             error
+	over            bool // all steps are made, and the last count is newer than they
 }
 
 func newRecheck(r *Reclaiming) *recheck {
@@ -74,10 +75,12 @@ func (c *recheck) before(s remedy.Step) error {
 // of is what is known now of the file of a step; nil: the target is charged for none of it.
 func (c *recheck) of(s remedy.Step) *remedy.Candidate { return c.now[c.pick[s.File].ID] }
 
-// gone is actuate.Options.Gone: a count that is newer than the step tells.
+// gone is actuate.Options.Gone: one count, newer than all steps, tells.
 func (c *recheck) gone(s remedy.Step) bool {
-	c.counted = time.Time{}
-	c.look()
+	if !c.over {
+		c.over, c.counted = true, time.Time{}
+		c.look()
+	}
 	return c.err == nil && c.of(s) == nil
 }
 
