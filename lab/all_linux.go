@@ -7,7 +7,7 @@ func All() []Scenario {
 		fileOnce, fileTwice, fileMapped, fileDeleted, fileDirty, fileForeign, imageService,
 		tmpfsFile, memfd, sysvShm, sharedAnon,
 		unixQueue, pipeFull, tcpUnread,
-		pageTables, threads, bpfMap,
+		pageTables, threads, bpfMap, bpfElsewhere,
 		tempNames, missingNames, manyInodes,
 		leak, plateau, sawtooth, churn, idleHeld, hotReads, cacheRefill, cacheFilling, restart,
 		tmpfsLeft, swapKept, oomGroup,

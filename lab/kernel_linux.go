@@ -125,7 +125,7 @@ var bpfMap = Scenario{
 		}
 		if !charged {
 			unix.Close(fd)
-			t.NotHere = "this kernel counts BPF maps against RLIMIT_MEMLOCK of their user, and charges no cgroup"
+			t.NotHere = notCharged
 			return nil
 		}
 		t.add("kernel/vmalloc", j.Bytes, withinKernel...)
@@ -135,6 +135,8 @@ var bpfMap = Scenario{
 		return nil
 	},
 }
+
+const notCharged = "this kernel counts BPF maps against RLIMIT_MEMLOCK of their user, and charges no cgroup"
 
 // makeMap makes an array map. The kernel charges it to the cgroup when it does
 // not count it against the limit of locked memory (it did before 5.11).

@@ -91,6 +91,7 @@ func TestNamesOfNothing(t *testing.T) {
 		title string
 	}{
 		"nearly all":      {remembered(slabs(1000, 10), 1100, 1050), codeNegative, 79, high, "do not exist (negative dentries)"},
+		"half for sure":   {remembered(slabs(1000, 10), 2300, 1900), codeNegative, 79, high, "do not exist (negative dentries)"},
 		"most of them":    {remembered(slabs(1000, 300), 1300, 900), codeNegative, 56, medium, "do not exist (negative dentries)"},
 		"probably":        {remembered(slabs(1000, 10), 90_000, 2000), codeDentry, 80, high, "most of them probably of files that do not exist"},
 		"of files":        {remembered(slabs(1000, 990), 90_000, 2000), codeDentry, 80, high, "most of them probably of files that exist"},

@@ -100,8 +100,10 @@ func negativeDentries(f *facts) []report.Finding {
 	if !n.known || !f.matters(bytes) {
 		return nil
 	}
+	// At least half of them is of nothing. The rest is too, where there is next to no
+	// inode that it could be of.
 	confidence := medium
-	if certain, probable := n.without(f.s); 10*certain >= 9*probable {
+	if certain, probable := n.without(f.s); 10*certain >= 9*probable || 10*probable >= 9*n.dentries {
 		confidence = high
 	}
 	counted, _ := f.negatives(n)

@@ -80,6 +80,14 @@ func TestVerdictOfAFinding(t *testing.T) {
 			t.Errorf("%+v: %+v", c.first, v)
 		}
 	}
+	// What is noted of the node alone does not hide what the bytes are; what has some does.
+	node, cause := report.Finding{Code: "cgroup.dying", Severity: "notice", Confidence: "high", Title: "it is so"}, f("cache.deleted-open", "info", "high", 80)
+	if v := verdict(words.Printer{}, w, []report.Finding{node, cause}); v.Code != cause.Code {
+		t.Errorf("%+v", v)
+	}
+	if v := verdict(words.Printer{}, w, []report.Finding{f("limit.parent", "notice", "high", 10), cause}); v.Code != "" {
+		t.Errorf("%+v", v)
+	}
 }
 
 func TestLRUEngine(t *testing.T) {

@@ -65,22 +65,33 @@ func verdict(p words.Printer, w *ledger.Whole, found []report.Finding) report.Ve
 	if 2*c.bytes > w.Usage {
 		how = p.Say("Mostly %s", p.Of(c.title))
 	}
-	if len(found) > 0 && found[0].Confidence == "high" && found[0].Title != "" {
-		first := found[0]
-		rule, _ := diagnose.Of(first.Code)
-		switch {
-		case first.Severity == "warning" || first.Severity == "critical":
-			v.Code = first.Code
-			v.Text = p.Say("%s.", upper(first.Title))
-			return v
-		case rule.Noun != "" && first.Bytes != nil && 2**first.Bytes > w.Usage:
-			v.Code = first.Code
-			c.bytes = *first.Bytes
-			how = p.Say("Mostly %s", p.Of(rule.Noun))
-		}
+	if len(found) > 0 && found[0].Confidence == "high" && found[0].Title != "" && (found[0].Severity == "warning" || found[0].Severity == "critical") {
+		v.Code = found[0].Code
+		v.Text = p.Say("%s.", upper(found[0].Title))
+		return v
+	}
+	if first, noun := firstCause(found); first != nil && first.Confidence == "high" && first.Title != "" && 2**first.Bytes > w.Usage {
+		v.Code = first.Code
+		c.bytes = *first.Bytes
+		how = p.Say("Mostly %s", p.Of(noun))
 	}
 	v.Text = p.Say("%s: %s of %s (%s); %s.", how, size.Text(c.bytes), size.Text(w.Usage), size.Percent(c.bytes, w.Usage), why)
 	return v
+}
+
+// firstCause is the first finding with bytes of its own, where it says what they are.
+// What is noted of the node alone stands before it and says nothing of them.
+func firstCause(found []report.Finding) (first *report.Finding, noun string) {
+	for i := range found {
+		if found[i].Bytes == nil || found[i].PartOf != "" {
+			continue
+		}
+		if rule, _ := diagnose.Of(found[i].Code); rule.Noun != "" {
+			return &found[i], rule.Noun
+		}
+		break
+	}
+	return nil, ""
 }
 
 // canTake answers can, partly, cannot or unknown for a class, in words too.

@@ -58,9 +58,12 @@ func Files(src kernel.Source, target *string, everybody bool, opt Options) (*sna
 	return s, nil
 }
 
-// patience is how long an explanation looks for others that use what the target is
-// charged for.
-const patience = 100 * time.Millisecond
+// How long an explanation looks for others that use what the target is charged for, and
+// how many it asks however long that takes: on a slow machine everything is slow.
+const (
+	patience   = 100 * time.Millisecond
+	leastUsers = 256
+)
 
 // foreign asks everybody what they have open and mapped, where the target is charged
 // for so much page cache that it matters whose use it is.
@@ -154,7 +157,7 @@ func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everyb
 		if begin.IsZero() {
 			begin = answers[0].At
 		}
-		if patience > 0 && answers[0].At.Sub(begin) > patience { // by the times of the answers: a replay stops here too
+		if patience > 0 && len(r.Value) >= leastUsers && answers[0].At.Sub(begin) > patience { // by the times of the answers: a replay stops here too
 			s.Unasked += len(pids) - len(r.Value)
 			break
 		}
@@ -166,6 +169,10 @@ func users(src kernel.Source, h cgroupfs.Hierarchy, s *snapshot.Snapshot, everyb
 
 func user(src kernel.Source, h cgroupfs.Hierarchy, pid int, mapped snapshot.Reading[[]string]) snapshot.FileUser {
 	u := snapshot.FileUser{PID: pid, Mapped: mapped}
+	if mapped.State == snapshot.Present && len(mapped.Value) == 0 {
+		u.Open = snapshot.Reading[[]snapshot.LinkText]{State: snapshot.Absent, Source: procFile(pid, "fd"), Err: "not even its program is mapped: a kernel thread, or it has ended"}
+		return u
+	}
 	// Its files are told as this process would find them. Of one with a root of
 	// its own that begins with where that is; in another mount namespace it is "/".
 	root := link(src, procFile(pid, "root")).Value
@@ -188,7 +195,7 @@ func user(src kernel.Source, h cgroupfs.Hierarchy, pid int, mapped snapshot.Read
 		return files, nil
 	})
 	if len(u.Open.Value) == 0 && len(mapped.Value) == 0 {
-		return u // a kernel thread, or nothing was told
+		return u // nothing was told
 	}
 	if lines, ok := kernel.Value(src, procFile(pid, "cgroup"), maxFile, cgroupfs.ParseMembership).Get(); ok {
 		u.Cgroup, _ = h.Membership(lines)

@@ -186,6 +186,9 @@ func TestRiskyQuestions(t *testing.T) {
 			t.Errorf("risky(%s) = %v", path, got)
 		}
 	}
+	if risky(Question{Op: Link, Path: "/proc/12/root"}) || risky(Question{Op: Link, Path: "/proc/12/ns/mnt"}) || !risky(Question{Op: Cached, Path: "/proc/12/root"}) || !risky(Question{Op: Link, Path: "/proc/12/root/mnt"}) || !risky(Question{Op: Link, Path: "/proc/12/root/a/ns/mnt"}) {
+		t.Error("where a process has its root is told without its file systems, what is below it is not")
+	}
 	if risky(Question{Op: Links, Path: "/proc/12/fd"}) || !risky(Question{Op: List, Path: "/proc/12/fd"}) {
 		t.Error("the links of open files need no lock but the table's")
 	}
