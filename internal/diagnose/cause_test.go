@@ -137,7 +137,7 @@ func causes() map[string]fixture {
 
 		codeThrottle:   {atHigh(98, 3), atHigh(200, 3), high, 100, "slows its processes down, 3 times so far"},
 		codeUnowned:    {mapped(wholeNode(300), "socket:[5]", 256, 256), wholeNode(300), high, 256, "sniffer (pid 9)"},
-		codeFragmented: {inPieces(alloc(3, 900, "0xcc0(GFP_KERNEL)")), inPieces(), high, -1, "still there is no free block"},
+		codeFragmented: {inPieces(alloc(3, 900, "0xcc0(GFP_KERNEL)")), inPieces(), high, -1, "still there is hardly a free block"},
 		codeWatermark:  {free(15), free(25), high, -1, "few free pages"},
 	}
 }

@@ -17,7 +17,7 @@ var nodeFragmented = Rule{
 	Doc: Doc{
 		Means: `The kernel gives out memory in blocks of 2^order contiguous pages, and some of its own requests need more than one: stacks of threads (order 2), slab of large objects (up to 3), network buffers, tables, huge pages (order 9 on x86-64). Free memory that is cut into small pieces cannot serve them until compaction has moved what lies between. ` +
 			`Few large blocks alone are common on a node that has run for a while, and harmless: it is a finding where requests failed, or compaction is at work in vain.`,
-		Grades: "warning: such a request of order 1 to 3 ended in an OOM kill while memory was free, or failed and there still is no block of that order. notice: one failed in the past, or one above order 3, which never kills; within a watch more compaction failed than succeeded, and blocks of order 3 are missing. info: requests failed that may not wait (GFP_ATOMIC), as drivers retry; since boot most compaction was in vain and blocks of order 3 are missing; within a watch most huge pages were not had. What the log has is one grade less where the target is a cgroup.",
+		Grades: "warning: such a request of order 1 to 3 ended in an OOM kill while memory was free, or failed and there still is hardly a block of that order. notice: one failed in the past, or one above order 3, which never kills; within a watch more compaction failed than succeeded, and blocks of order 3 or less are rare. info: requests failed that may not wait (GFP_ATOMIC), as drivers retry; since boot most compaction was in vain and such blocks are rare; within a watch most huge pages were not had. What the log has is one grade less where the target is a cgroup.",
 		Needs:  []string{"the kernel's log: page allocation failure: order:N, OOM with order=N", "/proc/buddyinfo and /proc/zoneinfo: what is free in which pieces", "/proc/vmstat; --watch or two captures, for compaction that goes on"},
 		Verify: []string{
 			"cat /proc/buddyinfo   # free blocks of order 0, 1, 2 ... by zone", "dmesg | grep -E 'page allocation failure: order:[1-9]|invoked oom-killer.*order=[1-9]'",
@@ -39,6 +39,7 @@ const (
 	costlyOrder = 3 // above it requests fail and never kill (linux PAGE_ALLOC_COSTLY_ORDER)
 	hugeOrder   = 9
 	muchFree    = 64 // requests that free memory would serve, were it in one piece
+	hardly      = 16 // no more than this part of it is in large enough blocks
 )
 
 // pieces is the free memory of a node above what it keeps, and how it is cut.
@@ -92,10 +93,12 @@ func (p *pieces) add(buddies []snapshot.Buddy, z *snapshot.Zone) bool {
 	return false
 }
 
-// lacks reports that memory is free for many requests of an order and no block is
-// large enough for one.
+// lacks reports that memory is free for many requests of an order and hardly any of it
+// is in blocks that are large enough for one. A few are kept from ordinary requests, and
+// buddyinfo does not say which.
 func (p *pieces) lacks(order int) bool {
-	return p.known && order < len(p.fits) && p.fits[order] == 0 && p.above >= muchFree*p.page<<order
+	each := p.page << order
+	return p.known && order < len(p.fits) && p.above >= muchFree*each && p.fits[order] <= p.above/each/hardly
 }
 
 // lacking is the smallest order that is lacking, 0 when none up to those of huge pages is.
@@ -196,7 +199,7 @@ func (f *facts) requestsFailed(r *report.Finding, x *failed, p *pieces) {
 	case x.kills > 0:
 		r.Title = f.Say("the node killed for want of contiguous pages while memory was free, %s; last for 2^%d pages", times, *last.Order)
 	case still:
-		r.Title = f.Say("requests for contiguous pages failed %s, last for 2^%d of them, and still there is no free block for as many", times, *last.Order)
+		r.Title = f.Say("requests for contiguous pages failed %s, last for 2^%d of them, and still there is hardly a free block for as many", times, *last.Order)
 	default:
 		r.Title = f.Say("requests for contiguous pages failed %s, last for 2^%d of them", times, *last.Order)
 	}
@@ -215,7 +218,7 @@ func (f *facts) compactsInVain(r *report.Finding, p *pieces) bool {
 	if stalls, ok := f.vmstatGrew("compact_stall"); ok && order <= costlyOrder {
 		if fails, ok := f.vmstatGrew("compact_fail"); ok && fails > 0 && 2*fails > stalls {
 			r.Severity = notice
-			r.Title = f.Say("no free block of 2^%d pages while %s are free: within %s programs had to compact memory %s, %d of them in vain", order, size.Text(p.above), f.window(), f.timesText(stalls), fails)
+			r.Title = f.Say("hardly a free block of 2^%d pages while %s are free: within %s programs had to compact memory %s, %d of them in vain", order, size.Text(p.above), f.window(), f.timesText(stalls), fails)
 			return true
 		}
 		return false
@@ -225,7 +228,7 @@ func (f *facts) compactsInVain(r *report.Finding, p *pieces) bool {
 		had, ok := f.vmstatGrew("thp_fault_alloc")
 		if missed -= charged; ok && missed > had {
 			r.Severity = info
-			r.Title = f.Say("no free block for a huge page while %s are free: within %s faults did not get %d of the %d that they asked for", size.Text(p.above), f.window(), missed, missed+had)
+			r.Title = f.Say("hardly a free block for a huge page while %s are free: within %s faults did not get %d of the %d that they asked for", size.Text(p.above), f.window(), missed, missed+had)
 			return true
 		}
 		return false
@@ -236,7 +239,7 @@ func (f *facts) compactsInVain(r *report.Finding, p *pieces) bool {
 		return false
 	}
 	r.Severity, r.Confidence = info, low
-	r.Title = f.Say("no free block of 2^%d pages while %s are free; compaction since boot was in vain %s, and succeeded %s", order, size.Text(p.above), f.timesText(fails), f.timesText(good))
+	r.Title = f.Say("hardly a free block of 2^%d pages while %s are free; compaction since boot was in vain %s, and succeeded %s", order, size.Text(p.above), f.timesText(fails), f.timesText(good))
 	return true
 }
 
