@@ -67,7 +67,7 @@ func TestReclaimDying(t *testing.T) {
 	work := workdir(t)
 	cgroup, dir := h.group(t, unique("graves"))
 	h.nests(dir)
-	small := cold(t, work, "small", 4096)
+	small := cold(t, work, "small", 2<<20)
 	const (
 		graves = 4
 		each   = 16 << 20
@@ -78,7 +78,7 @@ func TestReclaimDying(t *testing.T) {
 		one := filepath.Join(dir, fmt.Sprintf("job%d", i))
 		must(os.Mkdir(one, 0o755))
 		files = append(files, cold(t, work, fmt.Sprintf("data%d", i), each))
-		charged(t, dir, small) // what of the program was evicted meanwhile is charged here
+		charged(t, "", small) // what of the program was evicted meanwhile is charged here
 		charged(t, one, files[i])
 		remove(t, one)
 	}

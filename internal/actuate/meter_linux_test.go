@@ -21,14 +21,15 @@ func TestMeter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u, ok := s.Usage.Get(); !ok || u < 32<<20 {
+	const least = 24 << 20 // where DAMON runs, it has taken some of it by now
+	if u, ok := s.Usage.Get(); !ok || u < least {
 		t.Errorf("%+v", s.Usage)
 	}
 	// Up to 5.14 each processor keeps some pages of the counts to itself.
-	if c, ok := s.Cache.Get(); !ok || c < 31<<20 || c > 40<<20 {
+	if c, ok := s.Cache.Get(); !ok || c < least || c > 40<<20 {
 		t.Errorf("%+v of %s", s.Cache, f)
 	}
-	if n, ok := s.Reclaimable.Get(); !ok || n < 31<<20 {
+	if n, ok := s.Reclaimable.Get(); !ok || n < least {
 		t.Errorf("%+v", s.Reclaimable)
 	}
 	if _, ok := s.MajorFaults.Get(); !ok {
