@@ -110,6 +110,7 @@ func (m *memory) Resident(start, end uint64) (bytes int64, ok bool) {
 	if m.buf == nil {
 		m.buf = make([]byte, most)
 	}
+	start, end = start&^(m.page-1), (end+m.page-1)&^(m.page-1)
 	for start < end {
 		b := m.buf[:min(most, (end-start)/m.page*8)]
 		n, err := unix.Pread(int(m.pages.Fd()), b, int64(start/m.page*8))

@@ -46,6 +46,9 @@ func (r *reader) goHeap(version string) (heap *snapshot.GoHeap, why string) {
 	twice := false
 	r.variables(r.program(), func(_ uint64, b []byte) bool {
 		for i := 0; i+goLength <= len(b); i += 8 {
+			if binary.LittleEndian.Uint32(b[i+4:]) != 0 || binary.LittleEndian.Uint64(b[i+16:]) == 0 {
+				continue // most of it
+			}
 			h, ok := goAccounts(b[i:], at, rw)
 			if !ok {
 				continue

@@ -24,7 +24,7 @@ import (
 type Memory interface {
 	// Read fills b from an address, and reports whether all of it was resident.
 	Read(at uint64, b []byte) bool
-	// Resident is how many bytes of a range are resident.
+	// Resident is how many bytes of a range are resident, of all pages that it touches.
 	Resident(start, end uint64) (int64, bool)
 }
 
@@ -166,18 +166,34 @@ func (r *reader) variables(file func(*snapshot.Mapping) bool, look func(at uint6
 
 func bssName(name string) bool { return name == "" || strings.HasPrefix(name, "[anon: .bss") }
 
-// bulk reads n bytes a page at a time, zeros for what is not resident.
+// bulk reads n bytes, zeros for what is not resident.
 func (r *reader) bulk(at uint64, n int) []byte {
-	b := make([]byte, n)
-	for i := 0; i < n; i += pageBytes {
-		if r.loads--; r.loads < 0 {
-			return nil
-		}
-		if part := b[i:min(i+pageBytes, n)]; !r.Read(at+uint64(i), part) {
-			clear(part)
-		}
+	if r.loads -= (n + pageBytes - 1) / pageBytes; r.loads < 0 {
+		return nil
 	}
+	b := make([]byte, n)
+	r.fill(at, b)
 	return b
+}
+
+// fill reads what is resident in as few pieces as that lies in, halving them.
+func (r *reader) fill(at uint64, b []byte) {
+	const most = 256 << 10
+	pages := (len(b) + pageBytes - 1) / pageBytes
+	half := (pages + 1) / 2 * pageBytes
+	if pages <= 1 {
+		if !r.Read(at, b) {
+			clear(b)
+		}
+		return
+	}
+	switch n, ok := r.Resident(at, at+uint64(pages*pageBytes)); {
+	case ok && n == 0:
+	case ok && len(b) <= most && n >= int64(pages*pageBytes) && r.Read(at, b):
+	default:
+		r.fill(at, b[:half])
+		r.fill(at+uint64(half), b[half:])
+	}
 }
 
 func writable(m *snapshot.Mapping) bool { return m.Perms == [4]byte{'r', 'w', '-', 'p'} }

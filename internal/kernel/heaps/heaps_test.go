@@ -1,6 +1,7 @@
 package heaps
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -337,4 +338,27 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%d questions", m.asked)
 		}
 	})
+}
+
+// What is resident is read in few pieces, and the rest is zero.
+func TestBulk(t *testing.T) {
+	for _, resident := range []int{0, 1, 5, 37, 64, 100} {
+		m := &memory{}
+		b := make([]byte, resident*page)
+		for i := range b {
+			b[i] = byte(i/page) | 1
+		}
+		m.add(1<<20, "rw-p", "", 0, 100*page, b)
+		r := &reader{Memory: m, loads: 200}
+		got := r.bulk(1<<20, 100*page-8)
+		if r.loads != 100 || len(got) != 100*page-8 || !bytes.Equal(got[:min(len(b), len(got))], b[:min(len(b), len(got))]) || len(bytes.Trim(got[min(len(b), len(got)):], "\x00")) != 0 {
+			t.Errorf("%d of 100 pages: %d loads left", resident, r.loads)
+		}
+		if m.asked > 14 {
+			t.Errorf("%d of 100 pages: read in %d pieces", resident, m.asked)
+		}
+		if r.bulk(1<<20, 100*page) == nil || r.bulk(1<<20, page) != nil {
+			t.Errorf("of 200 pages %d are left", r.loads)
+		}
+	}
 }
