@@ -31,6 +31,7 @@ func Node(p words.Printer, s *snapshot.Snapshot) *report.Node {
 	l := &missingList{Printer: p, rows: []report.NotSeen{}}
 	l.hostNulls(s, r.Generated, r.Host)
 	r.Ledger = nodeLedger(s, l)
+	r.Doubts = append(r.Doubts, unavailable(p, r)...)
 	l.node(s, r)
 	l.dying(s, r)
 	r.NotSeen = l.rows
@@ -344,6 +345,17 @@ func available(p words.Printer, s *snapshot.Snapshot) report.NodeAvailable {
 		a.Kubelet.Note = p.Say("no kubelet seen here: what it would say")
 	}
 	return a
+}
+
+// unavailable says what a kubelet takes for available that nothing else can have: before
+// Kubernetes 1.37 (HugepageAwareEviction) it does not know of huge pages, which are in
+// the capacity and in no usage. So a node runs out before it evicts.
+func unavailable(p words.Printer, r *report.Node) []string {
+	i := slices.IndexFunc(r.Ledger.Classes, func(c report.NodeClass) bool { return c.Path == ledger.HugeTLB })
+	if i < 0 || r.Ledger.Classes[i].Bytes == 0 || !r.Available.KubeletSeen || r.Available.Kubelet.Bytes == nil {
+		return nil
+	}
+	return []string{p.Say("a kubelet before 1.37 takes %s of huge pages for available, which nothing else can have: it evicts so much too late", size.Text(r.Ledger.Classes[i].Bytes))}
 }
 
 func (l *missingList) missing(all []ledger.Missing) {

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,6 +129,27 @@ func TestNodeAvailableOnVersion2(t *testing.T) {
 		}
 	}
 	t.Error("nothing says why the kubelet's number is null")
+}
+
+// Huge pages that are set aside are in the capacity, and in no usage: a kubelet that does
+// not know of them has them as available.
+func TestHugePagesOfAKubelet(t *testing.T) {
+	const m = size.MiB
+	told := func(s *snapshot.Snapshot) bool {
+		return slices.ContainsFunc(Node(words.Printer{}, s).Doubts, func(d string) bool { return strings.Contains(d, "takes 200.0 MiB of huge pages for available") })
+	}
+	s := smallNode()
+	if told(s) {
+		t.Error("there are none")
+	}
+	s.Node.Meminfo.Value.Entries = append(s.Node.Meminfo.Value.Entries, snapshot.Entry{Key: "HugePages_Total", Value: 100}, snapshot.Entry{Key: "Hugepagesize", Value: 2 * m})
+	if !told(s) {
+		t.Errorf("%q", Node(words.Printer{}, s).Doubts)
+	}
+	s.Kmem.Groups.Value = []string{"/system.slice"}
+	if told(s) {
+		t.Error("there is no kubelet")
+	}
 }
 
 // A node that nothing could be read of has no amount at all, and says of each why.
