@@ -277,8 +277,9 @@ func TestKilledLabs(t *testing.T) {
 	for _, name := range []string{"tmpfs-file", "parent-full"} {
 		tr, cmd, _ := lab(t, name, "--bytes", "24M")
 		left = append(left, tr)
-		_ = syscall.Kill(tr.PIDs[0], syscall.SIGSTOP) // else it would clean up
-		stopped(t, tr.PIDs[0])
+		_ = cmd.Process.Signal(syscall.SIGSTOP) // else it would clean up after its holder
+		stopped(t, cmd.Process.Pid)
+		_ = syscall.Kill(tr.PIDs[0], syscall.SIGKILL)
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}

@@ -45,7 +45,7 @@ func parentLimit(f *facts) []report.Finding {
 			Statement: f.Say("of that this cgroup's own"), Source: f.w.UsageSource, Value: fmt.Sprint(f.w.UnreclaimableMax),
 		}),
 		Remedies: []report.Remedy{
-			{Kind: "look", Command: f.Say("memwhy explain %s, memwhy ps: who fills it", quoted(l.Cgroup)), Cost: f.Say("none")},
+			{Kind: "look", Command: f.Say("memwhy explain %s: who fills it", quoted(l.Cgroup)), Cost: f.Say("none")},
 			{Kind: "limit", Command: f.Say("raise that limit, or move what fills it elsewhere"), Cost: f.Say("memory of the node")},
 		},
 	}

@@ -18,7 +18,7 @@ func TestCommandsAreWhole(t *testing.T) {
 		"memwhy reclaim " + id:                             {"Next:\n memwhy reclaim " + id + "\n", 2},
 		"memwhy reclaim " + long:                           {"Next:\n memwhy reclaim " + long + "\n", 4},
 		"memwhy explain /a -o wide: what there is":         {"Next: memwhy explain /a -o wide: what there is\n", 1},
-		"memwhy explain " + id + ": what there is":         {"Next:\n memwhy explain " + id + "\n  what there is\n", 3},
+		"memwhy explain " + id + ": what there is":         {"Next: what there is\n memwhy explain " + id + "\n", 2},
 		"memwhy explain /a: " + strings.Repeat("why ", 20): {"Next: memwhy explain /a: " + strings.TrimSpace(strings.Repeat("why ", 14)) + "\n  " + strings.TrimSpace(strings.Repeat("why ", 6)) + "\n", 2},
 	} {
 		p := &page{width: Width}

@@ -55,8 +55,8 @@ func next(p *page, r *report.Report) {
 }
 
 // command prints what to do next. What is typed stands in one line, whole: one that is
-// too long for the page has a line of its own, which a terminal folds so that it can be
-// copied in one piece.
+// too long for the page has a line of its own, after what it is for, which a terminal
+// folds so that it can be copied in one piece.
 func (p *page) command(command string) {
 	typed, why := command, ""
 	if i := strings.IndexAny(command, ":\uff1a"); strings.HasPrefix(command, ours) && i > 0 {
@@ -67,11 +67,8 @@ func (p *page) command(command string) {
 		p.fold("  ", 4, next+why)
 		return
 	}
-	p.line("%s", strings.TrimSpace(p.Say("Next: %s", "")))
+	p.fold("  ", 2, strings.TrimSpace(p.Say("Next: %s", strings.TrimLeft(why, ":\uff1a "))))
 	p.WriteString(" " + printable.Text(typed) + "\n")
-	if why = strings.TrimLeft(why, ":\uff1a "); why != "" {
-		p.fold("  ", 2, "  "+why)
-	}
 }
 
 // ours is how the commands of this program begin.

@@ -206,7 +206,7 @@ func saying(p *page, r *report.Report, room int) {
 			rows = slices.DeleteFunc(rows, func(s report.Says) bool { return strings.HasPrefix(s.Tool, tool) })
 		}
 	}
-	for _, s := range rows {
+	for _, s := range rows[:min(len(rows), max(room, 1))] {
 		v := p.Say("unknown")
 		if s.Bytes != nil {
 			v = size.MiBs(*s.Bytes)
