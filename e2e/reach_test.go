@@ -157,6 +157,9 @@ func TestCensusByFiles(t *testing.T) {
 	c := actorIn(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}, dir, "container", base, served)
 	head, files := capture(t, nil, cgroup, "--census", "files")
 	release()
+	if strings.Contains(head, "out of its share of time") {
+		t.Skipf("this machine is too slow to look at all of it in time, and that is told: %.900s", head)
+	}
 	for end, want := range map[string]int64{
 		"/lower.bin": 1 << 20, "/upper.bin": 1 << 20, "/vol/disk": 3 << 20, "/vol/" + hostileName: 256 << 10, "/tmp": 2 << 20, "/inner": 64 << 10,
 		"/deep": 64 << 10, "/vol/gone": 512 << 10,
