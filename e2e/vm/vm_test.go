@@ -499,10 +499,14 @@ func checkPage(t *testing.T, columns []*Column) {
 	now := cells(document(columns))
 	said := cells(string(b))
 	for key, cell := range now {
-		was, ok := said[key]
-		if !ok {
+		const unjudged = "-" // too few looks on a slow machine, or one of two right answers: what is wrong fails its machine
+		switch was, ok := said[key]; {
+		case !ok:
 			t.Logf("docs/kernels.md does not have %s yet: make kernels", key)
-		} else if was != cell {
+		case was == cell:
+		case was == unjudged || cell == unjudged:
+			t.Logf("docs/kernels.md says %q of %s, this run showed %q", was, key, cell)
+		default:
 			t.Errorf("docs/kernels.md says %q of %s, this run showed %q: make kernels", was, key, cell)
 		}
 	}
