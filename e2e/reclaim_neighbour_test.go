@@ -256,6 +256,7 @@ func TestReclaimByKnob(t *testing.T) {
 	near := s.reads(t, s.near, "held", theirs)
 	near.mark(t)
 	knob, allow := s.knob(t)
+	allow = append(allow, "--include-shared") // pages of the test program that were first read here
 	was, before, swapped := s.settings(t), usage(t, s.dir), s.swapped(t)
 	r := reclaims(t, 0, append([]string{s.cgroup, "--yes"}, allow...)...)
 	swapped = s.swapped(t) - swapped
@@ -286,6 +287,7 @@ func TestReclaimSparesAHotSet(t *testing.T) {
 	const bytes = 96 << 20
 	self := s.reads(t, s.dir, "deleted", cold(t, s.work, "hot", bytes))
 	_, allow := s.knob(t)
+	allow = append(allow, "--include-shared") // pages of the test program that were first read here
 	self.mark(t)
 	if r := reclaims(t, 0, append([]string{s.cgroup, "--yes"}, allow...)...); r.Result != nil {
 		t.Errorf("%+v", r)

@@ -133,6 +133,7 @@ func TestReclaimDirty(t *testing.T) {
 func TestReclaimInterrupted(t *testing.T) {
 	s := newStage(t, "interrupted")
 	_, allow := s.knob(t)
+	allow = append(allow, "--include-shared") // pages of the test program that were first read here
 	actorIn(t, nil, s.dir, "keeps-deleted", cold(t, s.work, "deleted", 96<<20))
 	was := s.settings(t)
 	state := t.TempDir()
