@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -185,11 +184,8 @@ func cached(fd int) snapshot.Reading[int64] {
 	return r
 }
 
-// Of a file so much is looked at in one go, and so much at most: that takes a second or so.
-const (
-	window   = 256 << 20
-	farthest = 1 << 40
-)
+// farthest is how large a file is looked at: that takes a second or so.
+const farthest = 1 << 40
 
 // resident is the same by mincore, which every kernel has. Mapping a file brings nothing
 // of it into memory, and no page counts as mapped by it.
@@ -204,26 +200,7 @@ func resident(fd int) (bytes int64, err error) {
 	case os.Geteuid() != 0 && os.Geteuid() != int(st.Uid): // to others all of it seems to be there
 		return 0, unix.EPERM
 	}
-	page := int64(os.Getpagesize())
-	vec := make([]byte, window/page)
-	for at := int64(0); at < st.Size; at += window {
-		n := min(window, st.Size-at)
-		m, err := unix.Mmap(fd, at, int(n), unix.PROT_READ, unix.MAP_SHARED)
-		if err != nil {
-			return 0, err
-		}
-		_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(n), uintptr(unsafe.Pointer(&vec[0])))
-		if err := unix.Munmap(m); err != nil {
-			return 0, err
-		}
-		if errno != 0 {
-			return 0, errno
-		}
-		for _, b := range vec[:(n+page-1)/page] {
-			bytes += int64(b&1) * page
-		}
-	}
-	return bytes, nil
+	return kernel.Resident(fd, st.Size, func() error { return nil })
 }
 
 // sync writes what is dirty and waits for it.

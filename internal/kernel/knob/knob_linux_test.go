@@ -249,6 +249,7 @@ func TestResident(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	const window = 256 << 20 // that kernel.Resident maps at once
 	page := int64(os.Getpagesize())
 	for _, size := range []int64{0, 1, page + 1, 1<<20 - 5, window + 3*page + 7} {
 		if err := errors.Join(file.Truncate(0), file.Truncate(size)); err != nil {
