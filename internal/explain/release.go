@@ -104,14 +104,10 @@ func Removed(w words.Printer, s *snapshot.Snapshot, o Observed) (*Dead, error) {
 	return d, nil
 }
 
-// batch is how many pages a processor keeps back, at most, before it puts them on a list
-// (linux include/linux/pagevec.h).
-const batch = 31
-
 // onItsWay is what a removed cgroup is charged for, of processes that are gone, and loses
 // by itself: pages that are in no page table, and in the batch of a processor.
 func onItsWay(g *snapshot.CensusGroup, s *remedy.Situation) int64 {
-	return max(0, min(g.Anon.Bytes-g.Anon.Mapped, int64(s.CPUs)*batch*s.PageSize))
+	return max(0, min(g.Anon.Bytes-g.Anon.Mapped, int64(s.CPUs)*snapshot.MaxBatch*s.PageSize))
 }
 
 // ancestors finds the living cgroups above removed ones.

@@ -126,6 +126,10 @@ type CensusGroup struct {
 	Error     int64 // of an estimate: two standard errors of what it is charged for in all
 }
 
+// MaxBatch is how many pages a processor keeps back, at most, before it puts them on a
+// list of the LRU: 15, or 31 of later kernels (linux include/linux/pagevec.h).
+const MaxBatch = 31
+
 // PageState is an amount of user memory by its state.
 type PageState struct {
 	Bytes int64

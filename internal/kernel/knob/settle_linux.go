@@ -4,11 +4,12 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/memwhy/memwhy/internal/snapshot"
 )
 
-// batch is more pages than a processor keeps back before it puts them on a list: 15, or 31
-// of later kernels (linux include/linux/pagevec.h).
-const batch = 32
+// batch is more pages than a processor keeps back before it puts them on a list.
+const batch = snapshot.MaxBatch + 1
 
 // Settle has each processor put on their lists what it keeps back, by filling its batch
 // with pages of this process: pages of processes that are gone are freed by that. It
