@@ -46,8 +46,8 @@ func (r *reader) goHeap(version string) (heap *snapshot.GoHeap, why string) {
 	twice := false
 	r.variables(r.program(), func(_ uint64, b []byte) bool {
 		for i := 0; i+goLength <= len(b); i += 8 {
-			if binary.LittleEndian.Uint32(b[i+4:]) != 0 || binary.LittleEndian.Uint64(b[i+16:]) == 0 {
-				continue // most of it
+			if !goHead(b[i:]) {
+				continue
 			}
 			h, ok := goAccounts(b[i:], at, rw)
 			if !ok {
@@ -67,13 +67,17 @@ func (r *reader) goHeap(version string) (heap *snapshot.GoHeap, why string) {
 	return heap, ""
 }
 
-// goAccounts reads b as a gcController, if it is one.
+// goHead reports that b may begin with a gcController. Hardly anything else may, and this
+// is small enough to be asked of every word.
+func goHead(b []byte) bool {
+	return binary.LittleEndian.Uint32(b[4:]) == 0 && binary.LittleEndian.Uint64(b[16:]) != 0
+}
+
+// goAccounts reads b, which has the head of one, as a gcController, if it is one.
 func goAccounts(b []byte, at int, rw uint64) (*snapshot.GoHeap, bool) {
 	word := func(i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
-	head := word(0)
-	percent := int32(uint32(head))
-	least := word(16)
-	if head>>32 != 0 || least == 0 || percent < -1 || least != goLeastHeap*uint64(int64(percent))/100 {
+	percent, least := int32(uint32(word(0))), word(16)
+	if percent < -1 || least != goLeastHeap*uint64(int64(percent))/100 {
 		return nil, false
 	}
 	limit, inUse, released, free := word(8), word(at), word(at+8), word(at+16)
