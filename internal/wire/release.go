@@ -60,6 +60,9 @@ func (n *Node) PlanRelease(target string, opt ReclaimOptions) (*Reclaiming, erro
 func (r *Reclaiming) released(ctx context.Context) {
 	dying, res := r.Report.Dying, r.Report.Result
 	for i := range goneLooks {
+		if i > 0 {
+			_ = knob.Settle() // a page of theirs may wait in the batch of an idle processor
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(goneAfter << i):
@@ -72,7 +75,6 @@ func (r *Reclaiming) released(ctx context.Context) {
 		if ctx.Err() != nil || dying.Went != nil && *dying.Went >= dying.Releases {
 			break
 		}
-		_ = knob.Settle() // a page of theirs may wait in the batch of an idle processor
 	}
 	if dying.BytesLeft == nil {
 		return
