@@ -2,15 +2,11 @@ package lab
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const cacheCold = "cache.cold"
@@ -75,15 +71,9 @@ var fileMapped = Scenario{
 			return err
 		}
 		defer f.Close()
-		mem, err := unix.Mmap(int(f.Fd()), 0, int(j.Bytes), unix.PROT_READ, unix.MAP_SHARED)
-		if err != nil {
-			return fmt.Errorf("map %s: %w", f.Name(), err)
+		if err := mapped(f, j.Bytes); err != nil {
+			return err
 		}
-		var sum byte
-		for i := 0; i < len(mem); i += int(pageSize) {
-			sum += mem[i]
-		}
-		runtime.KeepAlive(sum)
 		t.Accounts[0].state("mapped", j.Bytes)
 		t.cause("cache.hot", j.Bytes)
 		return nil

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,16 +45,7 @@ func init() {
 			return err
 		}
 		defer f.Close()
-		mem, err := unix.Mmap(int(f.Fd()), 0, int(j.Bytes), unix.PROT_READ, unix.MAP_SHARED)
-		if err != nil {
-			return fmt.Errorf("map %s: %w", f.Name(), err)
-		}
-		var sum byte
-		for i := 0; i < len(mem); i += int(pageSize) {
-			sum += mem[i]
-		}
-		runtime.KeepAlive(sum)
-		return nil
+		return mapped(f, j.Bytes)
 	}
 }
 
